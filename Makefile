@@ -1,0 +1,64 @@
+# Wattle. `make demo` and `make test` set up what is missing by themselves.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Where cargo builds, and where tools that no package brings are kept.
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+export WATTLE_TOOLS ?= $(CARGO_TARGET_DIR)/tools
+export WATTLE_POLICIES ?= $(CARGO_TARGET_DIR)/policies
+export PATH := $(WATTLE_TOOLS)/bin:$(HOME)/.cargo/bin:$(PATH)
+
+BIN := $(CARGO_TARGET_DIR)/debug
+POLICY_SOURCES := $(shell find sdk/wit sdk/policy sdk/policy-build sdk/toolchain policies -type f 2>/dev/null)
+
+.PHONY: help setup setup-check build policies demo real test check fmt bench hakari clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: ## Install what building, running and testing need (Debian 12, as root or with sudo)
+	@deploy/setup/packages.sh
+
+policies: setup $(WATTLE_POLICIES)/.built ## Build the policies to WebAssembly components
+
+$(WATTLE_POLICIES)/.built: $(POLICY_SOURCES)
+	@sdk/toolchain/build-policies.sh
+	@touch $@
+
+build: setup ## Build every program
+	@cargo build --workspace --bins
+
+demo: build policies ## Play a site of one meter and three chargers, with an outage, down to the receipts
+	@$(BIN)/wattle demo
+
+real: build policies ## Run the real sessions in TRACES=DIR through the whole line
+	@test -n "$(TRACES)" || { echo "say where the traces are: make real TRACES=DIR"; exit 2; }
+	@deploy/real/run.sh "$(TRACES)"
+
+test: check policies ## Check and test everything
+	@cargo build --workspace --bins
+	@cargo test --workspace --no-fail-fast
+
+check: setup setup-check ## Formatting, lints, dependencies, documentation
+	@cargo fmt --all --check
+	@cargo clippy --workspace --all-targets -- -D warnings
+	@cargo deny --log-level error check bans licenses sources
+	@RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --quiet
+
+setup-check:
+	@command -v cargo-deny >/dev/null || cargo install cargo-deny --locked --version 0.20.2 --root "$(WATTLE_TOOLS)" --target-dir "$(WATTLE_TOOLS)/build" --quiet
+
+fmt: ## Format everything
+	@cargo fmt --all
+
+bench: setup policies ## Measure, each figure beside its limit or peer (ONLY=name for one)
+	@cargo build --release --workspace --bins
+	@"$(CARGO_TARGET_DIR)/release/wattle-bench" $(if $(ONLY),--only $(ONLY))
+
+hakari: ## Write sdk/hack anew after a change of dependencies
+	@command -v cargo-hakari >/dev/null || cargo install cargo-hakari --locked --root "$(WATTLE_TOOLS)" --target-dir "$(WATTLE_TOOLS)/build" --quiet
+	@cargo hakari generate
+
+clean: ## Remove what was built
+	@cargo clean

@@ -1,0 +1,85 @@
+//! `wattle-bench`: every figure that we quote, each beside its limit or its peer in the same run.
+//!
+//! [`ingest`], [`decide`], [`policy`] and [`commit`] measure one thing each; `README.md` says how, and what limits
+//! it. Brokers, publishers and the client that readings are counted against are processes of their own ([`load`]), and
+//! so is the edge: the program that people run. The result is a table on standard output and
+//! `results/latest.json` ([`report`]).
+//!
+//! Every measurement is bounded in time. Everything listens on 127.0.0.1 only, and what was started ends with
+//! the run.
+
+mod commit;
+mod decide;
+mod ingest;
+mod load;
+mod policy;
+mod report;
+mod sample;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use report::Report;
+
+/// Measures, each figure beside its limit or its peer in the same run.
+#[derive(Debug, Parser)]
+#[command(name = "wattle-bench", version)]
+struct Arguments {
+    /// Only this one.
+    #[arg(long, value_name = "NAME")]
+    only: Option<Bench>,
+    #[command(subcommand)]
+    part: Option<Part>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Bench {
+    /// Readings from the broker to the edge's disk.
+    Ingest,
+    /// From a meter reading to the setpoint.
+    Decide,
+    /// One call of a policy.
+    Policy,
+    /// From sealed segments to the lake.
+    Commit,
+}
+
+/// What a measurement starts as a process of its own.
+#[derive(Debug, Subcommand)]
+enum Part {
+    #[command(hide = true)]
+    Broker(load::broker::Arguments),
+    #[command(hide = true)]
+    Drain(load::drain::Arguments),
+    #[command(hide = true)]
+    Publish(load::publish::Arguments),
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    match arguments.part {
+        Some(Part::Broker(arguments)) => load::broker::run(&arguments),
+        Some(Part::Drain(arguments)) => load::drain::run(arguments),
+        Some(Part::Publish(arguments)) => load::publish::run(&arguments),
+        None => measure(arguments.only),
+    }
+}
+
+fn measure(only: Option<Bench>) -> anyhow::Result<()> {
+    let wanted = |bench| only.is_none_or(|only| only == bench);
+    let mut report = Report::default();
+    if wanted(Bench::Ingest) {
+        ingest::measure(&mut report)?;
+    }
+    let mut decided = None;
+    if wanted(Bench::Decide) {
+        decided = Some(decide::measure(&mut report)?);
+    }
+    if wanted(Bench::Policy) {
+        let p50 = decided.map_or_else(decide::p50, Ok)?;
+        policy::measure(&mut report, p50)?;
+    }
+    if wanted(Bench::Commit) {
+        commit::measure(&mut report)?;
+    }
+    report.finish()
+}

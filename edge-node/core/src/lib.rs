@@ -1,0 +1,19 @@
+//! The edge's decisions, as deterministic machines without IO.
+//!
+//! - [`device::DeviceMachine`], one per device: reads its messages, drops what it has seen, keeps its stays,
+//!   and says what to journal, what to acknowledge and what the site has to know.
+//! - [`site::SiteMachine`], one per site: keeps what is known of meters and chargers, says when a decision is
+//!   due, and turns a policy's plan into numbered setpoints that fit ([`site`] has the rules).
+//!
+//! Invariants: no file, no socket, no clock and no randomness: time is an argument. The same inputs at the
+//! same moments give the same outputs, whatever machine they run on. Everything kept is bounded, and the
+//! constant that bounds it says what happens when it is full.
+
+pub mod device;
+pub mod site;
+
+pub use device::{DeviceMachine, DeviceOutput, RestoreError};
+pub use site::{
+    Charger, Circuit, Control, Due, Heard, Meter, ModelError, Outcome, Part, Proposal, SendSetpoint,
+    SiteInput, SiteMachine, SiteModel, Stay,
+};

@@ -1,0 +1,168 @@
+//! The envelope: what a policy proposes becomes what fits.
+//!
+//! 1. *Clamp*: a proposal is lowered to the charger's maximum and to a whole step; below its minimum it is
+//!    standby; who doesn't ask or can't be reached gets nothing new.
+//! 2. *Shed*: while a phase of a circuit, from the charger's own up to the grid connection, would be
+//!    overcommitted, the charger of lowest priority, then of latest registration, gives up what is too much;
+//!    if less than its minimum is left it stands by.
+//! 3. *Lower at once*: what is less than the setpoint in force is granted as it is.
+//! 4. *Raise into what is free*: in order of priority, within the limit less all that may still be drawn, so
+//!    a raise waits until the reduction that pays for it is confirmed and measured; and for the raise delay.
+//!
+//! So the sum of what may be drawn never grows on a phase where it would pass what the chargers may draw
+//! together there, whatever the proposals are.
+
+use wattle_wire::{Milliamps, PerPhase, Phase};
+
+/// A charger as the envelope sees it.
+#[derive(Debug, Clone)]
+pub(super) struct Seat {
+    /// Its circuit and those above.
+    pub(super) path: Vec<usize>,
+    pub(super) phases: Vec<Phase>,
+    pub(super) min: Milliamps,
+    pub(super) max: Milliamps,
+    pub(super) step: Milliamps,
+    /// It falls back to this by itself, so this much is always reserved.
+    pub(super) safe: Milliamps,
+    pub(super) priority: i32,
+    pub(super) asks: bool,
+    /// Whether what is sent to it can be counted on: connected, heard of, and confirming.
+    pub(super) answers: bool,
+    pub(super) in_force: Milliamps,
+    pub(super) may_draw: PerPhase<Milliamps>,
+    pub(super) raise_delay_is_over: bool,
+}
+
+/// What the envelope gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Grant {
+    /// What it would have once everything is confirmed.
+    pub(super) target: Milliamps,
+    /// What it gets now.
+    pub(super) limit: Milliamps,
+    /// Why it is not what was proposed; empty if it is.
+    pub(super) reason: &'static str,
+}
+
+/// Turns proposals into grants; `budgets` is what the chargers of each circuit may draw together,
+/// and `raise_budgets`, at most as much, what raises have to fit into.
+pub(super) fn dispose(
+    budgets: &[PerPhase<Milliamps>],
+    raise_budgets: &[PerPhase<Milliamps>],
+    seats: &[Seat],
+    proposed: &[Milliamps],
+) -> Vec<Grant> {
+    let mut order: Vec<usize> = (0..seats.len()).collect();
+    order.sort_by_key(|i| (std::cmp::Reverse(seats[*i].priority), *i));
+    let mut grants: Vec<Grant> = seats.iter().zip(proposed).map(|(seat, p)| clamp(seat, *p)).collect();
+    shed(budgets, seats, &order, &mut grants);
+    for (seat, grant) in seats.iter().zip(&mut grants) {
+        let kept = grant.target.min(seat.in_force);
+        grant.limit = if kept < seat.min { Milliamps::ZERO } else { kept };
+    }
+    raise(raise_budgets, seats, &order, &mut grants);
+    grants
+}
+
+/// What no plan can lower: a charger that doesn't answer keeps all that it may draw, any other its safe
+/// current.
+pub(super) fn unavoidable(seat: &Seat) -> PerPhase<Milliamps> {
+    if seat.answers { on_phases(seat, seat.safe) } else { seat.may_draw }
+}
+
+fn clamp(seat: &Seat, proposed: Milliamps) -> Grant {
+    let standby = |reason| Grant { target: Milliamps::ZERO, limit: Milliamps::ZERO, reason };
+    if !seat.asks {
+        return standby(if proposed > Milliamps::ZERO { "no vehicle asks" } else { "" });
+    }
+    if !seat.answers && proposed > Milliamps::ZERO && seat.in_force == Milliamps::ZERO {
+        return standby("does not answer");
+    }
+    if proposed <= Milliamps::ZERO {
+        return standby(if proposed < Milliamps::ZERO { "a proposal below zero" } else { "" });
+    }
+    let target = proposed.min(seat.max).floor_to(seat.step);
+    if target < seat.min || target <= Milliamps::ZERO {
+        return standby("below the minimum");
+    }
+    let reason = if target < proposed { "lowered to a whole step within the maximum" } else { "" };
+    Grant { target, limit: Milliamps::ZERO, reason }
+}
+
+fn shed(budgets: &[PerPhase<Milliamps>], seats: &[Seat], order: &[usize], grants: &mut [Grant]) {
+    let loads = |seat: &Seat, limit: Milliamps| on_phases(seat, limit).zip(unavoidable(seat), Milliamps::max);
+    let mut used = vec![PerPhase::all(Milliamps::ZERO); budgets.len()];
+    for (seat, grant) in seats.iter().zip(grants.iter()) {
+        add(&mut used, seat, loads(seat, grant.target));
+    }
+    for index in order.iter().rev() {
+        let (seat, grant) = (&seats[*index], &mut grants[*index]);
+        let excess = places(seat).map(|(c, phase)| used[c][phase] - budgets[c][phase]).max();
+        let Some(excess) = excess.filter(|excess| *excess > Milliamps::ZERO) else { continue };
+        if grant.target == Milliamps::ZERO {
+            continue;
+        }
+        let before = loads(seat, grant.target);
+        let left = (grant.target - excess).max(Milliamps::ZERO).floor_to(seat.step);
+        grant.target = if left < seat.min { Milliamps::ZERO } else { left };
+        grant.reason = if grant.target == Milliamps::ZERO { "no room: standby" } else { "no room: lowered" };
+        let after = loads(seat, grant.target);
+        add(&mut used, seat, after - before);
+    }
+}
+
+fn raise(budgets: &[PerPhase<Milliamps>], seats: &[Seat], order: &[usize], grants: &mut [Grant]) {
+    let mut used = vec![PerPhase::all(Milliamps::ZERO); budgets.len()];
+    for seat in seats {
+        add(&mut used, seat, seat.may_draw);
+    }
+    for index in order {
+        let (seat, grant) = (&seats[*index], &mut grants[*index]);
+        if grant.target <= seat.in_force {
+            continue;
+        }
+        if !seat.answers || !seat.raise_delay_is_over {
+            grant.reason = if seat.answers { "waits for the raise delay" } else { "does not answer" };
+            continue;
+        }
+        let free =
+            places(seat).map(|(c, phase)| budgets[c][phase] - used[c][phase] + seat.may_draw[phase]).min();
+        let possible = free.unwrap_or_default().clamp(Milliamps::ZERO, grant.target).floor_to(seat.step);
+        if possible > seat.in_force && possible >= seat.min {
+            grant.limit = possible;
+            let grown = on_phases(seat, possible).zip(seat.may_draw, Milliamps::max) - seat.may_draw;
+            add(&mut used, seat, grown);
+        }
+        if grant.limit < grant.target {
+            grant.reason = "waits for a reduction to be confirmed and measured";
+        }
+    }
+}
+
+/// The most that may be drawn together on each circuit.
+pub(super) fn reserved(circuits: usize, seats: &[Seat]) -> Vec<PerPhase<Milliamps>> {
+    let mut used = vec![PerPhase::all(Milliamps::ZERO); circuits];
+    for seat in seats {
+        add(&mut used, seat, seat.may_draw);
+    }
+    used
+}
+
+fn on_phases(seat: &Seat, amount: Milliamps) -> PerPhase<Milliamps> {
+    let mut all = PerPhase::all(Milliamps::ZERO);
+    for phase in &seat.phases {
+        all[*phase] = amount;
+    }
+    all
+}
+
+fn add(used: &mut [PerPhase<Milliamps>], seat: &Seat, amount: PerPhase<Milliamps>) {
+    for circuit in &seat.path {
+        used[*circuit] = used[*circuit] + amount;
+    }
+}
+
+fn places(seat: &Seat) -> impl Iterator<Item = (usize, Phase)> + '_ {
+    seat.path.iter().flat_map(|circuit| seat.phases.iter().map(move |phase| (*circuit, *phase)))
+}

@@ -1,0 +1,179 @@
+//! The setpoints that a charger may still act on.
+//!
+//! A setpoint counts from when it is sent until it expires, until the charger has confirmed a newer one, or
+//! until the charger has refused it. A refusal of what the charger obeys, or has obeyed, counts for nothing:
+//! a setpoint that is delivered twice is obeyed and then refused as superseded. What a charger may have been told before this machine was started is a
+//! reservation without a number: it ends with the first confirmation, when the charger says that it obeys
+//! none, or one validity after the start.
+
+use std::collections::VecDeque;
+
+use wattle_wire::message::Refusal;
+use wattle_wire::{Micros, Milliamps};
+
+/// Setpoints that are kept; when one more is sent the two oldest become one with the higher limit and the
+/// later expiry.
+const MAX_SENT: usize = 16;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Sent {
+    pub(super) number: u64,
+    pub(super) limit: Milliamps,
+    pub(super) sent_at: Micros,
+    expires_at: Micros,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Ledger {
+    sent: VecDeque<Sent>,
+    inherited: Option<(Milliamps, Micros)>,
+    confirmed: u64,
+}
+
+impl Ledger {
+    pub(super) fn inherit(&mut self, limit: Milliamps, expires_at: Micros) {
+        self.inherited = Some((limit, expires_at));
+    }
+
+    pub(super) fn push(&mut self, number: u64, limit: Milliamps, now: Micros, validity: Micros) {
+        if self.sent.len() == MAX_SENT
+            && let Some(oldest) = self.sent.pop_front()
+            && let Some(next) = self.sent.front_mut()
+        {
+            next.limit = next.limit.max(oldest.limit);
+            next.expires_at = next.expires_at.max(oldest.expires_at);
+        }
+        self.sent.push_back(Sent { number, limit, sent_at: now, expires_at: now + validity });
+    }
+
+    /// The charger obeys `number`; whether that was news.
+    pub(super) fn confirm(&mut self, number: u64) -> bool {
+        let news = number > self.confirmed && self.sent.iter().any(|sent| sent.number == number);
+        if news {
+            self.confirmed = number;
+            self.inherited = None;
+            self.sent.retain(|sent| sent.number >= number);
+        }
+        news
+    }
+
+    /// The charger will never obey `number`; unless it has confirmed that, or something newer, or says that
+    /// it obeys something as new.
+    pub(super) fn refuse(&mut self, number: u64, reason: Refusal) {
+        if number > self.confirmed && reason != Refusal::Superseded {
+            self.sent.retain(|sent| sent.number != number);
+        }
+    }
+
+    /// The charger obeys no setpoint, so nothing is left of what it was told before the start.
+    pub(super) fn obeys_none(&mut self) {
+        self.inherited = None;
+    }
+
+    pub(super) fn expire(&mut self, now: Micros) {
+        self.sent.retain(|sent| sent.expires_at > now);
+        self.inherited = self.inherited.filter(|(_, expires_at)| *expires_at > now);
+    }
+
+    /// The most that the charger may draw by what it was told.
+    pub(super) fn most(&self) -> Milliamps {
+        let inherited = self.inherited.map_or(Milliamps::ZERO, |(limit, _)| limit);
+        self.sent.iter().map(|sent| sent.limit).fold(inherited, Milliamps::max)
+    }
+
+    /// The newest setpoint.
+    pub(super) fn newest(&self) -> Option<&Sent> {
+        self.sent.back()
+    }
+
+    /// Whether the newest setpoint is confirmed.
+    pub(super) fn is_settled(&self) -> bool {
+        self.newest().is_none_or(|sent| sent.number == self.confirmed)
+    }
+
+    /// Since when a setpoint waits for its confirmation.
+    pub(super) fn unconfirmed_since(&self) -> Option<Micros> {
+        self.sent.iter().find(|sent| sent.number > self.confirmed).map(|sent| sent.sent_at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VALIDITY: Micros = Micros::from_secs(10);
+
+    fn amps(amps: i32) -> Milliamps {
+        Milliamps::from_amps(amps)
+    }
+
+    fn at(secs: i64) -> Micros {
+        Micros::from_secs(secs)
+    }
+
+    #[test]
+    fn a_higher_setpoint_counts_until_a_lower_one_is_confirmed() {
+        let mut ledger = Ledger::default();
+        ledger.push(1, amps(25), at(0), VALIDITY);
+        ledger.push(2, amps(12), at(1), VALIDITY);
+        assert_eq!((ledger.most(), ledger.newest().map(|s| s.limit)), (amps(25), Some(amps(12))));
+        assert!(ledger.confirm(1));
+        assert_eq!(ledger.most(), amps(25), "the confirmed one itself still counts");
+        assert!(ledger.confirm(2));
+        assert_eq!(ledger.most(), amps(12));
+        assert!(!ledger.confirm(2) && !ledger.confirm(1));
+    }
+
+    #[test]
+    fn a_number_that_was_never_sent_confirms_nothing() {
+        let mut ledger = Ledger::default();
+        ledger.inherit(amps(32), at(10));
+        ledger.push(5, amps(6), at(0), VALIDITY);
+        assert!(!ledger.confirm(u64::MAX) && !ledger.confirm(4));
+        assert_eq!(ledger.most(), amps(32));
+        assert!(ledger.confirm(5));
+        assert_eq!(ledger.most(), amps(6));
+    }
+
+    #[test]
+    fn a_setpoint_counts_until_it_expires() {
+        let mut ledger = Ledger::default();
+        ledger.push(1, amps(25), at(0), VALIDITY);
+        ledger.expire(at(9));
+        assert_eq!(ledger.most(), amps(25));
+        ledger.expire(at(10));
+        assert_eq!(ledger.most(), amps(0));
+    }
+
+    #[test]
+    fn a_refused_setpoint_counts_no_more_and_the_one_before_it_does() {
+        let mut ledger = Ledger::default();
+        ledger.push(1, amps(25), at(0), VALIDITY);
+        ledger.push(2, amps(30), at(1), VALIDITY);
+        ledger.refuse(2, Refusal::Expired);
+        assert_eq!((ledger.most(), ledger.newest().map(|s| s.number)), (amps(25), Some(1)));
+    }
+
+    #[test]
+    fn a_second_delivery_that_is_refused_takes_nothing_from_what_the_charger_obeys() {
+        let mut ledger = Ledger::default();
+        ledger.push(1, amps(25), at(0), VALIDITY);
+        ledger.refuse(1, Refusal::Superseded);
+        assert_eq!(ledger.most(), amps(25), "its confirmation was lost or is on its way");
+        assert!(ledger.confirm(1));
+        for reason in [Refusal::Superseded, Refusal::Expired, Refusal::UnknownSeen, Refusal::OutOfRange] {
+            ledger.refuse(1, reason);
+            assert_eq!((ledger.most(), ledger.is_settled()), (amps(25), true), "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn many_unconfirmed_setpoints_never_count_less_than_their_highest() {
+        let mut ledger = Ledger::default();
+        ledger.push(1, amps(30), at(0), VALIDITY);
+        for number in 2..100 {
+            ledger.push(number, amps(6), at(0), VALIDITY);
+        }
+        assert_eq!((ledger.most(), ledger.sent.len()), (amps(30), MAX_SENT));
+    }
+}

@@ -1,0 +1,190 @@
+//! The uncontrolled load of a metered circuit: its meter less what its chargers drew at the same moment.
+//!
+//! Meter and chargers send when they like, so the readings of one moment don't exist. What does is this: a
+//! charger's draw at the moment of a meter reading lay between the bounds of its readings from the last one
+//! before to the first one after, with [`Times::guard`] of slack on both sides for messages on their way
+//! ([`super::track`]). So the load lay between *meter less the most drawn* and *meter less the least*.
+//!
+//! - **Settled** estimate: from each meter reading, once a later reading of every charger confirms it. If the
+//!   bounds hold the estimate there was, it stays: that is how the ramp of a charger is not mistaken for
+//!   load. Otherwise it becomes the upper bound. A change that we have commanded after the meter reading
+//!   had come can't be in it: where the estimate rises, the draw counts as it was before that command. With
+//!   chargers that are steady over two readings both bounds are one value, and the estimate is exact.
+//! - **At once**: a meter reading that no later reading confirms yet can only raise the load, to the meter
+//!   less everything that the chargers may draw or were measured to draw. That is exact when the chargers
+//!   draw what they may. A total above the limit, though, is not explained by what chargers might draw, only
+//!   by what their latest readings show: so the first reading that shows an excess already lowers enough.
+//! - A **raise** has to fit beside the most that the load can be by the readings that are not settled yet,
+//!   each less the least that the chargers' latest readings showed or that they were told since, and by the
+//!   upper bound of the one that was settled last: while draws change, raises wait.
+//! - A charger that has been silent for [`Times::patience`] is not waited for: it counts with its last
+//!   reading, at most with what it may draw.
+//! - Below zero only where there is generation.
+//!
+//! The error is on the safe side: load may be seen too high for a moment, availability never. Every
+//! subtracted draw is at most what the ledger reserves for that charger, so load and reservations together
+//! are never below what the meter shows. That also makes a charger of unknown wiring safe to subtract on
+//! every phase, as it is reserved on every phase.
+
+use std::collections::VecDeque;
+
+use wattle_wire::{Micros, Milliamps, PerPhase};
+
+use super::Charger;
+use super::station::{DRAW_TOLERANCE, Station};
+
+/// Meter readings that wait for a confirmation; the oldest goes first. They are kept half a guard time
+/// apart, so that fast meters don't push out what slow chargers will confirm.
+const MAX_WAITING: usize = 32;
+
+/// The lengths of time of the method.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    /// Slack for messages on their way: half an interval, 50 ms to 1 s.
+    pub(super) guard: Micros,
+    /// How long a reading of a charger is waited for: three intervals, at least 1 s.
+    pub(super) patience: Micros,
+}
+
+impl Times {
+    pub(super) fn of(interval: Micros) -> Self {
+        Self {
+            guard: Micros((interval.0 / 2).clamp(50_000, 1_000_000)),
+            patience: Micros(interval.0.saturating_mul(3).max(1_000_000)),
+        }
+    }
+}
+
+type Current = PerPhase<Option<Milliamps>>;
+
+#[derive(Debug, Clone)]
+struct Waiting {
+    at: Micros,
+    measured: Current,
+    at_least: Current,
+    at_most: Current,
+}
+
+/// The load of one circuit, phase by phase; none on a phase of which the meter doesn't speak.
+#[derive(Debug, Clone)]
+pub(super) struct Load {
+    generation: bool,
+    waiting: VecDeque<Waiting>,
+    settled: Current,
+    /// The upper bound of the reading that was settled last.
+    doubt: Current,
+    heard: PerPhase<Option<(Milliamps, Micros)>>,
+}
+
+impl Load {
+    pub(super) fn new(generation: bool) -> Self {
+        let nothing = PerPhase::all(None);
+        Self {
+            generation,
+            waiting: VecDeque::new(),
+            settled: nothing,
+            doubt: nothing,
+            heard: PerPhase::all(None),
+        }
+    }
+
+    /// Takes a meter reading; `drawn` is the most that the chargers may have drawn at that moment, `lately`
+    /// the least that their latest readings show.
+    pub(super) fn push(
+        &mut self,
+        measured: Current,
+        drawn: PerPhase<Milliamps>,
+        lately: PerPhase<Milliamps>,
+        now: Micros,
+        guard: Micros,
+    ) {
+        self.heard = self.heard.zip(measured, |heard, m| m.map(|m| (m, now)).or(heard));
+        let floor = self.floor();
+        let less =
+            |drawn| measured.zip(drawn, |m: Option<Milliamps>, drawn| m.map(|m| (m - drawn).max(floor)));
+        let (at_least, at_most) = (less(drawn), less(lately));
+        let crowded =
+            self.waiting.len() >= 2 && (now - self.waiting[self.waiting.len() - 2].at).0 < guard.0 / 2;
+        if crowded || self.waiting.len() == MAX_WAITING {
+            let gone = if crowded { self.waiting.pop_back() } else { self.waiting.pop_front() };
+            debug_assert!(gone.is_some());
+        }
+        self.waiting.push_back(Waiting { at: now, measured, at_least, at_most });
+    }
+
+    /// Settles on the newest reading that is confirmed by all that may have drawn from the circuit.
+    pub(super) fn settle<'a>(
+        &mut self,
+        now: Micros,
+        times: Times,
+        below: impl Iterator<Item = (&'a Station, &'a Charger)> + Clone,
+        stale: Micros,
+    ) {
+        while let Some(waiting) = self.waiting.front() {
+            let nothing = PerPhase::all(Milliamps::ZERO);
+            let drawn =
+                below.clone().try_fold([nothing; 4], |[least, likely, most, sure], (station, charger)| {
+                    let range = station.drawn_about(charger, waiting.at, now, stale, times);
+                    let (low, high) = station.drawn_but_for_commands(waiting.at, &range, times);
+                    let steady =
+                        range.least.zip(range.most, |l, m| if m - l <= DRAW_TOLERANCE { m } else { l });
+                    range.is_complete.then(|| [least + range.least, likely + low, most + high, sure + steady])
+                });
+            let Some(drawn) = drawn else { return };
+            let measured = waiting.measured;
+            self.waiting.pop_front();
+            self.settle_on(measured, drawn);
+        }
+    }
+
+    fn settle_on(&mut self, measured: Current, [least, likely, most, sure]: [PerPhase<Milliamps>; 4]) {
+        let floor = self.floor();
+        for phase in wattle_wire::Phase::ALL {
+            let Some(measured) = measured[phase] else { continue };
+            let load = |drawn: PerPhase<Milliamps>| (measured - drawn[phase]).max(floor);
+            self.doubt[phase] = Some(load(sure));
+            self.settled[phase] = Some(match self.settled[phase] {
+                Some(before) if before < load(most) => load(likely),
+                Some(before) => before.min(load(least)),
+                None => load(least),
+            });
+        }
+    }
+
+    /// The load on each phase; none where the meter was not heard for `stale`.
+    pub(super) fn now(&self, now: Micros, stale: Micros) -> Current {
+        let mut load = self.settled;
+        for waiting in &self.waiting {
+            // Before the first settled estimate the whole of what the meter shows is taken for load.
+            let risen = waiting.at_least.zip(waiting.measured, |at_least, m| (at_least, m));
+            load = load.zip(risen, |load, (at_least, m)| if load.is_some() { load.max(at_least) } else { m });
+        }
+        load.zip(self.heard, |load, heard| load.filter(|_| heard.is_some_and(|(_, at)| now - at < stale)))
+    }
+
+    /// The most that the load can be by what is not settled yet: a raise has to fit beside this.
+    pub(super) fn at_most(&self, now: Micros, stale: Micros) -> Current {
+        let known = self
+            .now(now, stale)
+            .zip(self.doubt, |known, doubt| known.map(|known| doubt.map_or(known, |d| d.max(known))));
+        self.waiting.iter().fold(known, |known, waiting| {
+            known.zip(waiting.at_most, |known, most| known.map(|known| most.map_or(known, |m| m.max(known))))
+        })
+    }
+
+    /// What the meter showed last, where that is not stale.
+    pub(super) fn measured(&self, now: Micros, stale: Micros) -> Current {
+        self.heard.map(|heard| heard.filter(|(_, at)| now - *at < stale).map(|(m, _)| m))
+    }
+
+    /// Forgets the estimate: after a silence it begins anew.
+    pub(super) fn forget(&mut self) {
+        self.waiting.clear();
+        self.settled = PerPhase::all(None);
+        self.doubt = PerPhase::all(None);
+    }
+
+    fn floor(&self) -> Milliamps {
+        if self.generation { Milliamps(i32::MIN) } else { Milliamps::ZERO }
+    }
+}

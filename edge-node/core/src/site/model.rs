@@ -1,0 +1,185 @@
+//! What a site is: plain data, made from the site file by whoever runs the machine.
+
+use wattle_wire::{CircuitId, DeviceId, Milliamps, Millis, PerPhase, Phase, SiteId};
+
+/// A site.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SiteModel {
+    /// Its name.
+    pub id: SiteId,
+    /// Timings of control.
+    pub control: Control,
+    /// The circuits, a parent before its children; the first is the grid connection.
+    pub circuits: Vec<Circuit>,
+    /// The meters, at most one per circuit.
+    pub meters: Vec<Meter>,
+    /// The chargers in order of registration.
+    pub chargers: Vec<Charger>,
+}
+
+/// Timings of control.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Control {
+    /// The time between two decisions.
+    pub interval_ms: Millis,
+    /// How long a setpoint holds.
+    pub validity_ms: Millis,
+    /// How long a raise has to be possible before it is given.
+    pub raise_delay_ms: Millis,
+    /// After this long without a plausible reading a meter is stale, and a charger's draw forgotten.
+    pub meter_stale_ms: Millis,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self {
+            interval_ms: Millis(1_000),
+            validity_ms: Millis(10_000),
+            raise_delay_ms: Millis(5_000),
+            meter_stale_ms: Millis(10_000),
+        }
+    }
+}
+
+/// A circuit of the site's tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Circuit {
+    /// Its name.
+    pub id: CircuitId,
+    /// Index of the circuit that feeds it.
+    pub parent: Option<usize>,
+    /// What its breaker allows on each phase.
+    pub limit_ma: PerPhase<Milliamps>,
+    /// What is left free below the limit.
+    pub margin_ma: Milliamps,
+    /// What its chargers may draw together on each phase while its meter is stale.
+    pub fallback_ma: Milliamps,
+    /// Whether something on it generates, so that the other load may be below zero.
+    pub generation: bool,
+}
+
+/// A meter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meter {
+    /// Its device.
+    pub id: DeviceId,
+    /// Index of the circuit that it measures, all of it.
+    pub circuit: usize,
+}
+
+/// A charger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Charger {
+    /// Its device.
+    pub id: DeviceId,
+    /// Index of the circuit that feeds it.
+    pub circuit: usize,
+    /// The phases it is wired to, in the order in which it counts them; none if that is not known: it then
+    /// counts on all three.
+    pub phases: Option<Vec<Phase>>,
+    /// The least that a vehicle charges with.
+    pub min_ma: Milliamps,
+    /// The most that it can give.
+    pub max_ma: Milliamps,
+    /// Setpoints are multiples of this.
+    pub step_ma: Milliamps,
+    /// What it falls back to by itself.
+    pub safe_ma: Milliamps,
+    /// Higher goes first; between equals the order of registration decides.
+    pub priority: i32,
+}
+
+/// What a device is in its site's model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// The meter with this index.
+    Meter(usize),
+    /// The charger with this index.
+    Charger(usize),
+}
+
+/// Why a model can't be run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ModelError {
+    /// There is no grid connection.
+    #[error("the site has no circuit; give at least the grid connection")]
+    NoCircuit,
+    /// A parent that doesn't stand before its child, or a second root.
+    #[error("circuit {0} names no circuit before it as its parent; list a parent before its children")]
+    Order(CircuitId),
+    /// A device on a circuit that isn't there.
+    #[error("device {0} hangs on a circuit that doesn't exist")]
+    NoSuchCircuit(DeviceId),
+    /// Two devices with one name, or two meters on one circuit.
+    #[error("device {0} is there twice, or is a second meter of its circuit")]
+    Twice(DeviceId),
+    /// A timing that is not above zero (the raise delay may be zero).
+    #[error("a control timing is not above zero")]
+    Timing,
+}
+
+impl SiteModel {
+    /// What a device is here; none if the site doesn't know it.
+    pub fn part(&self, device: &DeviceId) -> Option<Part> {
+        let meter = self.meters.iter().position(|meter| meter.id == *device).map(Part::Meter);
+        meter.or_else(|| self.chargers.iter().position(|charger| charger.id == *device).map(Part::Charger))
+    }
+
+    /// Looks for what would make the machine trip.
+    ///
+    /// # Errors
+    /// With the first such thing.
+    pub fn check(&self) -> Result<(), ModelError> {
+        let Control { interval_ms, validity_ms, raise_delay_ms, meter_stale_ms } = self.control;
+        if interval_ms.0 <= 0 || validity_ms.0 <= 0 || meter_stale_ms.0 <= 0 || raise_delay_ms.0 < 0 {
+            return Err(ModelError::Timing);
+        }
+        let root = self.circuits.first().ok_or(ModelError::NoCircuit)?;
+        if root.parent.is_some() {
+            return Err(ModelError::Order(root.id.clone()));
+        }
+        for (index, circuit) in self.circuits.iter().enumerate().skip(1) {
+            if circuit.parent.is_none_or(|parent| parent >= index) {
+                return Err(ModelError::Order(circuit.id.clone()));
+            }
+        }
+        self.check_devices()
+    }
+
+    fn check_devices(&self) -> Result<(), ModelError> {
+        let mut names = std::collections::BTreeSet::new();
+        let mut metered = std::collections::BTreeSet::new();
+        let meters = self.meters.iter().map(|meter| (&meter.id, meter.circuit));
+        for (id, circuit) in meters.clone().chain(self.chargers.iter().map(|c| (&c.id, c.circuit))) {
+            if circuit >= self.circuits.len() {
+                return Err(ModelError::NoSuchCircuit(id.clone()));
+            }
+            if !names.insert(id) {
+                return Err(ModelError::Twice(id.clone()));
+            }
+        }
+        for (id, circuit) in meters {
+            if !metered.insert(circuit) {
+                return Err(ModelError::Twice(id.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The circuits from a circuit up to the grid connection.
+    pub(super) fn path(&self, circuit: usize) -> Vec<usize> {
+        std::iter::successors(Some(circuit), |index| self.circuits[*index].parent).collect()
+    }
+}
+
+impl Charger {
+    /// The phases that it counts on.
+    pub(super) fn wired(&self) -> &[Phase] {
+        self.phases.as_deref().filter(|phases| !phases.is_empty()).unwrap_or(&Phase::ALL)
+    }
+
+    /// Whether its wiring is known.
+    pub(super) fn wiring_is_known(&self) -> bool {
+        self.phases.as_ref().is_some_and(|phases| !phases.is_empty())
+    }
+}

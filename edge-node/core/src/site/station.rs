@@ -1,0 +1,189 @@
+//! What is known of one charger.
+
+use std::collections::VecDeque;
+
+use wattle_wire::message::{ChargerState, Number, Phases};
+use wattle_wire::{Micros, Milliamps, PerPhase, Phase, WattHours};
+
+use super::ledger::Ledger;
+use super::load::Times;
+use super::track::{Range, Track};
+use super::{Charger, Stay};
+
+/// A draw counts above the setpoint only beyond this: meters and readings have noise, and what is really
+/// drawn the circuit's meter shows too.
+pub(super) const DRAW_TOLERANCE: Milliamps = Milliamps(250);
+
+/// Currents outside of these are no reading. A charger can't export; a little below zero is noise.
+const LEAST_DRAW: Milliamps = Milliamps(-500);
+const MOST_DRAW: Milliamps = Milliamps::from_amps(1_000);
+
+/// Commands whose moments are kept; the oldest goes first.
+const MAX_COMMANDS: usize = 16;
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Station {
+    pub(super) state: Option<ChargerState>,
+    pub(super) online: bool,
+    pub(super) heard_at: Option<Micros>,
+    pub(super) seen: Option<Number>,
+    pub(super) stay: Option<Stay>,
+    pub(super) register: Option<WattHours>,
+    pub(super) soc_percent: Option<i32>,
+    pub(super) ledger: Ledger,
+    pub(super) track: Track,
+    /// When it was last told to change its draw, oldest first, at most [`MAX_COMMANDS`].
+    commands: VecDeque<Micros>,
+    /// What it might have drawn until a moment ago, and until when that still counts for the meter.
+    held: Option<(Milliamps, Micros)>,
+    /// Since when a raise is wanted.
+    pub(super) raise_since: Option<Micros>,
+    /// Since when it draws more than it may.
+    pub(super) over_since: Option<Micros>,
+    pub(super) over_reported: bool,
+}
+
+impl Station {
+    pub(super) fn state(&self) -> ChargerState {
+        let guessed = if self.stay.is_some() { ChargerState::Charging } else { ChargerState::Available };
+        self.state.unwrap_or(guessed)
+    }
+
+    /// Whether a setpoint is worth sending: connected, and heard of within `silence`.
+    pub(super) fn is_reachable(&self, now: Micros, silence: Micros) -> bool {
+        self.online && self.heard_at.is_some_and(|at| now - at < silence)
+    }
+
+    /// Takes a measured current; false if it is implausible and so no reading.
+    pub(super) fn measure(
+        &mut self,
+        charger: &Charger,
+        current: Phases<Milliamps>,
+        now: Micros,
+        guard: Micros,
+    ) -> bool {
+        let plausible = |i: &Milliamps| (LEAST_DRAW..=MOST_DRAW).contains(i);
+        if !current.iter().flatten().all(|i| plausible(&i)) || current.iter().all(|i| i.is_none()) {
+            return false;
+        }
+        self.track.push(on_site_phases(charger, current), now, guard);
+        true
+    }
+
+    /// What it draws by its last reading, if that is younger than `stale`.
+    pub(super) fn draw(&self, now: Micros, stale: Micros) -> PerPhase<Milliamps> {
+        let last = self.track.last().filter(|(_, at)| now - *at < stale);
+        last.map_or(PerPhase::all(Milliamps::ZERO), |(draw, _)| draw)
+    }
+
+    /// The most that it may draw: by what it was told, by its safe current, and by what it was measured to.
+    pub(super) fn may_draw(&self, charger: &Charger, now: Micros, stale: Micros) -> PerPhase<Milliamps> {
+        let told = self.ledger.most().max(charger.safe_ma);
+        let mut may =
+            self.draw(now, stale).map(|d| if d > told + DRAW_TOLERANCE { d } else { Milliamps::ZERO });
+        for phase in charger.wired() {
+            may[*phase] = may[*phase].max(told);
+        }
+        may
+    }
+
+    /// Notes what it might have drawn before a change to its ledger, for meter readings on their way.
+    pub(super) fn hold(&mut self, before: Milliamps, until: Micros) {
+        if before > self.ledger.most() {
+            let longer = self.held.filter(|(held, _)| *held > before).map(|(held, _)| held);
+            self.held = Some((longer.unwrap_or(before), until));
+        }
+    }
+
+    /// The least and the most that it draws by its latest readings; the least at most what it was told last.
+    pub(super) fn drawn_lately(
+        &self,
+        now: Micros,
+        times: Times,
+    ) -> (PerPhase<Milliamps>, PerPhase<Milliamps>) {
+        let (least, most) = self.track.bounds_since(now - times.guard);
+        let told = self.ledger.newest().map_or(Milliamps::ZERO, |sent| sent.limit);
+        (least.map(|least| least.min(told)), most)
+    }
+
+    /// The most that a meter reading of this moment may contain of it.
+    pub(super) fn may_have_drawn(
+        &self,
+        charger: &Charger,
+        now: Micros,
+        stale: Micros,
+        times: Times,
+    ) -> PerPhase<Milliamps> {
+        let held = self.held.filter(|(_, until)| now <= *until).map_or(Milliamps::ZERO, |(held, _)| held);
+        let measured = self.track.range(now - times.guard, now).most;
+        let mut most = self.may_draw(charger, now, stale).zip(measured, Milliamps::max);
+        for phase in charger.wired() {
+            most[*phase] = most[*phase].max(held);
+        }
+        most
+    }
+
+    /// Notes that it is told now to change its draw.
+    pub(super) fn command(&mut self, now: Micros) {
+        if self.commands.len() == MAX_COMMANDS {
+            self.commands.pop_front();
+        }
+        self.commands.push_back(now);
+    }
+
+    /// The bounds of its draw about a moment if nothing but our commands has changed it: what came after a
+    /// command that was sent at or after the moment doesn't count.
+    pub(super) fn drawn_but_for_commands(
+        &self,
+        moment: Micros,
+        range: &Range,
+        times: Times,
+    ) -> (PerPhase<Milliamps>, PerPhase<Milliamps>) {
+        let command = self.commands.iter().find(|at| **at >= moment);
+        let bounds = command.and_then(|at| self.track.bounds_until(moment - times.guard, *at));
+        bounds.unwrap_or((range.least, range.most))
+    }
+
+    /// The bounds of its draw about a moment, as far as they are known at `now`.
+    pub(super) fn drawn_about(
+        &self,
+        charger: &Charger,
+        moment: Micros,
+        now: Micros,
+        stale: Micros,
+        times: Times,
+    ) -> Range {
+        let range = self.track.range(moment - times.guard, moment + times.guard);
+        let is_silent = self.track.last().is_none_or(|(_, at)| now - at >= times.patience);
+        if range.is_complete || !is_silent {
+            return range;
+        }
+        let may = self.may_draw(charger, now, stale);
+        Range { least: range.least.zip(may, Milliamps::min), is_complete: true, ..range }
+    }
+}
+
+/// Puts a charger's currents on the site's phases. Where the wiring is not known its highest counts on all.
+fn on_site_phases(charger: &Charger, current: Phases<Milliamps>) -> PerPhase<Milliamps> {
+    let nothing = Milliamps::ZERO;
+    if !charger.wiring_is_known() {
+        return PerPhase::all(current.iter().flatten().fold(nothing, Milliamps::max));
+    }
+    let mut draw = PerPhase::all(nothing);
+    for (index, phase) in charger.wired().iter().enumerate() {
+        draw[*phase] = current.get(index).unwrap_or(nothing).max(nothing);
+    }
+    draw
+}
+
+/// A meter's currents, phase by phase; none where it is implausible or missing.
+pub(super) fn plausible_meter(current: Phases<Milliamps>, generation: bool) -> PerPhase<Option<Milliamps>> {
+    let least = if generation { Milliamps(-METER_MOST.0) } else { LEAST_DRAW };
+    let mut measured = PerPhase::all(None);
+    for phase in Phase::ALL {
+        measured[phase] = current.get(phase.index()).filter(|i| (least..=METER_MOST).contains(i));
+    }
+    measured
+}
+
+const METER_MOST: Milliamps = Milliamps::from_amps(10_000);

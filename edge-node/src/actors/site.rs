@@ -1,0 +1,283 @@
+//! One per site: knows what is drawn, decides, sends setpoints, and puts the site's rows into their order.
+//!
+//! A thin shell over [`SiteMachine`]. All rows of a site go to the journal through here, in the order in
+//! which the machine has seen them, so that a decision has seen exactly what stands before it.
+//!
+//! A decision is made at once on a reading that makes one due, and when the machine's next moment has come:
+//! snapshot, policy, envelope, setpoints. Setpoints go out at once; they don't wait for the disk.
+//!
+//! Bounds: rows that no message with a permit has brought (decisions, refused logins) each hold one of
+//! [`MAX_HELD`] permits of the site until they are in the journal. When these are taken, decisions go on but are
+//! not recorded, which is counted and logged.
+//!
+//! After [`Stop`] nothing is decided or recorded any more; rows of messages that were taken before still go to
+//! the journal, because their devices' states know of them.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+use tokio::sync::Semaphore;
+use wattle_edge_core::{Due, SiteInput, SiteMachine};
+use wattle_wire::row::{Cause, Event, EventKind, Row};
+use wattle_wire::topic::{self, Channel};
+use wattle_wire::{Micros, SiteId, message};
+
+use super::journal::{Append, Journal};
+use crate::batch::Part;
+use crate::checkpoint::Kept;
+use crate::clock::Clock;
+use crate::gate::Gate;
+use crate::mqtt::Lane;
+use crate::policy::SitePolicy;
+use crate::status::SiteBoard;
+
+/// The most rows of the site's own making that are on their way to the journal.
+pub const MAX_HELD: usize = 10_000;
+
+/// What a device, or the ingress for it, has for its site.
+#[derive(Default, Message)]
+#[rtype(result = "()")]
+pub struct Intake {
+    /// When it came.
+    pub at: Micros,
+    /// To journal, in order.
+    pub rows: Vec<Row>,
+    /// What the site has to know.
+    pub inputs: Vec<SiteInput>,
+    /// A device's state, which goes to the journal behind its rows.
+    pub kept: Option<Kept>,
+    /// The batch that it is a piece of.
+    pub part: Option<Part>,
+}
+
+/// Hands the journal what has gathered.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Flush;
+
+/// The actor.
+pub struct Site {
+    id: SiteId,
+    clock: Arc<Clock>,
+    machine: SiteMachine,
+    policy: SitePolicy,
+    lane: Lane,
+    journal: Addr<Journal>,
+    board: Arc<SiteBoard>,
+    outbox: Append,
+    /// For rows of the site's own making.
+    permits: Arc<Semaphore>,
+    /// Whether it was told to stop.
+    stopped: bool,
+    /// Whether a [`Flush`] is on its way.
+    flushing: bool,
+    /// When the machine wants to be woken, and the timer that does.
+    timer: Option<(Micros, SpawnHandle)>,
+    gate: Gate,
+    /// Why the policy gave no plan at the last decision, if it didn't.
+    failure: Option<String>,
+}
+
+impl Site {
+    /// The site of this machine; setpoints go out on `lane`.
+    pub fn new(
+        id: SiteId,
+        clock: Arc<Clock>,
+        machine: SiteMachine,
+        policy: SitePolicy,
+        lane: Lane,
+        journal: Addr<Journal>,
+        board: Arc<SiteBoard>,
+    ) -> Self {
+        Self {
+            id,
+            clock,
+            machine,
+            policy,
+            lane,
+            journal,
+            board,
+            outbox: Append::default(),
+            permits: Arc::new(Semaphore::new(MAX_HELD)),
+            stopped: false,
+            flushing: false,
+            timer: None,
+            gate: Gate::new(Instant::now()),
+            failure: None,
+        }
+    }
+
+    /// Makes a decision; its setpoints go out at once.
+    fn decide(&mut self, cause: Cause, now: Micros) {
+        let started = Instant::now();
+        let snapshot = self.machine.begin_decision(now, cause);
+        let proposal = self.policy.propose(&snapshot, self.machine.policy_state());
+        self.report(proposal.plan.as_ref().err());
+        let outcome = self.machine.finish_decision(proposal, now);
+        for send in &outcome.setpoints {
+            let topic = topic::topic(&self.id, &send.device, Channel::Setpoint);
+            if self.lane.publish(topic, message::encode(&send.setpoint)) {
+                metrics::counter!("wattle_edge_setpoints_total").increment(1);
+            }
+        }
+        metrics::counter!("wattle_edge_decisions_total", "cause" => cause.as_str()).increment(1);
+        let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        metrics::counter!("wattle_edge_decision_micros_total").increment(micros);
+        self.board.decided(snapshot, &outcome.rows);
+        self.record(now, outcome.rows);
+    }
+
+    /// Says it once when the policy fails, fails otherwise, or is back.
+    fn report(&mut self, failure: Option<&String>) {
+        if failure.is_some() {
+            metrics::counter!("wattle_edge_policy_failures_total").increment(1);
+        }
+        if failure == self.failure.as_ref() {
+            return;
+        }
+        match failure {
+            Some(reason) => {
+                tracing::error!(site = %self.id, reason, "the policy gives no plan; another decides")
+            }
+            None => tracing::info!(site = %self.id, "the policy decides again"),
+        }
+        self.failure = failure.cloned();
+    }
+
+    /// Takes rows of the site's own making.
+    fn record(&mut self, at: Micros, rows: Vec<Row>) {
+        let wanted = u32::try_from(rows.len()).unwrap_or(u32::MAX);
+        let Ok(permits) = self.permits.clone().try_acquire_many_owned(wanted) else {
+            metrics::counter!("wattle_edge_unrecorded_rows_total").increment(rows.len() as u64);
+            if let Some(left_out) = self.gate.pass(Instant::now()) {
+                tracing::error!(site = %self.id, left_out, "the journal is behind; a row was not recorded");
+            }
+            return;
+        };
+        match &mut self.outbox.held {
+            Some(held) => held.merge(permits),
+            none => *none = Some(permits),
+        }
+        self.outbox.entries.extend(rows.into_iter().map(|row| (at, row)));
+    }
+
+    /// Sees to it that what has gathered goes to the journal once the mailbox is empty.
+    fn flush_soon(&mut self, ctx: &mut Context<Self>) {
+        if !self.flushing && !self.outbox.is_empty() {
+            self.flushing = true;
+            ctx.notify(Flush);
+        }
+    }
+
+    /// Sets the timer to when the machine wants to be woken.
+    fn arm(&mut self, now: Micros, ctx: &mut Context<Self>) {
+        let due = self.machine.next_wakeup();
+        if self.timer.is_some_and(|(armed, _)| armed == due) {
+            return;
+        }
+        if let Some((_, handle)) = self.timer.take() {
+            ctx.cancel_future(handle);
+        }
+        let wait = Duration::from_micros(u64::try_from((due - now).0).unwrap_or_default());
+        let handle = ctx.run_later(wait, |site, ctx| {
+            site.timer = None;
+            site.wake(ctx);
+        });
+        self.timer = Some((due, handle));
+    }
+
+    fn wake(&mut self, ctx: &mut Context<Self>) {
+        if self.stopped {
+            return;
+        }
+        let now = self.clock.now();
+        if let Due::Now(cause) = self.machine.wake(now) {
+            self.decide(cause, now);
+        }
+        self.flush_soon(ctx);
+        self.arm(now, ctx);
+    }
+}
+
+impl Actor for Site {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(super::MAILBOX);
+        self.timer = None;
+        self.flushing = false;
+        self.wake(ctx);
+    }
+}
+
+impl Supervised for Site {}
+
+impl Handler<Intake> for Site {
+    type Result = ();
+
+    fn handle(&mut self, intake: Intake, ctx: &mut Self::Context) {
+        let Intake { at, rows, inputs, kept, part } = intake;
+        match part {
+            // Its message holds a permit.
+            Some(part) => {
+                self.outbox.entries.extend(rows.into_iter().map(|row| (at, row)));
+                self.outbox.parts.push(part);
+            }
+            None if self.stopped => {}
+            None => self.record(at, rows),
+        }
+        self.outbox.kept.extend(kept);
+        let mut cause = None;
+        for input in inputs {
+            if let Due::Now(due) = self.machine.handle(input, at) {
+                cause = Some(due);
+            }
+        }
+        if let Some(cause) = cause.filter(|_| !self.stopped) {
+            let now = self.clock.now();
+            self.decide(cause, now);
+            self.arm(now, ctx);
+        }
+        self.flush_soon(ctx);
+    }
+}
+
+impl Handler<Flush> for Site {
+    type Result = ();
+
+    fn handle(&mut self, _: Flush, _: &mut Self::Context) {
+        self.flushing = false;
+        let gathered = std::mem::take(&mut self.outbox);
+        match self.journal.try_send(gathered) {
+            Ok(()) => {}
+            // The next intake or decision tries again.
+            Err(SendError::Full(gathered)) => self.outbox = gathered,
+            // Dropping the parts fails their batches, and the node ends.
+            Err(SendError::Closed(_)) => tracing::error!("the journal is gone"),
+        }
+    }
+}
+
+/// Journals that the node stops as it was told to; after it nothing is decided.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Stop {
+    /// Why, for people.
+    pub reason: String,
+}
+
+impl Handler<Stop> for Site {
+    type Result = ();
+
+    fn handle(&mut self, stop: Stop, ctx: &mut Self::Context) {
+        let now = self.clock.now();
+        let event = Event::new(self.id.clone(), None, EventKind::NodeStopped, stop.reason);
+        self.record(now, vec![Row::Event(event)]);
+        self.stopped = true;
+        if let Some((_, handle)) = self.timer.take() {
+            ctx.cancel_future(handle);
+        }
+        self.flush_soon(ctx);
+    }
+}

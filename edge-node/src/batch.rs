@@ -1,0 +1,168 @@
+//! A batch of MQTT messages on its way from the broker to the disk.
+//!
+//! What is read from one connection in one go is a [`Batch`]. It is split by device; each piece carries a
+//! [`Part`], and whoever makes that piece durable says [`Part::synced`]. When no part is left the ingress is
+//! told, and acknowledges the batch's messages in the order in which they came.
+//!
+//! A part that is dropped any other way (an actor that stopped, a mailbox that is closed) marks its batch as
+//! failed: nothing of it is acknowledged, and the broker delivers it again. So no way of losing a piece can
+//! end in an acknowledgement.
+//!
+//! Bound: a batch holds a permit for each of its messages until it is dropped. There are
+//! [`crate::mqtt::MAX_UNSYNCED`] permits; without one the MQTT client stops reading.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use actix::prelude::*;
+use tokio::sync::OwnedSemaphorePermit;
+use wattle_wire::DeviceId;
+use wattle_wire::message::Ack;
+
+/// Messages that were read from one connection in one go.
+pub struct Batch {
+    /// Which connection's.
+    pub lane: usize,
+    /// Which life of that connection.
+    pub generation: u64,
+    /// What to acknowledge to the broker, in order of arrival; messages of QoS 0 have nothing here.
+    pub pkids: Vec<u16>,
+    parts: AtomicUsize,
+    failed: AtomicBool,
+    acks: Mutex<Vec<DeviceAck>>,
+    ingress: Recipient<Settled>,
+    _permits: Vec<OwnedSemaphorePermit>,
+}
+
+/// An acknowledgement that goes to a device once its batch is on the disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceAck {
+    /// Index of the site among the node's sites.
+    pub site: usize,
+    /// Whom it is for.
+    pub device: DeviceId,
+    /// What is on the disk.
+    pub ack: Ack,
+}
+
+/// One piece of a [`Batch`]. It counts until it is dropped.
+pub struct Part {
+    batch: Arc<Batch>,
+    synced: bool,
+}
+
+/// Tells the ingress that no part of a batch is left.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Settled {
+    /// The connection whose oldest batches may be finished now.
+    pub lane: usize,
+}
+
+impl Batch {
+    /// A batch with one part, which the ingress keeps while it hands out the others.
+    pub fn open(
+        lane: usize,
+        generation: u64,
+        pkids: Vec<u16>,
+        permits: Vec<OwnedSemaphorePermit>,
+        ingress: Recipient<Settled>,
+    ) -> (Arc<Self>, Part) {
+        let batch = Arc::new(Self {
+            lane,
+            generation,
+            pkids,
+            parts: AtomicUsize::new(0),
+            failed: AtomicBool::new(false),
+            acks: Mutex::new(Vec::new()),
+            ingress,
+            _permits: permits,
+        });
+        let part = Self::part(&batch);
+        (batch, part)
+    }
+
+    /// One more part. Only while another one is held, so that the batch can't settle in between.
+    pub fn part(batch: &Arc<Self>) -> Part {
+        batch.parts.fetch_add(1, Ordering::AcqRel);
+        Part { batch: batch.clone(), synced: false }
+    }
+
+    /// Whether no part is left.
+    pub fn is_settled(&self) -> bool {
+        self.parts.load(Ordering::Acquire) == 0
+    }
+
+    /// Whether a part was lost on its way.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    /// What to tell the devices; empties the list.
+    pub fn take_acks(&self) -> Vec<DeviceAck> {
+        std::mem::take(&mut self.acks.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Part {
+    /// Adds what a device is to be told once the whole batch is on the disk.
+    pub fn add_acks(&self, acks: impl IntoIterator<Item = DeviceAck>) {
+        self.batch.acks.lock().unwrap_or_else(PoisonError::into_inner).extend(acks);
+    }
+
+    /// The rows of this part are on the disk.
+    pub fn synced(mut self) {
+        self.synced = true;
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if !self.synced {
+            self.batch.failed.store(true, Ordering::Release);
+        }
+        if self.batch.parts.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // Goes past the mailbox's bound: there is one such message per batch, and batches are bounded.
+            self.batch.ingress.do_send(Settled { lane: self.batch.lane });
+        }
+    }
+}
+
+/// Joins neighbouring ranges of the same start of a device, so that a batch answers with few messages.
+pub fn merge(mut acks: Vec<Ack>) -> Vec<Ack> {
+    acks.sort_unstable_by_key(|a| (a.boot, a.from));
+    let mut merged: Vec<Ack> = Vec::with_capacity(acks.len());
+    for ack in acks {
+        match merged.last_mut() {
+            Some(last) if last.boot == ack.boot && ack.from <= last.to.saturating_add(1) => {
+                last.to = last.to.max(ack.to);
+            }
+            _ => merged.push(ack),
+        }
+    }
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(acks: &[(u32, u64, u64)], expected: &[(u32, u64, u64)]) {
+        let acks = acks.iter().map(|&(boot, from, to)| Ack { boot, from, to }).collect();
+        let merged: Vec<_> = merge(acks).into_iter().map(|a| (a.boot, a.from, a.to)).collect();
+        assert_eq!(merged, expected);
+    }
+
+    #[test]
+    fn neighbouring_ranges_become_one() {
+        check(&[(1, 3, 3), (1, 1, 1), (1, 2, 2)], &[(1, 1, 3)]);
+        check(&[(1, 1, 5), (1, 3, 4)], &[(1, 1, 5)]);
+    }
+
+    #[test]
+    fn what_was_not_received_stays_out_of_every_range() {
+        check(&[(1, 1, 1), (1, 3, 3)], &[(1, 1, 1), (1, 3, 3)]);
+        check(&[(1, 9, 9), (2, 10, 10)], &[(1, 9, 9), (2, 10, 10)]);
+        check(&[(1, u64::MAX, u64::MAX), (2, 0, 0)], &[(1, u64::MAX, u64::MAX), (2, 0, 0)]);
+    }
+}

@@ -1,0 +1,336 @@
+//! The node's own configuration: `edge.toml`. What it is to do at which site stands in the site files.
+//!
+//! Every key has a default, so that a node runs without this file. Unknown keys are errors. Reading gives
+//! every problem of the file at once.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use wattle_site::Problems;
+use wattle_wire::EdgeId;
+
+/// The whole file.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Name of this edge node, unique among all that share a fog node. Default `edge-1`.
+    #[serde(default = "default_id")]
+    pub id: EdgeId,
+    /// Folder for the journal and the passwords file; made when it isn't there. Default `wattle-edge-data`.
+    #[serde(default = "default_data")]
+    pub data: PathBuf,
+    /// Folder with policies, each `<name>.wasm`. Default: `$WATTLE_POLICIES`; else `policies` beside the
+    /// program or one folder above; else `/usr/lib/wattle/policies`.
+    pub policies: Option<PathBuf>,
+    /// The MQTT broker that the devices use.
+    pub broker: BrokerConfig,
+    /// The journal on the disk.
+    pub journal: JournalConfig,
+    /// The way to a fog node.
+    pub uplink: UplinkConfig,
+    /// Health, metrics and status.
+    pub http: HttpConfig,
+}
+
+/// `[broker]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BrokerConfig {
+    /// `embedded`: the node runs the broker itself; `external`: it connects to one. Default `embedded`.
+    pub mode: BrokerMode,
+    /// Embedded: where the broker listens. Default `127.0.0.1:1883`.
+    #[serde(default = "default_listen")]
+    pub listen: SocketAddr,
+    /// External: the broker as `host:port`. Default `127.0.0.1:1883`.
+    #[serde(default = "default_address")]
+    pub address: String,
+    /// External: user name of the edge. Default `wattle-edge`.
+    #[serde(default = "default_user")]
+    pub user: String,
+    /// External: file whose first line is the edge's password. Default: none, no password is sent.
+    pub password_file: Option<PathBuf>,
+    /// External: name of the edge's session at the broker, unique there. Default `wattle-edge`.
+    #[serde(default = "default_user")]
+    pub client_id: String,
+    /// Embedded: connections over which the node reads, 1 to 64; each carries 100 messages per fsync.
+    /// Default 8.
+    #[serde(default = "default_lanes")]
+    pub lanes: usize,
+}
+
+/// Who runs the broker.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BrokerMode {
+    /// The node itself.
+    #[default]
+    Embedded,
+    /// Somebody else.
+    External,
+}
+
+/// `[journal]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct JournalConfig {
+    /// The most bytes that the journal may take on the disk, in MiB, 16 to 1048576; then the oldest makes
+    /// room. Default 1024.
+    #[serde(default = "default_budget_mib")]
+    pub budget_mib: u64,
+    /// What an acknowledgement means. `batch`: the reading was fsynced. `interval`: it will be within
+    /// `sync_interval_ms`. `off`: it was written, and is on the disk when the system gets to it. Default
+    /// `batch`.
+    pub sync: SyncPolicy,
+    /// With `sync = "interval"`: the time between two fsyncs in ms, 1 to 60000. Default 100.
+    #[serde(default = "default_sync_interval_ms")]
+    pub sync_interval_ms: u64,
+    /// Rows are sealed into a segment for the way up at the latest after this many ms, 100 to 3600000.
+    /// Default 2000.
+    #[serde(default = "default_seal_after_ms")]
+    pub seal_after_ms: u64,
+}
+
+/// What an acknowledgement means.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SyncPolicy {
+    /// fsync before each acknowledgement; one for all that wait.
+    #[default]
+    Batch,
+    /// fsync at an interval.
+    Interval,
+    /// No fsync.
+    Off,
+}
+
+impl SyncPolicy {
+    /// How the status page writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Batch => "batch",
+            Self::Interval => "interval",
+            Self::Off => "off",
+        }
+    }
+}
+
+/// `[uplink]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UplinkConfig {
+    /// The fog node as `http://host:port`, or an empty text for none: then everything stays in the journal.
+    /// Default `http://127.0.0.1:7400`.
+    #[serde(default = "default_uplink")]
+    pub address: String,
+    /// How long a node that was told to stop waits for what is still on its way up, in ms, 0 to 600000.
+    /// Default 5000.
+    #[serde(default = "default_drain_ms")]
+    pub drain_ms: u64,
+}
+
+/// `[http]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpConfig {
+    /// Where `/healthz`, `/metrics` and `/status` are served. Default `127.0.0.1:7480`.
+    #[serde(default = "default_http")]
+    pub listen: SocketAddr,
+}
+
+fn default_id() -> EdgeId {
+    EdgeId::new("edge-1").expect("a name")
+}
+fn default_data() -> PathBuf {
+    "wattle-edge-data".into()
+}
+fn default_listen() -> SocketAddr {
+    ([127, 0, 0, 1], 1883).into()
+}
+fn default_address() -> String {
+    "127.0.0.1:1883".into()
+}
+fn default_user() -> String {
+    "wattle-edge".into()
+}
+fn default_lanes() -> usize {
+    8
+}
+fn default_budget_mib() -> u64 {
+    1024
+}
+fn default_sync_interval_ms() -> u64 {
+    100
+}
+fn default_seal_after_ms() -> u64 {
+    2000
+}
+fn default_uplink() -> String {
+    "http://127.0.0.1:7400".into()
+}
+fn default_drain_ms() -> u64 {
+    5000
+}
+fn default_http() -> SocketAddr {
+    ([127, 0, 0, 1], 7480).into()
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            id: default_id(),
+            data: default_data(),
+            policies: None,
+            broker: BrokerConfig::default(),
+            journal: JournalConfig::default(),
+            uplink: UplinkConfig::default(),
+            http: HttpConfig::default(),
+        }
+    }
+}
+
+impl Default for BrokerConfig {
+    fn default() -> Self {
+        Self {
+            mode: BrokerMode::default(),
+            listen: default_listen(),
+            address: default_address(),
+            user: default_user(),
+            password_file: None,
+            client_id: default_user(),
+            lanes: default_lanes(),
+        }
+    }
+}
+
+impl Default for JournalConfig {
+    fn default() -> Self {
+        Self {
+            budget_mib: default_budget_mib(),
+            sync: SyncPolicy::default(),
+            sync_interval_ms: default_sync_interval_ms(),
+            seal_after_ms: default_seal_after_ms(),
+        }
+    }
+}
+
+impl Default for UplinkConfig {
+    fn default() -> Self {
+        Self { address: default_uplink(), drain_ms: default_drain_ms() }
+    }
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self { listen: default_http() }
+    }
+}
+
+impl Config {
+    /// Reads the file; `file` is how mistakes name it.
+    ///
+    /// # Errors
+    /// Every mistake at once: unknown keys, wrong types and values that don't fit.
+    pub fn parse(file: &str, text: &str) -> Result<Self, Problems> {
+        wattle_site::read(file, text, |config: &Self, problems| config.validate(file, problems))
+    }
+
+    /// Adds every value that doesn't fit.
+    fn validate(&self, file: &str, problems: &mut Problems) {
+        let mut range = |key: &str, value: u64, from: u64, to: u64| {
+            if !(from..=to).contains(&value) {
+                problems.add(file, key, value, format!("give {from} to {to}"));
+            }
+        };
+        range("broker.lanes", self.broker.lanes as u64, 1, 64);
+        range("journal.budget_mib", self.journal.budget_mib, 16, 1_048_576);
+        range("journal.sync_interval_ms", self.journal.sync_interval_ms, 1, 60_000);
+        range("journal.seal_after_ms", self.journal.seal_after_ms, 100, 3_600_000);
+        range("uplink.drain_ms", self.uplink.drain_ms, 0, 600_000);
+        if self.broker.mode == BrokerMode::External && host_and_port(&self.broker.address).is_none() {
+            problems.add(file, "broker.address", &self.broker.address, "give host:port");
+        }
+        if !self.uplink.address.is_empty() && !self.uplink.address.starts_with("http://") {
+            let allowed = "give http://host:port, or an empty text for no fog node";
+            problems.add(file, "uplink.address", &self.uplink.address, allowed);
+        }
+        if self.data.as_os_str().is_empty() {
+            problems.add(file, "data", "", "give a folder");
+        }
+    }
+}
+
+/// Takes `host:port` apart.
+pub fn host_and_port(address: &str) -> Option<(String, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|port| *port != 0)?;
+    (!host.is_empty()).then(|| (host.trim_matches(['[', ']']).to_owned(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: &[&str]) {
+        let problems = Config::parse("edge.toml", text).expect_err("something is wrong");
+        let lines: Vec<String> = problems.0.iter().map(ToString::to_string).collect();
+        assert_eq!(lines.len(), expected.len(), "{lines:#?}");
+        for part in expected {
+            assert!(lines.iter().any(|line| line.contains(part)), "{part} is not in {lines:#?}");
+        }
+    }
+
+    #[test]
+    fn an_empty_file_is_the_default() {
+        assert_eq!(Config::parse("edge.toml", ""), Ok(Config::default()));
+    }
+
+    #[test]
+    fn the_example_that_ships_is_the_default() {
+        let text = include_str!("../../deploy/edge/edge.toml");
+        let shipped = Config::parse("edge.toml", text).expect("right");
+        assert_eq!(shipped.id.as_str(), "edge-1");
+        assert_eq!(shipped.broker, BrokerConfig::default());
+        assert_eq!(shipped.journal, JournalConfig::default());
+    }
+
+    #[test]
+    fn every_unknown_key_and_wrong_type_is_named_at_once() {
+        check(
+            "idd = 'x'\nid = 'a b'\n[broker]\nmode = 'own'\nlisten = 1\nhost = 'x'\n[journal]\nbudget_mib = '1'\n",
+            &["idd: ", "id: ", "broker.mode: ", "broker.listen: ", "broker.host: ", "journal.budget_mib: "],
+        );
+    }
+
+    #[test]
+    fn every_value_that_does_not_fit_is_named_at_once() {
+        check(
+            "data = ''\n[broker]\nmode = 'external'\naddress = 'x'\nlanes = 65\n[journal]\nbudget_mib = 1\n\
+             sync_interval_ms = 0\nseal_after_ms = 1\n[uplink]\naddress = 'fog'\ndrain_ms = 600001\n",
+            &[
+                "data",
+                "broker.address",
+                "broker.lanes",
+                "budget_mib: 1: give 16",
+                "sync_interval_ms",
+                "seal_after_ms",
+                "uplink.address",
+                "drain_ms",
+            ],
+        );
+    }
+
+    #[test]
+    fn what_is_no_toml_gives_the_place() {
+        check("id = \n", &["is no TOML"]);
+        check("id = 'x'\nid = 'y'\n", &["is no TOML"]);
+    }
+
+    #[test]
+    fn an_address_is_a_host_and_a_port() {
+        assert_eq!(host_and_port("[::1]:1883"), Some(("::1".into(), 1883)));
+        for wrong in ["", "x", ":1883", "x:0", "x:70000", "x:y"] {
+            assert_eq!(host_and_port(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! What can't be read is kept aside for whoever wants to look, in `aside/`, the newest 16 files.
+
+use super::error::{JournalError, io};
+use super::log::{Place, remove};
+
+const FOLDER: &str = "aside";
+const MAX_FILES: usize = 16;
+
+/// Moves a file of the journal aside.
+pub(super) fn move_file(place: &Place, name: &str) -> Result<(), JournalError> {
+    let path = place.dir.join(name);
+    if let Some(target) = free_name(place, name, false)? {
+        match place.disk.rename(&path, &place.dir.join(FOLDER).join(target)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(io("set aside", &path)(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Keeps a copy of some bytes aside, unless one of that name is there already.
+pub(super) fn keep_bytes(place: &Place, name: &str, bytes: &[u8]) -> Result<(), JournalError> {
+    let Some(target) = free_name(place, name, true)? else { return Ok(()) };
+    let path = place.dir.join(FOLDER).join(target);
+    let mut file = place.disk.create(&path).map_err(io("created", &path))?;
+    file.write_at(0, bytes).map_err(io("written", &path))
+}
+
+/// The next name for what was called `name`; nothing if it is there and once is enough. Makes room first.
+fn free_name(place: &Place, name: &str, once: bool) -> Result<Option<String>, JournalError> {
+    let dir = place.dir.join(FOLDER);
+    place.disk.make_dir(&dir).map_err(io("made", &dir))?;
+    let mut kept: Vec<_> =
+        place.disk.list(&dir).map_err(io("listed", &dir))?.into_iter().map(|f| f.0).collect();
+    kept.sort();
+    if once && kept.iter().any(|file| file.split_once('-').is_some_and(|(_, rest)| rest == name)) {
+        return Ok(None);
+    }
+    let surplus = (kept.len() + 1).saturating_sub(MAX_FILES);
+    for file in kept.iter().take(surplus) {
+        remove(&*place.disk, &dir.join(file))?;
+    }
+    let number =
+        kept.last().and_then(|file| file.split_once('-')?.0.parse::<u32>().ok()).map_or(0, |n| n + 1);
+    Ok(Some(format!("{number:08}-{name}")))
+}

@@ -1,0 +1,121 @@
+//! The few things that a journal asks of a disk, so that tests can fill it, break it and cut its power.
+
+use std::any::Any;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::error::{JournalError, io};
+
+/// A folder's worth of files. A change of a name lasts only after [`Disk::sync_dir`].
+pub(super) trait Disk: Send + Sync {
+    /// Makes the folder and those above it.
+    fn make_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Keeps other processes out for as long as the result lives; `WouldBlock` when one is in.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send>>;
+    /// The files in a folder with their lengths, in no order.
+    fn list(&self, dir: &Path) -> io::Result<Vec<(String, u64)>>;
+    /// A whole file; `InvalidData` when it is longer than `max_bytes`.
+    fn read(&self, path: &Path, max_bytes: u64) -> io::Result<Vec<u8>>;
+    /// A new file, empty even when the name was taken.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+    /// Gives a file another name, in place of a file that has it.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes the names in a folder last.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+}
+
+/// A file that is being written.
+pub(super) trait DiskFile: Send {
+    /// Writes all bytes at an offset.
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Makes what was written last.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// The disk of the machine.
+pub(super) struct RealDisk;
+
+impl Disk for RealDisk {
+    fn make_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::create_dir_all(dir)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send>> {
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Box::new(file)),
+            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<(String, u64)>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            let metadata = entry.metadata()?;
+            if metadata.is_file() {
+                files.push((entry.file_name().to_string_lossy().into_owned(), metadata.len()));
+            }
+        }
+        Ok(files)
+    }
+
+    fn read(&self, path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+        let len = fs::metadata(path)?.len();
+        if len > max_bytes {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it has {len} bytes")));
+        }
+        fs::read(path)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(File::create(path)?))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+}
+
+impl DiskFile for File {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.write_all_at(bytes, offset)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_data()
+    }
+}
+
+/// Ends the name of a file that isn't whole yet; the next opening removes those that were left.
+pub(super) const UNFINISHED: &str = ".tmp";
+
+/// Puts a whole file under `name`: after this it is there with these bytes, before it as it was, and nothing
+/// between, whenever the power goes.
+pub(super) fn replace(disk: &dyn Disk, dir: &Path, name: &str, bytes: &[u8]) -> Result<(), JournalError> {
+    let (path, unfinished) = (dir.join(name), dir.join(format!("{name}{UNFINISHED}")));
+    let written = disk.create(&unfinished).and_then(|mut file| {
+        file.write_at(0, bytes)?;
+        file.sync()
+    });
+    if let Err(error) = written {
+        // What can't be removed now is removed at the next opening.
+        let _ = disk.remove(&unfinished);
+        return Err(io("written", &path)(error));
+    }
+    disk.rename(&unfinished, &path).map_err(io("renamed", &path))?;
+    disk.sync_dir(dir).map_err(io("synced", dir))
+}

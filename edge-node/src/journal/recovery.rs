@@ -1,0 +1,246 @@
+//! Opening a journal: who it is, what its files hold, where its numbers go on.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use wattle_wire::uplink::Incarnation;
+use wattle_wire::{EdgeId, Micros};
+
+use super::aside;
+use super::disk::{Disk, UNFINISHED};
+use super::error::{JournalError, io};
+use super::frame::{self, Header, Scan};
+use super::log::{self, Log, LogFile, Place, remove};
+use super::rows::{MAX_LOG_BYTES, Rows};
+use super::segments::Segments;
+use super::stamp::{self, Found};
+use super::{Journal, Options};
+
+/// What opening a journal has found.
+pub struct Recovery {
+    /// The life of the journal.
+    pub incarnation: Incarnation,
+    /// The last sequence that was given out; 0 for none.
+    pub last: u64,
+    /// The last checkpoint: the sequence that it covers, and the core's bytes.
+    pub checkpoint: Option<(u64, Vec<u8>)>,
+    /// Every entry after the checkpoint in order, read from the disk as it is taken. Take them before the
+    /// journal is appended to.
+    pub rows: Rows,
+    /// What was repaired.
+    pub repaired: Repaired,
+}
+
+/// What opening a journal had to repair; all zero and empty when it was closed well.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Repaired {
+    /// The bytes of writes that were cut. Nothing that was acknowledged was in them.
+    pub torn_bytes: u64,
+    /// The places in log files that can't be read.
+    pub damaged_places: u64,
+    /// The files that were set aside, each with the reason.
+    pub set_aside: Vec<String>,
+    /// The ranges of missing segments, `from..=to`; made again from the log, or gaps.
+    pub missing_segments: Vec<(u64, u64)>,
+}
+
+/// Opens the journal on a disk; see [`Journal::open`].
+pub(super) fn open(
+    disk: Arc<dyn Disk>,
+    options: Options,
+    now: Micros,
+) -> Result<(Journal, Recovery), JournalError> {
+    let dir = options.dir.clone();
+    disk.make_dir(&dir).map_err(io("made", &dir))?;
+    let lock = lock(&*disk, &dir)?;
+    let mut listing = disk.list(&dir).map_err(io("listed", &dir))?;
+    for (name, _) in listing.extract_if(.., |(name, _)| name.ends_with(UNFINISHED)) {
+        remove(&*disk, &dir.join(name))?;
+    }
+    let mut opening = Opening::identify(disk, &options, &listing)?;
+    let committed = opening.position(stamp::COMMITTED)?.map_or(0, |(sequence, _)| sequence);
+    let checkpoint = opening.position(stamp::CHECKPOINT)?;
+    let files = opening.logs(&listing)?;
+    let Opening { place, repaired } = opening;
+    let segments = Segments::open(&place, &options.edge, &listing, committed)?;
+
+    let covered = checkpoint.as_ref().map_or(0, |(sequence, _)| *sequence);
+    let logged = files.iter().map(|file| file.last).max().unwrap_or(0);
+    let last = [committed, covered, logged, segments.last().unwrap_or(0)].into_iter().max().unwrap_or(0);
+    let rows = Rows::new(place.clone(), files.clone(), covered + 1, last, now);
+    let incarnation = place.incarnation;
+    let mut journal = Journal {
+        log: Log::new(place.clone(), files, last + 1),
+        options,
+        place,
+        segments,
+        committed,
+        checkpoint: covered,
+        synced_at: Instant::now(),
+        opened_at: now,
+        now,
+        sealed_bytes: 0,
+        dropped: 0,
+        damaged: repaired.damaged_places,
+        over_budget: false,
+        log_full: false,
+        _lock: lock,
+    };
+    let repaired = Repaired { missing_segments: journal.fill_holes()?, ..repaired };
+    if repaired != Repaired::default() {
+        tracing::warn!(?repaired, "journal was repaired while it was opened");
+    }
+    journal.keep_reserve();
+    Ok((journal, Recovery { incarnation, last, checkpoint, rows, repaired }))
+}
+
+fn lock(disk: &dyn Disk, dir: &std::path::Path) -> Result<Box<dyn std::any::Any + Send>, JournalError> {
+    let path = dir.join("lock");
+    disk.lock(&path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::WouldBlock => JournalError::Locked { path },
+        _ => io("locked", &path)(error),
+    })
+}
+
+struct Opening {
+    place: Place,
+    repaired: Repaired,
+}
+
+impl Opening {
+    /// Finds out whose journal it is. One whose identity can't be read is known by its log files; one that has
+    /// neither is new.
+    fn identify(
+        disk: Arc<dyn Disk>,
+        options: &Options,
+        listing: &[(String, u64)],
+    ) -> Result<Self, JournalError> {
+        let dir = options.dir.clone();
+        let found = stamp::read_identity(&*disk, &dir)?;
+        let known = match &found {
+            Found::Sound((incarnation, edge)) => {
+                check_edge(options, edge)?;
+                Some(*incarnation)
+            }
+            _ => listing.iter().find_map(|(name, _)| incarnation_of(&*disk, options, name)),
+        };
+        let incarnation = known.unwrap_or_else(|| Incarnation(rand::random()));
+        let mut opening = Self { place: Place { disk, dir, incarnation }, repaired: Repaired::default() };
+        if let Found::Bad(reason) = &found {
+            opening.set_aside(stamp::IDENTITY, reason)?;
+        }
+        if !matches!(found, Found::Sound(_)) {
+            let place = &opening.place;
+            stamp::write_identity(&*place.disk, &place.dir, &options.edge, incarnation)?;
+        }
+        Ok(opening)
+    }
+
+    fn set_aside(&mut self, name: &str, reason: &str) -> Result<(), JournalError> {
+        tracing::error!(file = name, reason, "a file of the journal can't be read and is set aside");
+        self.repaired.set_aside.push(format!("{name}: {reason}"));
+        aside::move_file(&self.place, name)
+    }
+
+    fn position(&mut self, name: &str) -> Result<Option<(u64, Vec<u8>)>, JournalError> {
+        let Place { disk, dir, incarnation } = &self.place;
+        match stamp::read_position(&**disk, dir, name, *incarnation)? {
+            Found::Sound(found) => Ok(Some(found)),
+            Found::Nothing => Ok(None),
+            Found::Bad(reason) => self.set_aside(name, &reason).map(|()| None),
+        }
+    }
+
+    /// The log files in order, each scanned to its end.
+    fn logs(&mut self, listing: &[(String, u64)]) -> Result<VecDeque<LogFile>, JournalError> {
+        let mut found: Vec<_> =
+            listing.iter().filter_map(|(name, _)| Some((log::parse_name(name)?, name))).collect();
+        found.sort();
+        let mut files = VecDeque::new();
+        for (first, name) in found {
+            files.extend(self.log_file(first, name)?);
+        }
+        Ok(files)
+    }
+
+    fn log_file(&mut self, first: u64, name: &str) -> Result<Option<LogFile>, JournalError> {
+        let path = self.place.dir.join(name);
+        let bytes = match self.place.disk.read(&path, MAX_LOG_BYTES) {
+            Ok(bytes) => bytes,
+            Err(error) => return self.set_aside(name, &error.to_string()).map(|()| None),
+        };
+        if let Header::Foreign(reason) = frame::check_header(&bytes, self.place.incarnation) {
+            return self.set_aside(name, &reason).map(|()| None);
+        }
+        let len = bytes.len() as u64;
+        let mut scan = Scan::new(bytes, self.place.incarnation, first);
+        let oldest_at = scan.next_record_at();
+        scan.by_ref().for_each(drop);
+        self.repaired.torn_bytes += scan.torn as u64;
+        self.repaired.damaged_places += scan.damage.len() as u64;
+        for range in &scan.damage {
+            let copy = format!("{name}-at-{}", range.start);
+            aside::keep_bytes(&self.place, &copy, &scan.bytes()[range.clone()])?;
+        }
+        if scan.next == first {
+            // Nothing was ever in it, or nothing that is ours: the next file may take its name.
+            return match len > frame::HEADER_BYTES as u64 {
+                true => self.set_aside(name, "it holds no whole record").map(|()| None),
+                false => remove(&*self.place.disk, &path).map(|()| None),
+            };
+        }
+        Ok(Some(LogFile {
+            path,
+            first,
+            last: scan.next - 1,
+            bytes: len,
+            oldest_at: oldest_at.unwrap_or_default(),
+        }))
+    }
+}
+
+fn check_edge(options: &Options, found: &EdgeId) -> Result<(), JournalError> {
+    if *found == options.edge {
+        return Ok(());
+    }
+    Err(JournalError::OtherEdge {
+        dir: options.dir.clone(),
+        found: found.clone(),
+        expected: options.edge.clone(),
+    })
+}
+
+fn incarnation_of(disk: &dyn Disk, options: &Options, name: &str) -> Option<Incarnation> {
+    log::parse_name(name)?;
+    let bytes = disk.read(&options.dir.join(name), MAX_LOG_BYTES).ok()?;
+    frame::sound_incarnation(&bytes)
+}
+
+impl Journal {
+    /// Fills the holes between segments from the log, or with gaps.
+    fn fill_holes(&mut self) -> Result<Vec<(u64, u64)>, JournalError> {
+        let holes = self.segments.holes(self.committed);
+        for (index, from, to) in holes.iter().rev() {
+            self.reseal(*index, 0, *from, *to)?;
+        }
+        Ok(holes.into_iter().map(|(_, from, to)| (from, to)).collect())
+    }
+
+    /// Sets a damaged segment aside and makes it again from the log; what that has no more becomes a gap.
+    pub(super) fn mend(&mut self, index: usize) -> Result<(), JournalError> {
+        let segment = self.segments.list[index].segment.clone();
+        let (from, to) = (segment.header.from, segment.header.to);
+        tracing::error!(path = %segment.path.display(), "segment is damaged: made again from the log, or a gap");
+        aside::move_file(&self.place, &super::seal::name(from, to))?;
+        self.damaged += 1;
+        self.reseal(index, 1, from, to)
+    }
+
+    fn reseal(&mut self, index: usize, count: usize, from: u64, to: u64) -> Result<(), JournalError> {
+        let files = self.log.closed().iter().cloned().collect();
+        let sealing = self.job(files, from, to).run()?;
+        self.segments.replace(index, count, sealing.into_books());
+        Ok(())
+    }
+}

@@ -1,0 +1,143 @@
+//! The sealed segments on disk: which there are, reading them, and freeing them.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use wattle_columns::Segment;
+use wattle_wire::uplink::SegmentHeader;
+use wattle_wire::{EdgeId, Micros};
+
+use super::error::{JournalError, io};
+use super::log::{Place, remove};
+use super::seal::{SealedRef, parse_name};
+
+/// How much of a segment the byte budget has left. Known only once it was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Left {
+    /// All of it.
+    All,
+    /// No readings.
+    Events,
+    /// Nothing but gaps.
+    Gaps,
+}
+
+/// A segment and what is known of it.
+#[derive(Debug, Clone)]
+pub(super) struct Sealed {
+    pub(super) segment: SealedRef,
+    pub(super) oldest_at: Option<Micros>,
+    pub(super) left: Left,
+}
+
+/// The segments of one journal, contiguous, oldest first.
+#[derive(Default)]
+pub(super) struct Segments {
+    pub(super) list: VecDeque<Sealed>,
+    bytes: u64,
+}
+
+impl Segments {
+    /// Finds the segments after `committed` in a folder's listing. What is committed is removed; what overlaps a
+    /// longer one is left of a rewriting that was cut, and is removed too.
+    pub(super) fn open(
+        place: &Place,
+        edge: &EdgeId,
+        listing: &[(String, u64)],
+        committed: u64,
+    ) -> Result<Self, JournalError> {
+        let mut found: Vec<_> =
+            listing.iter().filter_map(|(name, len)| Some((parse_name(name)?, name, *len))).collect();
+        found.sort_by_key(|((from, to), ..)| (*from, std::cmp::Reverse(*to)));
+        let mut segments = Self::default();
+        let mut reached = committed;
+        for ((from, to), name, bytes) in found {
+            let path = place.dir.join(name);
+            if to <= reached {
+                remove(&*place.disk, &path)?;
+                continue;
+            }
+            reached = to;
+            let header = SegmentHeader { edge: edge.clone(), incarnation: place.incarnation, from, to };
+            segments.push(SealedRef { header, path, bytes }, None);
+        }
+        Ok(segments)
+    }
+
+    /// Takes up a new segment after the last.
+    pub(super) fn push(&mut self, segment: SealedRef, oldest_at: Option<Micros>) {
+        self.bytes += segment.bytes;
+        self.list.push_back(Sealed { segment, oldest_at, left: Left::All });
+    }
+
+    /// Puts segments in the place of `count` others from `index` on, in the books.
+    pub(super) fn replace(&mut self, index: usize, count: usize, with: Vec<Sealed>) {
+        let mut tail = self.list.split_off(index);
+        let rest = tail.split_off(count);
+        self.bytes -= tail.iter().map(|old| old.segment.bytes).sum::<u64>();
+        self.bytes += with.iter().map(|new| new.segment.bytes).sum::<u64>();
+        self.list.extend(with);
+        self.list.extend(rest);
+    }
+
+    /// What they take on disk.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The last sequence that is sealed.
+    pub(super) fn last(&self) -> Option<u64> {
+        self.list.back().map(|sealed| sealed.segment.header.to)
+    }
+
+    /// The index of the first segment with entries after `sequence`.
+    pub(super) fn index_after(&self, sequence: u64) -> Option<usize> {
+        let index = self.list.partition_point(|sealed| sealed.segment.header.to <= sequence);
+        (index < self.list.len()).then_some(index)
+    }
+
+    /// The ranges that are missing before and between the segments after `committed`.
+    pub(super) fn holes(&self, committed: u64) -> Vec<(usize, u64, u64)> {
+        let mut next = committed + 1;
+        let mut holes = Vec::new();
+        for (index, sealed) in self.list.iter().enumerate() {
+            let header = &sealed.segment.header;
+            if header.from > next {
+                holes.push((index, next, header.from - 1));
+            }
+            next = header.to + 1;
+        }
+        holes
+    }
+
+    /// Removes the segments that end at or before `committed`.
+    pub(super) fn free(&mut self, place: &Place, committed: u64) -> Result<(), JournalError> {
+        while let Some(sealed) = self.list.front().filter(|s| s.segment.header.to <= committed) {
+            remove(&*place.disk, &sealed.segment.path)?;
+            self.bytes -= sealed.segment.bytes;
+            self.list.pop_front();
+        }
+        Ok(())
+    }
+}
+
+/// Reads a segment's bytes; nothing when they are not those of that segment any more.
+pub(super) fn read(place: &Place, sealed: &SealedRef) -> Result<Option<Bytes>, JournalError> {
+    match place.disk.read(&sealed.path, wattle_columns::MAX_SEGMENT_BYTES as u64) {
+        Ok(bytes) if is_sound(&bytes, &sealed.header) => Ok(Some(bytes.into())),
+        Ok(_) => Ok(None),
+        Err(error)
+            if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::InvalidData) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(io("read", &sealed.path)(error)),
+    }
+}
+
+/// Whether bytes are the segment that this header names: its checksum over all of it, and the header in it.
+fn is_sound(bytes: &[u8], header: &SegmentHeader) -> bool {
+    let Some((body, crc)) = bytes.split_last_chunk::<4>() else { return false };
+    crc32fast::hash(body) == u32::from_le_bytes(*crc)
+        && Segment::header_of(bytes).is_ok_and(|found| found == *header)
+}

@@ -1,0 +1,210 @@
+//! Files that are cut, flipped, missing, doubled, foreign.
+
+use super::*;
+
+/// The disk of a journal with five synced rows in one log file, that file, and its bytes.
+fn five_rows() -> (MemoryDisk, PathBuf, Vec<u8>) {
+    let disk = MemoryDisk::default();
+    let (mut journal, _) = open(&disk);
+    append(&mut journal, 5);
+    journal.sync().expect("room");
+    drop(journal);
+    let path = disk.files(".wlog").remove(0);
+    let bytes = disk.bytes(&path);
+    (disk, path, bytes)
+}
+
+/// Where each frame begins, and the end.
+fn frame_starts(bytes: &[u8]) -> Vec<usize> {
+    let mut starts = vec![frame::HEADER_BYTES];
+    while *starts.last().expect("one") < bytes.len() {
+        let at = starts.last().expect("one");
+        let len = u32::from_le_bytes(bytes[at + 2..at + 6].try_into().expect("four"));
+        starts.push(at + 10 + len as usize);
+    }
+    starts
+}
+
+#[test]
+fn a_write_cut_at_any_byte_gives_exactly_the_whole_rows_before_it() {
+    let (disk, path, bytes) = five_rows();
+    let starts = frame_starts(&bytes);
+    for cut in 0..bytes.len() {
+        let disk = disk.copy();
+        disk.put(&path, bytes[..cut].to_vec());
+        let whole = starts.iter().filter(|start| **start <= cut).count().saturating_sub(1) as u64;
+        let (mut journal, recovery) = open(&disk);
+        assert_eq!(recovery.last, whole, "cut at {cut}");
+        assert_eq!(sequences(recovery.rows).len() as u64, whole, "cut at {cut}");
+        assert_eq!(append(&mut journal, 1), [whole + 1], "cut at {cut}");
+        journal.sync().expect("room");
+        drop(journal);
+        let expected: Vec<_> = (1..=whole as i64 + 1).collect();
+        assert_eq!(sequences(open(&disk).1.rows), expected, "opened again after a cut at {cut}");
+    }
+}
+
+#[test]
+fn a_flipped_bit_anywhere_costs_one_row_and_no_number() {
+    let (disk, path, bytes) = five_rows();
+    let starts = frame_starts(&bytes);
+    for at in 0..bytes.len() {
+        let disk = disk.copy();
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 0x10;
+        disk.put(&path, flipped);
+        let (mut journal, recovery) = open(&disk);
+        let hit = starts.windows(2).position(|frame| (frame[0]..frame[1]).contains(&at));
+        let mut expected = vec![1, 2, 3, 4, 5];
+        if let Some(hit) = hit {
+            expected[hit] = -expected[hit];
+            assert!(recovery.repaired.damaged_places == 1 || recovery.repaired.torn_bytes > 0);
+        }
+        // A flip in the mark or length of the last frame can't be told from a cut write.
+        let found = sequences(recovery.rows);
+        assert!(found == expected || (hit == Some(4) && found == [1, 2, 3, 4]), "flip at {at}: {found:?}");
+        assert_eq!(append(&mut journal, 1), [found.len() as u64 + 1], "flip at {at}");
+        journal.sync().expect("room");
+        journal.seal(LATER).expect("sealed");
+        assert_eq!(ranges(&mut journal).last().map(|range| range.1), Some(found.len() as u64 + 1));
+    }
+}
+
+#[test]
+fn damage_is_kept_aside_once_and_sealed_as_a_gap() {
+    let (disk, path, mut bytes) = five_rows();
+    let second = frame_starts(&bytes)[1];
+    bytes[second + 20] ^= 1;
+    disk.put(&path, bytes);
+    drop(open(&disk));
+    let (mut journal, _) = open(&disk);
+    assert_eq!(disk.files("/aside/").len(), 1);
+    assert_eq!(journal.stats().damaged, 1);
+    append(&mut journal, 1);
+    journal.sync().expect("room");
+    journal.seal(LATER).expect("room");
+    let (_, segment) = journal.read_after(None).expect("sound").expect("one");
+    assert_eq!(gaps(&segment), ["2..=2: damage"]);
+    assert_eq!(ranges(&mut journal), [(1, 5), (6, 6)]);
+}
+
+#[test]
+fn a_missing_log_file_is_a_gap() {
+    let disk = MemoryDisk::default();
+    for _ in 0..3 {
+        let (mut journal, _) = open(&disk);
+        append(&mut journal, 2);
+        journal.sync().expect("room");
+    }
+    disk.delete(&disk.files(".wlog")[1]);
+    let (mut journal, recovery) = open(&disk);
+    assert_eq!(sequences(recovery.rows), [1, 2, -3, 5, 6]);
+    journal.seal(LATER).expect("room");
+    assert_eq!(ranges(&mut journal), [(1, 2), (3, 6)]);
+}
+
+#[test]
+fn a_log_of_another_journal_or_a_newer_format_is_set_aside() {
+    let (disk, path, bytes) = five_rows();
+    let mut newer = bytes[..frame::HEADER_BYTES - 4].to_vec();
+    newer[4] = 2;
+    newer.extend_from_slice(&crc32fast::hash(&newer).to_le_bytes());
+    let foreign = frame::header(Incarnation(1), 6);
+    for (name, content) in [("newer", newer), ("foreign", foreign), ("noise", vec![0x5A; 500])] {
+        let disk = disk.copy();
+        disk.put(&path.with_file_name(log::name(6)), content);
+        let (mut journal, recovery) = open(&disk);
+        assert_eq!(recovery.repaired.set_aside.len(), 1, "{name}");
+        assert_eq!(sequences(recovery.rows), [1, 2, 3, 4, 5], "{name}");
+        assert_eq!(append(&mut journal, 1), [6], "{name}");
+        assert_eq!(disk.files("/aside/").len(), 1, "{name}");
+    }
+}
+
+#[test]
+fn a_damaged_or_missing_segment_is_made_again_from_the_log() {
+    let harms: [fn(&mut Vec<u8>); 4] =
+        [|_| (), |bytes| bytes[40] ^= 1, |bytes| bytes.truncate(9), |bytes| bytes.clear()];
+    for harm in harms {
+        let disk = MemoryDisk::default();
+        let mut journal = sealed(&disk, 3);
+        let path = disk.files(".wseg")[1].clone();
+        let sound = disk.bytes(&path);
+        let mut bytes = sound.clone();
+        harm(&mut bytes);
+        if bytes == sound {
+            disk.delete(&path);
+        } else {
+            disk.put(&path, bytes);
+        }
+        assert_eq!(ranges(&mut journal), [(1, 2), (3, 4), (5, 6)]);
+        assert_eq!(disk.bytes(&path), sound);
+    }
+}
+
+#[test]
+fn a_missing_segment_that_the_log_has_no_more_becomes_a_gap() {
+    let disk = MemoryDisk::default();
+    let mut journal = sealed(&disk, 3);
+    journal.checkpoint(6, b"").expect("room");
+    drop(journal);
+    disk.delete(&disk.files(".wseg")[1]);
+    let (mut journal, recovery) = open(&disk);
+    assert_eq!(recovery.repaired.missing_segments, [(3, 4)]);
+    assert_eq!(ranges(&mut journal), [(1, 2), (3, 4), (5, 6)]);
+    let (_, bytes) = journal.read_after(Some(2)).expect("sound").expect("one");
+    assert_eq!(gaps(&bytes), ["3..=4: damage"]);
+}
+
+#[test]
+fn a_doubled_segment_is_removed() {
+    let disk = MemoryDisk::default();
+    drop(sealed(&disk, 2));
+    let path = disk.files(".wseg")[0].clone();
+    disk.put(&path.with_file_name(seal::name(1, 1)), disk.bytes(&path));
+    let (mut journal, _) = open(&disk);
+    assert_eq!(ranges(&mut journal), [(1, 2), (3, 4)]);
+    assert_eq!(disk.files(".wseg").len(), 2);
+}
+
+#[test]
+fn a_lost_identity_is_known_again_by_the_log() {
+    let (disk, path, _) = five_rows();
+    let before = open(&disk).1.incarnation;
+    disk.put(&path.with_file_name(stamp::IDENTITY), b"rust".to_vec());
+    let (_, recovery) = open(&disk);
+    assert_eq!((recovery.incarnation, recovery.last), (before, 5));
+    assert_eq!(recovery.repaired.set_aside.len(), 1);
+}
+
+#[test]
+fn a_damaged_checkpoint_leaves_the_rows_that_are_there() {
+    let disk = MemoryDisk::default();
+    let mut journal = sealed(&disk, 2);
+    journal.checkpoint(2, b"two").expect("room");
+    drop(journal);
+    disk.put(&PathBuf::from(DIR).join(stamp::CHECKPOINT), b"WCHK".to_vec());
+    let (_, recovery) = open(&disk);
+    assert_eq!(recovery.checkpoint, None);
+    assert_eq!(sequences(recovery.rows), [-1, 3, 4]);
+}
+
+#[test]
+fn what_a_cut_replacement_left_is_removed() {
+    let disk = MemoryDisk::default();
+    disk.put(&PathBuf::from(DIR).join("committed.tmp"), b"half".to_vec());
+    drop(open(&disk));
+    assert_eq!(disk.files(".tmp"), [] as [PathBuf; 0]);
+}
+
+#[test]
+fn only_the_newest_files_are_kept_aside() {
+    let disk = MemoryDisk::default();
+    for n in 0..20 {
+        disk.put(&PathBuf::from(DIR).join(stamp::CHECKPOINT), vec![n; 4]);
+        drop(open(&disk));
+    }
+    let kept = disk.files("/aside/");
+    assert_eq!(kept.len(), 16);
+    assert_eq!(disk.bytes(&kept[15]), [19; 4]);
+}

@@ -1,0 +1,345 @@
+//! The journal on a disk in memory: one test per way in which it may be used, cut, filled or damaged.
+
+mod budget;
+mod damage;
+mod memory_disk;
+mod real;
+
+use std::sync::Arc;
+
+use wattle_columns::Segment;
+use wattle_wire::message::{ChargerState, Number, Phases, Values};
+use wattle_wire::row::{Event, EventKind, Gap, Reading, Record, Row};
+use wattle_wire::{DeviceId, EdgeId, Micros, Milliamps, Millivolts, SiteId, WattHours, Watts};
+
+use super::*;
+use memory_disk::MemoryDisk;
+
+const DIR: &str = "/journal";
+/// Later than any row is due.
+const LATER: Micros = Micros(1_000_000_000_000);
+
+#[test]
+fn numbers_begin_at_one_and_go_on_after_a_restart_without_a_hole() {
+    let disk = MemoryDisk::default();
+    for restart in 0..3 {
+        let (mut journal, recovery) = open(&disk);
+        assert_eq!(recovery.last, restart * 2);
+        assert_eq!(recovery.repaired, Repaired::default());
+        assert_eq!(append(&mut journal, 2), [restart * 2 + 1, restart * 2 + 2]);
+        assert_eq!(journal.sync().expect("room"), restart * 2 + 2);
+    }
+    let (journal, recovery) = open(&disk);
+    assert_eq!(sequences(recovery.rows), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(journal.incarnation(), recovery.incarnation);
+}
+
+#[test]
+fn a_kill_between_write_and_sync_costs_only_what_was_not_acknowledged() {
+    let disk = MemoryDisk::default();
+    let (mut journal, _) = open(&disk);
+    append(&mut journal, 3);
+    assert_eq!(journal.sync().expect("room"), 3);
+    append(&mut journal, 4);
+    disk.refuse_sync(true);
+    journal.sync().expect_err("the device has failed");
+    disk.lose_power();
+    disk.refuse_sync(false);
+    drop(journal);
+    let (mut journal, recovery) = open(&disk);
+    assert_eq!(sequences(recovery.rows), [1, 2, 3]);
+    assert_eq!(append(&mut journal, 1), [4]);
+}
+
+#[test]
+fn what_a_failed_sync_may_have_lost_is_written_again() {
+    let disk = MemoryDisk::default();
+    let (mut journal, _) = open(&disk);
+    append(&mut journal, 3);
+    disk.refuse_sync(true);
+    journal.sync().expect_err("the device has failed");
+    disk.refuse_sync(false);
+    append(&mut journal, 1);
+    assert_eq!(journal.sync().expect("the device is back"), 4);
+    disk.lose_power();
+    drop(journal);
+    assert_eq!(sequences(open(&disk).1.rows), [1, 2, 3, 4]);
+}
+
+#[test]
+fn a_full_disk_fills_the_buffer_then_refuses_and_passes_by_itself() {
+    let disk = MemoryDisk::default();
+    let options = Options { buffer_bytes: 1000, ..options() };
+    let (mut journal, _) = open_as(&disk, options);
+    append(&mut journal, 2);
+    journal.sync().expect("room");
+    disk.set_room(Some(30));
+    let refused = (0..100).find_map(|i| journal.append(Micros(i), reading(i)).err()).expect("it is bounded");
+    assert!(matches!(refused, JournalError::Full { bytes } if bytes <= 1000), "{refused}");
+    let taken = journal.stats().next_sequence - 1;
+    assert!(matches!(journal.sync(), Err(JournalError::DiskFull { .. })));
+    assert_eq!(journal.stats().durable, 2);
+    disk.set_room(None);
+    assert_eq!(journal.sync().expect("room again"), taken);
+    assert_eq!(append(&mut journal, 1), [taken + 1]);
+}
+
+#[test]
+fn a_batch_costs_one_sync() {
+    let disk = MemoryDisk::default();
+    let (mut journal, _) = open(&disk);
+    append(&mut journal, 1);
+    journal.sync().expect("room");
+    let before = disk.syncs();
+    append(&mut journal, 500);
+    journal.sync().expect("room");
+    journal.sync().expect("nothing to do");
+    assert_eq!(disk.syncs(), before + 1);
+}
+
+#[test]
+fn under_the_policy_off_the_disk_is_not_waited_for() {
+    let disk = MemoryDisk::default();
+    let (mut journal, _) = open_as(&disk, Options { sync: SyncPolicy::Off, ..options() });
+    let before = disk.syncs();
+    append(&mut journal, 5);
+    assert_eq!(journal.sync().expect("room"), 5);
+    assert_eq!(disk.syncs(), before);
+    // Sealing waits all the same: the lake never has what a loss of power could take from the journal.
+    assert_eq!(journal.seal(LATER).expect("room"), 1);
+    disk.lose_power();
+    drop(journal);
+    assert_eq!(sequences(open(&disk).1.rows), [1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn rows_are_sealed_when_they_are_old_and_go_up_in_order() {
+    let disk = MemoryDisk::default();
+    let (mut journal, _) = open(&disk);
+    append(&mut journal, 3);
+    journal.sync().expect("room");
+    assert_eq!(journal.seal(Micros(2_000_000)).expect("nothing is due"), 0);
+    assert_eq!(journal.segment_after(None), None);
+    assert_eq!(journal.seal(Micros(3_000_003)).expect("room"), 1);
+    append(&mut journal, 2);
+    journal.sync().expect("room");
+    assert_eq!(journal.seal(LATER).expect("room"), 1);
+    assert_eq!(ranges(&mut journal), [(1, 3), (4, 5)]);
+    let (header, bytes) = journal.read_after(Some(3)).expect("sound").expect("one");
+    assert_eq!((header.from, header.incarnation), (4, journal.incarnation()));
+    assert_eq!(Segment::decode(&bytes).expect("sound").readings.num_rows(), 2);
+}
+
+#[test]
+fn freeing_twice_and_freeing_backwards_change_nothing() {
+    let disk = MemoryDisk::default();
+    let mut journal = sealed(&disk, 3);
+    journal.free(4).expect("known");
+    for sequence in [4, 2, 0] {
+        journal.free(sequence).expect("known");
+        assert_eq!((journal.stats().committed, ranges(&mut journal)), (4, vec![(5, 6)]));
+    }
+    disk.lose_power();
+    drop(journal);
+    let (mut journal, _) = open(&disk);
+    assert_eq!((journal.stats().committed, ranges(&mut journal)), (4, vec![(5, 6)]));
+    journal.free(6).expect("known");
+    assert_eq!((journal.stats().depth, append(&mut journal, 1)), (0, vec![7]));
+}
+
+#[test]
+fn on_a_full_disk_what_the_lake_has_is_freed_in_the_room_of_the_reserve() {
+    let disk = MemoryDisk::default();
+    let mut journal = sealed(&disk, 3);
+    disk.set_room(Some(0));
+    journal.free(4).expect("the reserve has room for the position");
+    assert_eq!((journal.stats().committed, ranges(&mut journal)), (4, vec![(5, 6)]));
+    drop(journal);
+    disk.lose_power();
+    let (mut journal, recovery) = open(&disk);
+    assert_eq!(recovery.repaired, Repaired::default());
+    assert_eq!((journal.stats().committed, ranges(&mut journal)), (4, vec![(5, 6)]));
+    disk.set_room(None);
+    journal.free(6).expect("room");
+    assert_eq!(disk.files("reserve").len(), 1, "it is there for the next time");
+}
+
+#[test]
+fn a_lake_that_is_ahead_of_the_journal_is_an_error_and_frees_nothing() {
+    let mut journal = sealed(&MemoryDisk::default(), 1);
+    assert!(matches!(journal.free(3), Err(JournalError::Ahead { committed: 3, last: 2 })));
+    assert_eq!(ranges(&mut journal), [(1, 2)]);
+}
+
+#[test]
+fn the_checkpoint_and_every_row_after_it_come_back_even_when_they_were_freed() {
+    let disk = MemoryDisk::default();
+    let mut journal = sealed(&disk, 4);
+    journal.checkpoint(3, b"state after three").expect("room");
+    journal.free(8).expect("known");
+    append(&mut journal, 1);
+    journal.sync().expect("room");
+    disk.lose_power();
+    drop(journal);
+    let (_, recovery) = open(&disk);
+    assert_eq!(recovery.checkpoint, Some((3, b"state after three".to_vec())));
+    assert_eq!(sequences(recovery.rows), [4, 5, 6, 7, 8, 9]);
+}
+
+#[test]
+fn log_goes_once_it_is_sealed_and_covered_by_the_checkpoint() {
+    let disk = MemoryDisk::default();
+    let mut journal = sealed(&disk, 3);
+    assert_eq!(disk.files(".wlog").len(), 3);
+    journal.checkpoint(4, b"").expect("room");
+    assert_eq!(disk.files(".wlog").len(), 1);
+    journal.checkpoint(6, b"").expect("room");
+    assert_eq!(disk.files(".wlog").len(), 0);
+    assert_eq!(ranges(&mut journal), [(1, 2), (3, 4), (5, 6)]);
+}
+
+#[test]
+fn a_checkpoint_makes_the_rows_that_it_covers_last() {
+    let disk = MemoryDisk::default();
+    let (mut journal, _) = open(&disk);
+    append(&mut journal, 2);
+    journal.checkpoint(2, b"two").expect("room");
+    disk.lose_power();
+    drop(journal);
+    let (mut journal, recovery) = open(&disk);
+    assert_eq!((recovery.last, sequences(recovery.rows)), (2, vec![]));
+    assert!(matches!(journal.checkpoint(3, b""), Err(JournalError::CheckpointAhead { .. })));
+}
+
+#[test]
+fn two_processes_never_own_one_journal() {
+    let disk = MemoryDisk::default();
+    let (journal, _) = open(&disk);
+    let second = recovery::open(Arc::new(disk.clone()), options(), Micros(0));
+    assert!(matches!(second.err(), Some(JournalError::Locked { .. })));
+    drop(journal);
+    open(&disk);
+}
+
+#[test]
+fn the_journal_of_another_edge_is_refused() {
+    let disk = MemoryDisk::default();
+    drop(open(&disk));
+    let other = Options::new(DIR, EdgeId::new("edge-2").expect("name"));
+    let refused = recovery::open(Arc::new(disk), other, Micros(0)).err().expect("refused");
+    assert!(refused.to_string().contains("edge-1"), "{refused}");
+}
+
+#[test]
+fn a_gap_and_a_giant_are_not_taken_and_use_up_no_number() {
+    let (mut journal, _) = open(&MemoryDisk::default());
+    let gap = Row::Gap(Gap { from: 1, to: 2, reason: wattle_wire::row::GapReason::Damage });
+    assert!(matches!(journal.append(Micros(0), gap), Err(JournalError::GapAppended)));
+    let mut event = Event::new(site(), None, EventKind::Configured, "");
+    event.detail = "x".repeat(MAX_RECORD_BYTES);
+    assert!(matches!(journal.append(Micros(0), Row::Event(event)), Err(JournalError::RecordTooLarge)));
+    assert_eq!(append(&mut journal, 1), [1]);
+}
+
+/// The bytes of log format 1 never change; a new format is a new file beside this one.
+#[test]
+fn a_log_of_format_one_is_written_and_read_as_released() {
+    const GOLDEN: &[u8] = include_bytes!("../golden/log-v1.wlog");
+    let incarnation = Incarnation(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
+    let rows = [reading(0), Row::Event(Event::new(site(), None, EventKind::NodeStarted, "v"))];
+    let mut bytes = frame::header(incarnation, 7);
+    let mut framer = frame::Framer::new(frame::seed(incarnation));
+    let records: Vec<_> =
+        (7..).zip(rows).map(|(sequence, row)| Record { sequence, at_us: Micros(5), row }).collect();
+    records.iter().for_each(|record| framer.push(&mut bytes, record).expect("small"));
+    assert_eq!(bytes, GOLDEN, "the format has changed: {bytes:02x?}");
+    assert_eq!(frame::Scan::new(GOLDEN.to_vec(), incarnation, 7).collect::<Vec<_>>(), records);
+}
+
+fn site() -> SiteId {
+    SiteId::new("depot").expect("name")
+}
+
+/// A reading as a charger sends it, with a little noise.
+fn reading(n: i64) -> Row {
+    let noise = (n * 7919 % 101) as i32;
+    Row::Reading(Reading {
+        site: site(),
+        device: DeviceId::new(format!("cp-{}", n % 20)).expect("name"),
+        number: Some(Number { boot: 3, seq: n.unsigned_abs() }),
+        measured_us: Some(Micros(n * 1000)),
+        state: Some(ChargerState::Charging),
+        setpoint: Some(9),
+        session: None,
+        values: Values {
+            current_ma: Some(Phases::new(&[Milliamps(15_950 + noise)])),
+            voltage_mv: Some(Phases::new(&[Millivolts(229_500 + 10 * noise)])),
+            power_w: Some(Watts(3_680 + noise)),
+            register_wh: Some(WattHours(100_000 + n)),
+            ..Values::default()
+        },
+    })
+}
+
+fn event() -> Row {
+    Row::Event(Event::new(site(), None, EventKind::Offline, "gone"))
+}
+
+fn options() -> Options {
+    Options::new(DIR, EdgeId::new("edge-1").expect("name"))
+}
+
+fn open(disk: &MemoryDisk) -> (Journal, Recovery) {
+    open_as(disk, options())
+}
+
+fn open_as(disk: &MemoryDisk, options: Options) -> (Journal, Recovery) {
+    recovery::open(Arc::new(disk.clone()), options, Micros(0)).expect("damage never stops it")
+}
+
+fn append(journal: &mut Journal, rows: i64) -> Vec<u64> {
+    (0..rows).map(|i| journal.append(Micros(i), reading(i)).expect("room")).collect()
+}
+
+/// A journal with so many segments of two readings each.
+fn sealed(disk: &MemoryDisk, segments: usize) -> Journal {
+    let (mut journal, _) = open(disk);
+    for _ in 0..segments {
+        append(&mut journal, 2);
+        journal.sync().expect("room");
+        journal.seal(LATER).expect("room");
+    }
+    journal
+}
+
+/// The ranges of the segments that wait.
+fn ranges(journal: &mut Journal) -> Vec<(u64, u64)> {
+    let mut after = None;
+    let mut ranges = Vec::new();
+    while let Some((header, _)) = journal.read_after(after).expect("readable") {
+        ranges.push((header.from, header.to));
+        after = Some(header.to);
+    }
+    ranges
+}
+
+/// The sequences of rows; a gap counts as its first, negative.
+fn sequences(rows: Rows) -> Vec<i64> {
+    rows.map(|record| {
+        let record = record.expect("readable");
+        let sequence = record.sequence as i64;
+        if matches!(record.row, Row::Gap(_)) { -sequence } else { sequence }
+    })
+    .collect()
+}
+
+/// The events of a segment that are gaps, as tables show them.
+fn gaps(bytes: &[u8]) -> Vec<String> {
+    use arrow::array::AsArray;
+    let events = Segment::decode(bytes).expect("sound").events;
+    let column = |name| events.column_by_name(name).expect("there").as_string::<i32>();
+    let rows = column("kind").iter().zip(column("detail"));
+    rows.filter(|(kind, _)| *kind == Some("gap"))
+        .filter_map(|(_, detail)| detail.map(str::to_owned))
+        .collect()
+}

@@ -1,0 +1,388 @@
+//! Puts the parts of a node together, runs it, and ends it in order.
+//!
+//! Start: journal (recovered), broker, lanes, journal's actor, sites, devices (each with the state that it had
+//! kept and the rows since), ingress last: nothing is read before everything behind it stands.
+//!
+//! End, at SIGTERM: the lanes stop taking; what was taken is synced and acknowledged; the devices' states go
+//! into a checkpoint; the rest is sealed and, for a bounded time, sent up; the embedded broker ends last.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+use anyhow::Context as _;
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot, watch};
+use wattle_edge_core::{DeviceMachine, Heard, SiteInput, SiteMachine};
+use wattle_policy_host::{Host, Limits};
+use wattle_process::Health;
+use wattle_wire::row::{Event, EventKind, Row};
+use wattle_wire::{DeviceId, Micros, SiteId};
+
+use crate::actors::device::{Device, Keep};
+use crate::actors::ingress::{Deliveries, Ingress, MAX_BATCH, Refused, Route, SiteRoute, Unsettled};
+use crate::actors::journal::{Close, Journal, Shared};
+use crate::actors::site::{Intake, Site, Stop};
+use crate::actors::uplink::{Stop as StopUplink, Uplink};
+use crate::broker::RefusedLogin;
+use crate::broker::supervisor::Supervisor as BrokerSupervisor;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::files::{self, Files};
+use crate::mqtt::{Delivery, Lane};
+use crate::numbers;
+use crate::policy::{self, SitePolicy};
+use crate::restore::Restored;
+use crate::setup::{broker_page, devices_of, open_journal, start_broker, start_lanes};
+use crate::site_model;
+use crate::status::{SiteBoard, Status};
+use crate::uplink;
+
+/// How often the devices' states are kept for a restart.
+const KEEP_INTERVAL: Duration = Duration::from_secs(10);
+/// How long an end waits for what was taken to be synced and acknowledged.
+const SETTLE_TIME: Duration = Duration::from_secs(5);
+/// How long a lane may be without its broker before the node is not healthy.
+const LANE_PATIENCE: Duration = Duration::from_secs(5);
+/// How often the lanes are looked at.
+const LANE_LOOK: Duration = Duration::from_millis(500);
+/// How often an end looks again at what it waits for.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Runs a node until `stop` ends, then drains it. Must run on an actix system.
+///
+/// # Errors
+/// When it can't start (the text says what and what to do), or when a batch was lost, so that a restart has
+/// to take it again.
+pub async fn run(files: Files, stop: impl Future<Output = std::io::Result<()>>) -> anyhow::Result<()> {
+    let (failed, lost) = oneshot::channel();
+    let node = Node::start(&files, failed).await?;
+    tokio::select! {
+        stopped = stop => stopped.context("can't wait for SIGTERM")?,
+        _ = lost => anyhow::bail!("a batch was lost before it reached the disk; start again to take it anew"),
+    }
+    node.drain(Duration::from_millis(files.config.uplink.drain_ms)).await;
+    Ok(())
+}
+
+struct Node {
+    /// The embedded one.
+    broker: Option<BrokerSupervisor>,
+    lanes: Vec<Lane>,
+    ingress: Addr<Ingress>,
+    devices: Vec<Addr<Device>>,
+    sites: Vec<Addr<Site>>,
+    journal: Addr<Journal>,
+    uplink: Option<Addr<Uplink>>,
+    clock: Arc<Clock>,
+    http: wattle_process::HttpHandle,
+}
+
+impl Node {
+    async fn start(files: &Files, failed: oneshot::Sender<()>) -> anyhow::Result<Self> {
+        let Files { config, sites } = files;
+        let clock = Arc::new(Clock::start());
+        let health = Health::new();
+        let restored = open_journal(config, sites, &clock)?;
+        let (login, embedded) = start_broker(config, sites, &health).await?;
+        let (lanes, receivers) = start_lanes(config, sites, &login)?;
+
+        let journal_board = Arc::new(Mutex::new(Value::Null));
+        let (sealed, sealed_to) = watch::channel(0);
+        let (health_of_disk, board) = (health.clone(), journal_board.clone());
+        let shared = Shared { clock: clock.clone(), health: health_of_disk, board, sealed };
+        let Restored { log, machines, checkpoint, note } = restored;
+        let incarnation = log.incarnation();
+        let names: Vec<SiteId> = sites.iter().map(|site| site.file.id.clone()).collect();
+        let thread = Arbiter::new();
+        let journal = Supervisor::start_in_arbiter(&thread.handle(), move |_| {
+            Journal::new(log, shared, names, checkpoint)
+        });
+
+        let boards: Vec<_> = sites.iter().map(|s| Arc::new(SiteBoard::new(s.file.id.clone()))).collect();
+        let builder = SiteBuilder { config, clock: &clock, lane: &lanes[0], journal: &journal };
+        let site_actors = builder.start(sites, &boards, &note)?;
+        let (devices, routes) = start_devices(sites, &site_actors, machines, clock.now());
+
+        let uplink_board = Arc::new(Mutex::new(json!({"address": config.uplink.address, "state": "none"})));
+        let uplink = (!config.uplink.address.is_empty()).then(|| {
+            let options = uplink::Options::new(config.uplink.address.clone());
+            let board = uplink_board.clone();
+            Uplink::new(config.id.clone(), options, incarnation, journal.clone(), sealed_to, board).launch()
+        });
+
+        let site_routes = sites.iter().zip(&site_actors);
+        let site_routes = site_routes
+            .map(|(site, address)| SiteRoute { id: site.file.id.clone(), address: address.clone() });
+        let mut failed = Some(failed);
+        let failed = std::cell::RefCell::new(move || {
+            if let Some(failed) = failed.take() {
+                // Nobody listens only while the node ends anyway.
+                let _ = failed.send(());
+            }
+        });
+        let ingress = Ingress::new(clock.clone(), lanes.clone(), site_routes.collect(), routes, move || {
+            (failed.borrow_mut())();
+        });
+        let ingress = Supervisor::start(|_| ingress);
+        for (lane, receiver) in receivers.into_iter().enumerate() {
+            actix::spawn(feed(lane, receiver, ingress.clone()));
+        }
+        let broker = embedded.map(|(broker, refusals)| {
+            actix::spawn(feed_refusals(refusals, ingress.clone()));
+            broker
+        });
+        actix::spawn(keep_states(devices.clone(), clock.clone()));
+        actix::spawn(watch_lanes(lanes.clone(), health.clone()));
+
+        let status = Status {
+            edge: config.id.clone(),
+            broker: Box::new(broker_page(
+                &config.broker,
+                &login,
+                broker.as_ref().map(BrokerSupervisor::board),
+            )),
+            sync: config.journal.sync.as_str(),
+            lanes: lanes.clone(),
+            sites: boards,
+            journal: journal_board,
+            uplink: uplink_board,
+        };
+        let http = wattle_process::serve_http(config.http.listen, health, move || status.json())
+            .with_context(|| {
+                format!("can't listen on {} for HTTP; choose another [http] listen", config.http.listen)
+            })?;
+        tracing::info!(
+            edge = %config.id,
+            broker = format!("{}:{}", login.host, login.port),
+            http = %http.address(),
+            sites = sites.len(),
+            "running"
+        );
+        Ok(Self { broker, lanes, ingress, devices, sites: site_actors, journal, uplink, clock, http })
+    }
+
+    /// Ends in order; says in the log what it could not wait for.
+    async fn drain(self, uplink_time: Duration) {
+        tracing::info!("stopping: no more input is taken");
+        self.lanes.iter().for_each(Lane::drain);
+        if !within(SETTLE_TIME, || async { matches!(self.ingress.send(Unsettled).await, Ok(0)) }).await {
+            tracing::warn!("some input was not synced in time; the broker delivers it again");
+        }
+        for site in &self.sites {
+            site.do_send(Stop { reason: "told to stop".into() });
+        }
+        let at = self.clock.now();
+        for device in &self.devices {
+            // A device that is gone has nothing to keep.
+            let _ = device.send(Keep { at }).await;
+        }
+        for site in &self.sites {
+            let _ = site.send(crate::actors::site::Flush).await;
+        }
+        self.lanes.iter().for_each(Lane::disconnect);
+        let closed = within(SETTLE_TIME, || self.is_closed()).await;
+        let sent = match (&self.uplink, closed) {
+            (Some(_), true) => within(uplink_time, || self.is_sent()).await,
+            _ => closed,
+        };
+        if !sent {
+            tracing::warn!(
+                "some rows are not in the lake yet; they are in the journal and go up after the next start"
+            );
+        }
+        if let Some(uplink) = &self.uplink {
+            // An uplink that is gone has stopped.
+            let _ = uplink.send(StopUplink).await;
+        }
+        within(SETTLE_TIME, || async { self.lanes.iter().all(|lane| !lane.is_connected()) }).await;
+        if let Some(broker) = self.broker {
+            broker.stop().await;
+        }
+        self.http.stop().await;
+        tracing::info!("stopped");
+    }
+
+    async fn is_closed(&self) -> bool {
+        match self.journal.send(Close).await {
+            Ok(Ok(stats)) => stats.sealed_to + 1 == stats.next_sequence,
+            Ok(Err(error)) => {
+                // Asked again at once, many times; the journal's actor says once what keeps it from writing.
+                tracing::debug!(%error, "the journal can't be closed yet");
+                false
+            }
+            Err(_) => true,
+        }
+    }
+
+    async fn is_sent(&self) -> bool {
+        matches!(self.journal.send(crate::actors::journal::Ask).await, Ok(stats) if stats.depth == 0)
+    }
+}
+
+/// Looks again and again until `done`; false when the time is up.
+async fn within<F: Future<Output = bool>>(time: Duration, mut done: impl FnMut() -> F) -> bool {
+    let deadline = Instant::now() + time;
+    loop {
+        if done().await {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        actix::clock::sleep(LOOK).await;
+    }
+}
+
+struct SiteBuilder<'a> {
+    config: &'a Config,
+    clock: &'a Arc<Clock>,
+    lane: &'a Lane,
+    journal: &'a Addr<Journal>,
+}
+
+impl SiteBuilder<'_> {
+    fn start(
+        &self,
+        sites: &[files::Site],
+        boards: &[Arc<SiteBoard>],
+        note: &str,
+    ) -> anyhow::Result<Vec<Addr<Site>>> {
+        let host = Host::new(Limits::default()).context("can't start the runtime for policies")?;
+        let folder = policy::folder(self.config.policies.as_deref());
+        let now = self.clock.now();
+        let first_number = numbers::take(&self.config.data, now);
+        let mut actors = Vec::with_capacity(sites.len());
+        for (site, board) in sites.iter().zip(boards) {
+            let machine = SiteMachine::new(site_model(&site.file), first_number, now)
+                .with_context(|| format!("site {}", site.file.id))?;
+            let policy = SitePolicy::load(&host, &folder, &site.file.control);
+            let id = site.file.id.clone();
+            let (clock, lane, journal) = (self.clock.clone(), self.lane.clone(), self.journal.clone());
+            let actor = Site::new(id, clock, machine, policy, lane, journal, board.clone());
+            let address = Supervisor::start(|_| actor);
+            address.do_send(Intake { at: now, rows: self.first_rows(site, note), ..Intake::default() });
+            actors.push(address);
+        }
+        Ok(actors)
+    }
+
+    /// That the node has started, and with which configuration.
+    fn first_rows(&self, site: &files::Site, note: &str) -> Vec<Row> {
+        let id = site.file.id.clone();
+        let detail = format!(
+            "version {}, sync {}; {note}",
+            env!("CARGO_PKG_VERSION"),
+            self.config.journal.sync.as_str()
+        );
+        let started = Event::new(id.clone(), None, EventKind::NodeStarted, detail);
+        let configured =
+            Event { detail: site.text.clone(), ..Event::new(id, None, EventKind::Configured, "") };
+        vec![Row::Event(started), Row::Event(configured)]
+    }
+}
+
+fn start_devices(
+    sites: &[files::Site],
+    actors: &[Addr<Site>],
+    mut machines: BTreeMap<(SiteId, DeviceId), DeviceMachine>,
+    now: Micros,
+) -> (Vec<Addr<Device>>, Vec<Route>) {
+    let mut devices = Vec::new();
+    let mut routes = Vec::new();
+    for (index, (site, address)) in sites.iter().zip(actors).enumerate() {
+        let model = site_model(&site.file);
+        for id in devices_of(site) {
+            let key = (site.file.id.clone(), id.clone());
+            let (Some(machine), Some(part)) = (machines.remove(&key), model.part(id)) else { continue };
+            if machine.stay().is_some() {
+                // The site knows of the stay again; whether the charger is there it learns from the charger.
+                let heard = [Heard::Stay(machine.stay().cloned()), Heard::Online(false)];
+                let inputs = heard.map(|heard| SiteInput { part, seen: None, heard }).into();
+                address.do_send(Intake { at: now, inputs, ..Intake::default() });
+            }
+            let actor = Device::new(index, id.clone(), machine, address.clone());
+            let actor = Supervisor::start(|_| actor);
+            routes.push(Route { site: index, device: id.clone(), address: actor.clone() });
+            devices.push(actor);
+        }
+    }
+    (devices, routes)
+}
+
+/// Brings what a lane has read to the ingress, as much at a time as is there.
+async fn feed(lane: usize, mut receiver: mpsc::Receiver<Delivery>, ingress: Addr<Ingress>) {
+    let mut messages = Vec::with_capacity(MAX_BATCH);
+    while receiver.recv_many(&mut messages, MAX_BATCH).await > 0 {
+        let batch = std::mem::replace(&mut messages, Vec::with_capacity(MAX_BATCH));
+        if ingress.send(Deliveries { lane, messages: batch }).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn feed_refusals(mut refusals: mpsc::Receiver<RefusedLogin>, ingress: Addr<Ingress>) {
+    while let Some(login) = refusals.recv().await {
+        if ingress.send(Refused(login)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Says in `health` when a lane has been without its broker for [`LANE_PATIENCE`], and when all have it again.
+async fn watch_lanes(lanes: Vec<Lane>, health: Health) {
+    let mut interval = actix::clock::interval(LANE_LOOK);
+    let mut connected_at = Instant::now();
+    loop {
+        interval.tick().await;
+        let down = lanes.iter().filter(|lane| !lane.is_connected()).count();
+        if down == 0 {
+            connected_at = Instant::now();
+            health.clear("mqtt");
+        } else if connected_at.elapsed() >= LANE_PATIENCE {
+            let all = lanes.len();
+            health.fail(
+                "mqtt",
+                format!("{down} of {all} connections to the broker are down; look at the broker"),
+            );
+        }
+    }
+}
+
+async fn keep_states(devices: Vec<Addr<Device>>, clock: Arc<Clock>) {
+    let mut interval = actix::clock::interval(KEEP_INTERVAL);
+    loop {
+        interval.tick().await;
+        let at = clock.now();
+        for device in &devices {
+            // One after the other, so that states don't pile up; a device that is gone has nothing to keep.
+            let _ = device.send(Keep { at }).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_that_stays_away_is_a_fault() {
+        System::new().block_on(async {
+            let port = wattle_testkit::free_port().expect("port");
+            let login = crate::mqtt::Login {
+                host: "127.0.0.1".into(),
+                port,
+                client_id: "edge".into(),
+                user: "edge".into(),
+                password: String::new(),
+            };
+            let (lane, _receiver) =
+                crate::mqtt::start(&login, vec![Vec::new()]).expect("started").pop().expect("one");
+            let health = Health::new();
+            actix::spawn(watch_lanes(vec![lane], health.clone()));
+            assert!(within(2 * LANE_PATIENCE, || async { !health.faults().is_empty() }).await);
+            assert!(health.faults()[0].1.starts_with("1 of 1 connections"));
+        });
+    }
+}

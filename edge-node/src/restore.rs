@@ -1,0 +1,89 @@
+//! From what a journal holds to machines that go on where they were.
+//!
+//! Each device's machine takes its state from the checkpoint, then the rows that stand behind that state's
+//! sequence. Without a checkpoint that can be read it starts from nothing and takes all rows that the journal
+//! still has.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context as _;
+use wattle_edge_core::DeviceMachine;
+use wattle_wire::row::Row;
+use wattle_wire::{DeviceId, SiteId};
+
+use crate::checkpoint::Checkpoint;
+use crate::journal::{Journal, Recovery};
+
+/// Where a device's machine is kept.
+pub type Machines = BTreeMap<(SiteId, DeviceId), DeviceMachine>;
+
+/// A journal that was opened, and the machines as of its last entry.
+pub struct Restored {
+    /// The journal.
+    pub log: Journal,
+    /// The machines of the devices.
+    pub machines: Machines,
+    /// Their states, all as of the journal's last entry.
+    pub checkpoint: Checkpoint,
+    /// What was found, for people.
+    pub note: String,
+}
+
+/// Brings the machines, which know of nothing, to where the journal ends.
+///
+/// # Errors
+/// When the journal's rows can't be read from the disk.
+pub fn restore(log: Journal, recovery: Recovery, mut machines: Machines) -> anyhow::Result<Restored> {
+    let Recovery { last, checkpoint, rows, repaired, .. } = recovery;
+    let kept = checkpoint.map(|(_, bytes)| Checkpoint::decode(&bytes));
+    let kept = kept.transpose().unwrap_or_else(|error| {
+        tracing::error!(%error, "starting from the rows alone; what was sent before them may be taken twice");
+        None
+    });
+    let mut covered = BTreeMap::new();
+    for (key, state) in kept.unwrap_or_default().devices {
+        let Some(machine) = machines.get_mut(&key) else { continue };
+        match machine.restore(&state.state) {
+            Ok(()) => {
+                covered.insert(key, state.sequence);
+            }
+            Err(error) => {
+                tracing::error!(%error, device = %key.1, "starting this device from the rows alone")
+            }
+        }
+    }
+    let mut replayed = 0_u64;
+    for record in rows {
+        let record = record.context("can't read the journal's rows")?;
+        replayed += 1;
+        let Some(key) = device_of(&record.row) else { continue };
+        if covered.get(&key).is_none_or(|sequence| record.sequence > *sequence)
+            && let Some(machine) = machines.get_mut(&key)
+        {
+            machine.replay(&record.row, record.at_us);
+        }
+    }
+    let mut checkpoint = Checkpoint::default();
+    for ((site, device), machine) in &machines {
+        checkpoint.keep(site.clone(), device.clone(), last, Some(machine.state()));
+    }
+    let mut note = format!("journal at {last}, {replayed} rows replayed");
+    if repaired.torn_bytes > 0 || repaired.damaged_places > 0 || !repaired.set_aside.is_empty() {
+        tracing::warn!(?repaired, "the journal was repaired");
+        note.push_str(&format!(
+            "; repaired: {} bytes of cut writes, {} damaged places, {} files set aside",
+            repaired.torn_bytes,
+            repaired.damaged_places,
+            repaired.set_aside.len()
+        ));
+    }
+    Ok(Restored { log, machines, checkpoint, note })
+}
+
+fn device_of(row: &Row) -> Option<(SiteId, DeviceId)> {
+    match row {
+        Row::Reading(reading) => Some((reading.site.clone(), reading.device.clone())),
+        Row::Event(event) => event.device.clone().map(|device| (event.site.clone(), device)),
+        Row::Decision(_) | Row::Gap(_) => None,
+    }
+}

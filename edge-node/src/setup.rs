@@ -1,0 +1,172 @@
+//! What a node needs before its actors can start: the journal, the broker, and the lanes to it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use rumqttc::{QoS, SubscribeFilter};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use wattle_edge_core::DeviceMachine;
+use wattle_process::Health;
+use wattle_wire::{DeviceId, topic};
+
+use crate::broker::exchange::Settings;
+use crate::broker::supervisor::{self, Board, Supervisor};
+use crate::broker::{self, RefusedLogin};
+use crate::clock::Clock;
+use crate::config::{BrokerConfig, BrokerMode, Config, JournalConfig, SyncPolicy, host_and_port};
+use crate::files;
+use crate::journal::{self, Journal as Log};
+use crate::mqtt::{self, Delivery, Lane, Login};
+use crate::passwords;
+use crate::restore::{self, Restored};
+use crate::site_model;
+
+/// Opens the journal and brings the devices' machines to where it ends.
+pub(crate) fn open_journal(
+    config: &Config,
+    sites: &[files::Site],
+    clock: &Clock,
+) -> anyhow::Result<Restored> {
+    std::fs::create_dir_all(&config.data).with_context(|| {
+        format!(
+            "can't make the data folder {}; name one that the edge's user may write",
+            config.data.display()
+        )
+    })?;
+    let (log, recovery) =
+        Log::open(journal_options(config), clock.now()).context("can't open the journal")?;
+    let devices = sites.iter().flat_map(|site| {
+        let model = site_model(&site.file);
+        let all: Vec<DeviceId> = devices_of(site).cloned().collect();
+        all.into_iter().filter_map(move |device| {
+            let part = model.part(&device)?;
+            Some(DeviceMachine::new(model.id.clone(), device.clone(), part))
+                .map(|m| ((model.id.clone(), device), m))
+        })
+    });
+    restore::restore(log, recovery, devices.collect())
+}
+
+fn journal_options(config: &Config) -> journal::Options {
+    let JournalConfig { budget_mib, sync, sync_interval_ms, seal_after_ms } = &config.journal;
+    let millis = |ms: u64| wattle_wire::Millis(i64::try_from(ms).unwrap_or(i64::MAX));
+    let sync = match sync {
+        SyncPolicy::Batch => journal::SyncPolicy::Batch,
+        SyncPolicy::Interval => journal::SyncPolicy::Interval(millis(*sync_interval_ms)),
+        SyncPolicy::Off => journal::SyncPolicy::Off,
+    };
+    journal::Options {
+        budget_bytes: budget_mib << 20,
+        seal_after_ms: millis(*seal_after_ms),
+        sync,
+        ..journal::Options::new(config.data.join("journal"), config.id.clone())
+    }
+}
+
+/// Meters first, then chargers.
+pub(crate) fn devices_of(site: &files::Site) -> impl Iterator<Item = &DeviceId> {
+    site.file.meters.iter().map(|m| &m.id).chain(site.file.chargers.iter().map(|c| &c.id))
+}
+
+/// The embedded broker, and whom it refuses.
+pub(crate) type Embedded = (Supervisor, mpsc::Receiver<RefusedLogin>);
+
+/// Starts the embedded broker, or gives how to reach the external one.
+pub(crate) async fn start_broker(
+    config: &Config,
+    sites: &[files::Site],
+    health: &Health,
+) -> anyhow::Result<(Login, Option<Embedded>)> {
+    let broker = &config.broker;
+    if broker.mode == BrokerMode::External {
+        let (host, port) = host_and_port(&broker.address).context("broker.address is host:port")?;
+        let password = broker.password_file.as_deref().map(first_line).transpose()?.unwrap_or_default();
+        let (client_id, user) = (broker.client_id.clone(), broker.user.clone());
+        return Ok((Login { host, port, client_id, user, password }, None));
+    }
+    let devices: Vec<&DeviceId> = sites.iter().flat_map(devices_of).collect();
+    let accounts = passwords::load(&config.data.join(passwords::FILE_NAME), &devices)?;
+    let password = passwords::random();
+    let (listen, devices) = (broker.listen, devices.len());
+    let settings = Settings { listen, accounts, edge_password: password.clone(), devices };
+    let embedded = Supervisor::start(supervisor::own_program, settings, health.clone())
+        .await
+        .with_context(|| format!("can't listen on {listen} for devices; choose another [broker] listen"))?;
+    let address = broker::reachable(embedded.0.address());
+    let login = Login {
+        host: address.ip().to_string(),
+        port: address.port(),
+        client_id: broker::EDGE_USER.into(),
+        user: broker::EDGE_USER.into(),
+        password,
+    };
+    Ok((login, Some(embedded)))
+}
+
+fn first_line(path: &Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("can't read the broker's password from {}", path.display()))?;
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}
+
+pub(crate) type Receivers = Vec<mpsc::Receiver<Delivery>>;
+
+/// Connects to the broker; gives each lane with what it reads.
+pub(crate) fn start_lanes(
+    config: &Config,
+    sites: &[files::Site],
+    login: &Login,
+) -> anyhow::Result<(Vec<Lane>, Receivers)> {
+    let lanes =
+        mqtt::start(login, subscriptions(&config.broker, sites)).context("can't start the MQTT client")?;
+    Ok(lanes.into_iter().unzip())
+}
+
+/// What each lane subscribes to; see [`crate::mqtt`].
+fn subscriptions(broker: &BrokerConfig, sites: &[files::Site]) -> Vec<Vec<SubscribeFilter>> {
+    let acknowledged = |filter: String| SubscribeFilter::new(filter, QoS::AtLeastOnce);
+    if broker.mode == BrokerMode::External {
+        let mut filters: Vec<_> =
+            sites.iter().map(|site| acknowledged(topic::site_filter(&site.file.id))).collect();
+        filters.extend(
+            crate::foreign::FILTERS.map(|filter| SubscribeFilter::new(filter.into(), QoS::AtMostOnce)),
+        );
+        return vec![filters];
+    }
+    if broker.lanes == 1 {
+        // The broker is ours alone: whatever is published there concerns us.
+        return vec![vec![acknowledged("#".into())]];
+    }
+    let mut lanes = vec![Vec::new(); broker.lanes + 1];
+    lanes[0].push(SubscribeFilter::new("#".into(), QoS::AtMostOnce));
+    let devices = sites.iter().flat_map(|site| devices_of(site).map(move |device| (&site.file.id, device)));
+    for (index, (site, device)) in devices.enumerate() {
+        lanes[1 + index % broker.lanes].push(acknowledged(format!("{}/{site}/{device}/#", topic::PREFIX)));
+    }
+    lanes.retain(|filters| !filters.is_empty());
+    lanes
+}
+
+/// How the status page tells of the broker; `board` of the embedded one.
+pub(crate) fn broker_page(
+    broker: &BrokerConfig,
+    login: &Login,
+    board: Option<Arc<Board>>,
+) -> impl Fn() -> Value + Send + Sync + 'static {
+    let mode = match broker.mode {
+        BrokerMode::Embedded => "embedded",
+        BrokerMode::External => "external",
+    };
+    let (address, lanes) = (format!("{}:{}", login.host, login.port), broker.lanes);
+    move || {
+        json!({
+            "mode": mode,
+            "address": address,
+            "lanes": lanes,
+            "process": board.as_ref().and_then(|board| board.process()),
+            "restarts": board.as_ref().map(|board| board.restarts()),
+        })
+    }
+}

@@ -1,0 +1,174 @@
+//! The status page: what the node knows of itself, as JSON. `docs/edge.md` describes it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::{Value, json};
+use wattle_wire::message::ChargerState;
+use wattle_wire::policy::{self, Snapshot};
+use wattle_wire::row::{DecidedCharger, Decision, Row};
+use wattle_wire::{EdgeId, Milliamps, PerPhase, SiteId};
+
+use crate::mqtt::Lane;
+
+struct Last {
+    /// What the last decision was made on.
+    snapshot: Snapshot,
+    /// The last one that was recorded; one after it that was not has decided the same.
+    recorded: Option<Decision>,
+}
+
+/// What a site has last decided; its actor writes it, the status page reads it.
+pub struct SiteBoard {
+    id: SiteId,
+    last: Mutex<Option<Last>>,
+}
+
+impl SiteBoard {
+    /// A site that has decided nothing yet.
+    pub fn new(id: SiteId) -> Self {
+        Self { id, last: Mutex::new(None) }
+    }
+
+    /// Takes a decision: what it was made on, and its rows.
+    pub fn decided(&self, snapshot: Snapshot, rows: &[Row]) {
+        let decision = rows.iter().find_map(|row| match row {
+            Row::Decision(decision) => Some(decision.clone()),
+            _ => None,
+        });
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let recorded = decision.or_else(|| last.take().and_then(|last| last.recorded));
+        *last = Some(Last { snapshot, recorded });
+    }
+
+    fn json(&self) -> Value {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Last { snapshot, recorded }) = last.as_ref() else {
+            return json!({"id": self.id.as_str(), "decided_us": null, "circuits": [], "chargers": []});
+        };
+        let circuits: Vec<Value> = snapshot.circuits.iter().map(circuit).collect();
+        let chargers: Vec<Value> = snapshot
+            .chargers
+            .iter()
+            .map(|c| charger(c, recorded.iter().flat_map(|d| &d.chargers).find(|d| d.charger == c.id)))
+            .collect();
+        json!({
+            "id": self.id.as_str(),
+            "decided_us": snapshot.now_us.0,
+            "cause": recorded.as_ref().map(|d| d.cause.as_str()),
+            "policy": recorded.as_ref().map(|d| d.policy.as_str()),
+            "circuits": circuits,
+            "chargers": chargers,
+        })
+    }
+}
+
+fn amps(current: PerPhase<Milliamps>) -> Value {
+    json!(current.0.map(|c| c.0))
+}
+
+fn circuit(circuit: &policy::Circuit) -> Value {
+    json!({
+        "id": circuit.id.as_str(),
+        "limit_ma": amps(circuit.limit_ma),
+        "available_ma": amps(circuit.available_ma),
+        "uncontrolled_ma": amps(circuit.uncontrolled_ma),
+        "meter_stale": circuit.stale,
+    })
+}
+
+fn charger(charger: &policy::Charger, decided: Option<&DecidedCharger>) -> Value {
+    json!({
+        "id": charger.id.as_str(),
+        "state": state(charger.state),
+        "online": charger.online,
+        "draw_ma": amps(charger.draw_ma),
+        "setpoint_ma": decided.map_or(charger.setpoint_ma.0, |d| d.setpoint_ma.0),
+        "proposed_ma": decided.map(|d| d.proposed_ma.0),
+        "reason": decided.map(|d| d.reason.as_str()),
+        "session": charger.session.as_ref().map(|s| s.id.as_str()),
+    })
+}
+
+fn state(state: ChargerState) -> &'static str {
+    match state {
+        ChargerState::Available => "available",
+        ChargerState::Plugged => "plugged",
+        ChargerState::Waiting => "waiting",
+        ChargerState::Charging => "charging",
+        ChargerState::Finished => "finished",
+        ChargerState::Faulted => "faulted",
+    }
+}
+
+/// Everything that the status page is made of.
+pub struct Status {
+    /// The node's name.
+    pub edge: EdgeId,
+    /// How the broker is run.
+    pub broker: Box<dyn Fn() -> Value + Send + Sync>,
+    /// The fsync policy.
+    pub sync: &'static str,
+    /// The connections to the broker.
+    pub lanes: Vec<Lane>,
+    /// The sites.
+    pub sites: Vec<Arc<SiteBoard>>,
+    /// The journal.
+    pub journal: Arc<Mutex<Value>>,
+    /// The uplink.
+    pub uplink: Arc<Mutex<Value>>,
+}
+
+impl Status {
+    /// The page.
+    pub fn json(&self) -> Value {
+        let read = |shared: &Mutex<Value>| shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        json!({
+            "edge": self.edge.as_str(),
+            "version": env!("CARGO_PKG_VERSION"),
+            "broker": (self.broker)(),
+            "connected": self.lanes.iter().all(Lane::is_connected),
+            "sync": self.sync,
+            "journal": read(&self.journal),
+            "uplink": read(&self.uplink),
+            "sites": self.sites.iter().map(|site| site.json()).collect::<Vec<_>>(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wattle_wire::Micros;
+    use wattle_wire::row::Cause;
+
+    use super::*;
+
+    #[test]
+    fn a_decision_that_was_not_recorded_shows_what_it_was_made_on() {
+        let id = SiteId::new("depot").expect("name");
+        let board = SiteBoard::new(id.clone());
+        let snapshot = |us| Snapshot {
+            site: id.clone(),
+            now_us: Micros(us),
+            interval_ms: wattle_wire::Millis(1000),
+            circuits: Vec::new(),
+            chargers: Vec::new(),
+            signals: policy::Signals::default(),
+        };
+        let decision = Decision {
+            site: id.clone(),
+            cause: Cause::Breach,
+            policy: "equal-share".into(),
+            policy_digest: 0,
+            settings_digest: 0,
+            fuel: 0,
+            circuits: Vec::new(),
+            chargers: Vec::new(),
+            state: Vec::new(),
+        };
+        board.decided(snapshot(1), &[Row::Decision(decision)]);
+        board.decided(snapshot(2), &[]);
+        let page = board.json();
+        assert_eq!(page["decided_us"], 2);
+        assert_eq!(page["policy"], "equal-share");
+    }
+}

@@ -1,0 +1,8 @@
+//! The edge node as a process, with real brokers and a real disk.
+
+mod broker;
+mod command;
+mod control;
+mod refusals;
+mod restart;
+mod support;

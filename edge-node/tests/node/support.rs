@@ -1,0 +1,318 @@
+//! An edge node as a process, on either broker, and devices that speak to it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::Int64Type;
+use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
+use tempfile::TempDir;
+use wattle_columns::Segment;
+use wattle_edge::journal::{Journal, Options};
+use wattle_testkit::{Mosquitto, Process, free_port, wait_for};
+use wattle_wire::message::{self, Ack};
+use wattle_wire::{EdgeId, Micros};
+
+pub const LIMIT: Duration = Duration::from_secs(30);
+/// After which a device sends again what was not acknowledged.
+const RESEND_AFTER: Duration = Duration::from_secs(1);
+const SITE: &str = "id = 'depot'\n[control]\ninterval_ms = 200\nvalidity_ms = 2000\nraise_delay_ms = 0\n\
+    [[circuits]]\nid = 'grid'\nlimit_a = 30\nfallback_a = 6\n[[meters]]\nid = 'm-1'\ncircuit = 'grid'\n\
+    [[chargers]]\nid = 'cp-1'\ncircuit = 'grid'\nphases = ['L1']\n\
+    [[chargers]]\nid = 'cp-2'\ncircuit = 'grid'\nphases = ['L1']\n";
+const USERS: [(&str, &str); 5] =
+    [("m-1", "pw-m"), ("cp-1", "pw-1"), ("cp-2", "pw-2"), ("stranger", "pw-s"), ("wattle-edge", "pw-e")];
+
+/// Which broker a test runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Broker {
+    Embedded,
+    Mosquitto,
+}
+
+/// A node with a folder and ports of its own.
+pub struct Edge {
+    pub folder: TempDir,
+    pub mqtt_port: u16,
+    pub http_port: u16,
+    process: Process,
+    _mosquitto: Option<Mosquitto>,
+}
+
+impl Edge {
+    pub fn start(broker: Broker) -> Self {
+        let folder = TempDir::new().expect("folder");
+        let http_port = free_port().expect("port");
+        let mosquitto = (broker == Broker::Mosquitto).then(start_mosquitto);
+        let mqtt_port = mosquitto.as_ref().map_or_else(|| free_port().expect("port"), Mosquitto::port);
+        write(&folder, "site.toml", SITE);
+        write(&folder, "password", "pw-e\n");
+        fs::create_dir(folder.path().join("data")).expect("folder");
+        let lines: String = USERS.iter().map(|(user, password)| format!("{user}:{password}\n")).collect();
+        write(&folder, "data/passwords", &lines);
+        let mode = if broker == Broker::Embedded { "embedded" } else { "external" };
+        let path = folder.path().display();
+        let config = format!(
+            "id = 'edge-t'\ndata = '{path}/data'\n[broker]\nmode = '{mode}'\nlisten = '127.0.0.1:{mqtt_port}'\n\
+             address = '127.0.0.1:{mqtt_port}'\npassword_file = '{path}/password'\n\
+             [uplink]\naddress = ''\n[http]\nlisten = '127.0.0.1:{http_port}'\n"
+        );
+        write(&folder, "edge.toml", &config);
+        let process = run(folder.path(), http_port);
+        Self { folder, mqtt_port, http_port, process, _mosquitto: mosquitto }
+    }
+
+    /// SIGKILL, then the same node again.
+    pub fn kill_and_restart(&mut self) {
+        self.process.kill().expect("killed");
+        self.process = run(self.folder.path(), self.http_port);
+    }
+
+    pub fn kill(&mut self) {
+        self.process.kill().expect("killed");
+    }
+
+    /// SIGTERM; the exit code.
+    pub fn stop(&mut self) -> Option<i32> {
+        self.process.terminate(LIMIT).expect("it ends").code()
+    }
+
+    pub fn device(&self, name: &str) -> Device {
+        let (_, password) = USERS.iter().find(|(user, _)| *user == name).expect("a user");
+        Device::connect(self.mqtt_port, name, password)
+    }
+
+    pub fn status(&self) -> serde_json::Value {
+        serde_json::from_str(&Process::get(self.http_port, "/status").expect("answer")).expect("JSON")
+    }
+
+    /// The process of the embedded broker, and how often it was started again.
+    pub fn broker(&self) -> (Option<u64>, u64) {
+        let page = self.status();
+        (page["broker"]["process"].as_u64(), page["broker"]["restarts"].as_u64().expect("a number"))
+    }
+
+    /// A device as it should be: it says the readings of these numbers, again after a while and when its connection
+    /// has ended, until each was acknowledged.
+    pub fn resends_until_acknowledged(&self, name: &str, from: u64, to: u64) {
+        let mut missing: BTreeSet<u64> = (from..=to).collect();
+        let mut connected = None;
+        wait_for("all to be acknowledged", LIMIT, || {
+            let device = connected.take().unwrap_or_else(|| self.device(name));
+            let topic = format!("wattle/v1/depot/{name}/reading");
+            for seq in &missing {
+                let payload = reading(1, *seq, 16_000);
+                device.client.publish(&topic, QoS::AtLeastOnce, false, payload).ok()?;
+            }
+            device.take_acknowledgements(1, &mut missing, RESEND_AFTER).ok()?;
+            connected = Some(device);
+            missing.is_empty().then_some(())
+        })
+        .expect("acknowledged");
+    }
+
+    /// Everything that the journal holds; the node must not run.
+    pub fn journaled(&self) -> Journaled {
+        let id = EdgeId::new("edge-t").expect("name");
+        let (mut journal, _) =
+            Journal::open(Options::new(self.folder.path().join("data/journal"), id), Micros(0))
+                .expect("opened");
+        journal.seal(Micros::from_secs(i64::from(u32::MAX))).expect("sealed");
+        let mut all = Journaled::default();
+        let mut after = None;
+        while let Some((header, bytes)) = journal.read_after(after).expect("readable") {
+            all.take(&Segment::decode(&bytes).expect("a segment"));
+            after = Some(header.to);
+        }
+        all
+    }
+}
+
+/// What a journal holds.
+#[derive(Debug, Default)]
+pub struct Journaled {
+    /// Sequence numbers of the devices' readings, as `(device, boot, seq)`.
+    pub readings: Vec<(String, i64, i64)>,
+    /// Kinds and details of the events.
+    pub events: Vec<(String, String)>,
+}
+
+impl Journaled {
+    fn take(&mut self, segment: &Segment) {
+        let text = |batch: &arrow::array::RecordBatch, name: &str, row: usize| {
+            batch.column_by_name(name).expect("column").as_string::<i32>().value(row).to_owned()
+        };
+        let number = |name: &str, row: usize| {
+            let column = segment.readings.column_by_name(name).expect("column");
+            if column.is_null(row) { -1 } else { column.as_primitive::<Int64Type>().value(row) }
+        };
+        for row in 0..segment.readings.num_rows() {
+            let device = text(&segment.readings, "device", row);
+            self.readings.push((device, number("boot", row), number("seq", row)));
+        }
+        for row in 0..segment.events.num_rows() {
+            self.events.push((text(&segment.events, "kind", row), text(&segment.events, "detail", row)));
+        }
+    }
+
+    pub fn count(&self, kind: &str, detail: &str) -> usize {
+        self.events.iter().filter(|(k, d)| k == kind && d.contains(detail)).count()
+    }
+}
+
+fn write(folder: &TempDir, name: &str, text: &str) {
+    fs::write(folder.path().join(name), text).expect("writable");
+}
+
+fn run(folder: &Path, http_port: u16) -> Process {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wattle-edge"));
+    command.arg("--config").arg(folder.join("edge.toml")).arg(folder.join("site.toml"));
+    let mut process = Process::start(command).expect("started");
+    process.wait_healthy(http_port, LIMIT).expect("healthy");
+    wait_for("the edge to be connected", LIMIT, || {
+        Process::get(http_port, "/status").ok().filter(|page| page.contains("\"connected\":true"))
+    })
+    .expect("connected");
+    process
+}
+
+/// Mosquitto with the configuration that ships, but for its paths and its port.
+fn start_mosquitto() -> Mosquitto {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/edge");
+    let acl: PathBuf = shipped.join("mosquitto-acl");
+    let own = [
+        "listener",
+        "allow_anonymous",
+        "password_file",
+        "acl_file",
+        "persistence",
+        "autosave",
+        "log_dest stderr",
+    ];
+    let text = fs::read_to_string(shipped.join("mosquitto.conf")).expect("it ships");
+    let kept: Vec<&str> = text.lines().filter(|line| !own.iter().any(|key| line.starts_with(key))).collect();
+    let users: Vec<(&str, &str)> = USERS.to_vec();
+    Mosquitto::start(&users, &format!("{}\nacl_file {}", kept.join("\n"), acl.display())).expect("started")
+}
+
+/// A device: publishes, and hears what is on its own topics.
+pub struct Device {
+    name: String,
+    client: Client,
+    heard: mpsc::Receiver<Result<(String, Vec<u8>), String>>,
+}
+
+impl Device {
+    pub fn connect(port: u16, name: &str, password: &str) -> Self {
+        let mut options = MqttOptions::new(name, "127.0.0.1", port);
+        options.set_credentials(name, password).set_max_packet_size(1 << 20, 1 << 20);
+        let (client, mut connection) = Client::new(options, 10_000);
+        let (say, heard) = mpsc::channel();
+        for channel in ["setpoint", "ack"] {
+            let filter = format!("wattle/v1/depot/{name}/{channel}");
+            client.subscribe(filter, QoS::AtMostOnce).expect("queued");
+        }
+        std::thread::spawn(move || {
+            for event in connection.iter() {
+                let told = match event {
+                    Ok(Event::Incoming(Packet::Publish(publish))) => {
+                        say.send(Ok((publish.topic, publish.payload.to_vec())))
+                    }
+                    Ok(Event::Incoming(Packet::SubAck(_))) => say.send(Ok(("ready".into(), Vec::new()))),
+                    Ok(_) => Ok(()),
+                    Err(error) => {
+                        // The first failure ends the device, so that a refused login is tried once.
+                        let _ = say.send(Err(error.to_string()));
+                        return;
+                    }
+                };
+                if told.is_err() {
+                    return;
+                }
+            }
+        });
+        Self { name: name.into(), client, heard }
+    }
+
+    /// Waits until both subscriptions stand.
+    pub fn ready(self) -> Self {
+        self.try_ready().expect("connected");
+        self
+    }
+
+    /// The same; the error when the connection ends.
+    pub fn try_ready(&self) -> Result<(), String> {
+        let mut stand = 0;
+        while stand < 2 {
+            let (topic, _) = self.heard.recv_timeout(LIMIT).expect("heard in time")?;
+            stand += usize::from(topic == "ready");
+        }
+        Ok(())
+    }
+
+    pub fn say(&self, channel: &str, payload: impl Into<Vec<u8>>) {
+        self.publish(&format!("wattle/v1/depot/{}/{channel}", self.name), payload);
+    }
+
+    pub fn publish(&self, topic: &str, payload: impl Into<Vec<u8>>) {
+        self.client.publish(topic, QoS::AtLeastOnce, false, payload).expect("queued");
+    }
+
+    /// What has come on the topic that ends so since the last look.
+    pub fn heard_so_far(&self, end: &str) -> Vec<Vec<u8>> {
+        let heard = self.heard.try_iter().map(|heard| heard.expect("connected"));
+        heard.filter(|(topic, _)| topic.ends_with(end)).map(|(_, payload)| payload).collect()
+    }
+
+    /// Waits for the end of the connection.
+    pub fn fails(&self) -> String {
+        loop {
+            if let Err(error) = self.heard.recv_timeout(LIMIT).expect("fails in time") {
+                return error;
+            }
+        }
+    }
+
+    /// Waits until every number from `from` to `to` of the start was acknowledged.
+    pub fn acknowledged(&self, boot: u32, from: u64, to: u64) {
+        let mut missing = (from..=to).collect();
+        self.take_acknowledgements(boot, &mut missing, LIMIT).expect("connected");
+        assert!(missing.is_empty(), "not acknowledged in time: {missing:?}");
+    }
+
+    /// Takes away from `missing` what is acknowledged, until nothing is missing or the time is up; the error when the
+    /// connection ends.
+    fn take_acknowledgements(
+        &self,
+        boot: u32,
+        missing: &mut BTreeSet<u64>,
+        span: Duration,
+    ) -> Result<(), String> {
+        let end = Instant::now() + span;
+        while !missing.is_empty() {
+            let heard = self.heard.recv_timeout(end.saturating_duration_since(Instant::now()));
+            let (topic, payload) = match heard {
+                Ok(heard) => heard?,
+                Err(mpsc::RecvTimeoutError::Timeout) => return Ok(()),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return Err("it has ended before".into()),
+            };
+            if !topic.ends_with("/ack") {
+                continue;
+            }
+            let ack: Ack = message::decode(&payload).expect("as agreed");
+            if ack.boot == boot {
+                missing.retain(|seq| !(ack.from..=ack.to).contains(seq));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A reading with this number.
+pub fn reading(boot: u32, seq: u64, ma: i32) -> String {
+    format!(r#"{{"boot":{boot},"seq":{seq},"current_ma":[{ma}],"register_wh":1000}}"#)
+}

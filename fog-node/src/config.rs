@@ -1,0 +1,160 @@
+//! The fog node's configuration file.
+//!
+//! Every key has a default, so that `wattle-fog` runs without a file. An unknown key is a mistake; all mistakes are
+//! told at once.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+use wattle_fog_core::clean::Limits;
+use wattle_site::Problems;
+use wattle_wire::Micros;
+
+use crate::sources::WriterLimits;
+
+/// `fog.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FogConfig {
+    /// The folder of the lake. Default `lake`, in the working folder.
+    pub lake: PathBuf,
+    /// Where edges dial in. Default 127.0.0.1:7400.
+    pub uplink: SocketAddr,
+    /// Where Flight SQL is answered. Default 127.0.0.1:7401.
+    pub sql: SocketAddr,
+    /// Where `/healthz`, `/metrics` and `/status` are. Default 127.0.0.1:7402.
+    pub http: SocketAddr,
+    /// The longest that a segment waits for others before they are committed, ms. Default 1000, 10 to 60000.
+    pub commit_interval_ms: u64,
+    /// A commit is made at once when this many encoded bytes have come, bytes. Default 32 MiB, 64 KiB to 1 GiB.
+    pub commit_bytes: usize,
+    /// The most encoded bytes that wait for a commit, bytes. Default 128 MiB, from `commit_bytes` to 4 GiB.
+    pub queue_bytes: usize,
+    /// The most segments that wait for a commit. Default 256, 1 to 65536.
+    pub queue_segments: usize,
+    /// How often derived tables are brought up to the raw ones, ms. Default 3000, 100 to 3600000.
+    pub derive_interval_ms: u64,
+    /// How often small files are looked for and merged, ms. Default 30000, 1000 to 86400000.
+    pub compact_interval_ms: u64,
+    /// How large files are merged to, bytes. Default 64 MiB, 1 MiB to 1 GiB.
+    pub compact_bytes: u64,
+    /// How late a reading is taken as good, hours. Default 168 (7 days), 1 to 8760.
+    pub late_hours: i64,
+}
+
+impl Default for FogConfig {
+    fn default() -> Self {
+        let writer = WriterLimits::default();
+        Self {
+            lake: PathBuf::from("lake"),
+            uplink: SocketAddr::from(([127, 0, 0, 1], 7400)),
+            sql: SocketAddr::from(([127, 0, 0, 1], 7401)),
+            http: SocketAddr::from(([127, 0, 0, 1], 7402)),
+            commit_interval_ms: 1000,
+            commit_bytes: writer.commit_bytes,
+            queue_bytes: writer.queue_bytes,
+            queue_segments: writer.queue_segments,
+            derive_interval_ms: 3000,
+            compact_interval_ms: 30_000,
+            compact_bytes: 64 << 20,
+            late_hours: 168,
+        }
+    }
+}
+
+impl FogConfig {
+    /// Reads a configuration.
+    ///
+    /// # Errors
+    /// Every mistake in it.
+    pub fn parse(file: &str, text: &str) -> Result<Self, Problems> {
+        wattle_site::read(file, text, |config: &Self, problems| config.validate(file, problems))
+    }
+
+    fn validate(&self, file: &str, problems: &mut Problems) {
+        let mut range = |key: &str, value: u64, least: u64, most: u64| {
+            if value < least || value > most {
+                problems.add(file, key, value, format!("use {least} to {most}"));
+            }
+        };
+        range("commit_interval_ms", self.commit_interval_ms, 10, 60_000);
+        range("commit_bytes", self.commit_bytes as u64, 64 << 10, 1 << 30);
+        range("queue_bytes", self.queue_bytes as u64, self.commit_bytes as u64, 4 << 30);
+        range("queue_segments", self.queue_segments as u64, 1, 65_536);
+        range("derive_interval_ms", self.derive_interval_ms, 100, 3_600_000);
+        range("compact_interval_ms", self.compact_interval_ms, 1000, 86_400_000);
+        range("compact_bytes", self.compact_bytes, 1 << 20, 1 << 30);
+        range("late_hours", u64::try_from(self.late_hours).unwrap_or(0), 1, 8760);
+        let addresses = [("uplink", self.uplink), ("sql", self.sql), ("http", self.http)];
+        for (index, (key, address)) in addresses.iter().enumerate() {
+            let taken =
+                addresses.iter().take(index).find(|(_, other)| other == address && address.port() != 0);
+            if let Some((other, _)) = taken {
+                problems.add(file, *key, address, format!("`{other}` listens there; use another port"));
+            }
+        }
+    }
+
+    /// The bounds of the queue before the lake.
+    pub fn writer_limits(&self) -> WriterLimits {
+        WriterLimits {
+            interval: Duration::from_millis(self.commit_interval_ms),
+            commit_bytes: self.commit_bytes,
+            queue_bytes: self.queue_bytes,
+            queue_segments: self.queue_segments,
+        }
+    }
+
+    /// The limits of cleaning.
+    pub fn cleaning(&self) -> Limits {
+        Limits { late: Micros::from_secs(self.late_hours.saturating_mul(3600)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(text: &str) -> Vec<String> {
+        let problems = FogConfig::parse("fog.toml", text).expect_err("a mistake");
+        problems.0.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn an_empty_file_and_the_shipped_one_are_the_defaults() {
+        let shipped = include_str!("../../deploy/fog/fog.toml");
+        assert_eq!(FogConfig::parse("fog.toml", ""), Ok(FogConfig::default()));
+        assert_eq!(
+            FogConfig::parse("fog.toml", shipped),
+            Ok(FogConfig { lake: "/var/lib/wattle/lake".into(), ..FogConfig::default() })
+        );
+    }
+
+    #[test]
+    fn every_mistake_is_told_at_once_with_its_key() {
+        let found = problems(
+            "lake = 3\nuplink = \"nowhere\"\ncommit_ms = 5\nlate_hours = -1\nqueue_segments = 0\nsql = \"127.0.0.1:7402\"",
+        );
+        for key in ["lake", "uplink", "commit_ms", "late_hours", "queue_segments", "http"] {
+            let prefix = format!("fog.toml: {key}: ");
+            assert_eq!(
+                found.iter().filter(|line| line.starts_with(&prefix)).count(),
+                1,
+                "{key} in {found:?}"
+            );
+        }
+        assert_eq!(found.len(), 6);
+    }
+
+    #[test]
+    fn a_file_that_is_no_toml_is_one_mistake() {
+        assert_eq!(problems("lake = [").len(), 1);
+    }
+
+    #[test]
+    fn a_queue_holds_at_least_one_commit() {
+        assert_eq!(problems("commit_bytes = 1000000\nqueue_bytes = 999999").len(), 1);
+    }
+}

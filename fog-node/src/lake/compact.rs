@@ -1,0 +1,257 @@
+//! Small files into large ones, and away with what nobody needs any more.
+//!
+//! Each commit leaves a small file, and what a question costs grows with their number. Once there are
+//! [`FEW`] small files, they are written anew, in their order, into files of up to a level's size, and one commit puts
+//! these in the place of the others. There are three levels, each eight times the one below, so that a row is
+//! written anew about three times in its life and not with every compaction.
+//!
+//! - No row changes and no position moves: the commit says of each file that it carries no new data, and derivations
+//!   pass over it.
+//! - Appends don't wait for it. It may be tried again after another commit, since it brings no row; it is given up when
+//!   that commit has taken out one of its files or changed the table.
+//! - What it replaces stays on the disk for [`RETENTION`], for queries that have begun. A compaction that is cut off
+//!   leaves files that the table doesn't know, and [`Lake::sweep`] takes them then.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use deltalake::kernel::transaction::{CommitData, TransactionError};
+use deltalake::kernel::{Action, Add, Remove};
+use deltalake::logstore::CommitOrBytes;
+use deltalake::operations::vacuum::{Clock, VacuumMode};
+use deltalake::protocol::DeltaOperation;
+use deltalake::writer::{DeltaWriter as _, RecordBatchWriter};
+use deltalake::{DeltaTable, DeltaTableError};
+use futures::{StreamExt as _, TryStreamExt as _};
+use jiff::Timestamp;
+
+use super::error::QueryContext as _;
+use super::head::entry;
+use super::table::{Table, address, file_properties, table_error};
+use super::{Lake, LakeError};
+
+#[cfg(doc)]
+use super::table::RETENTION;
+
+/// How many small files are left alone.
+const FEW: usize = 16;
+/// By how much one level's files are larger than those of the level below.
+const STEP: u64 = 8;
+/// How many levels there are.
+const LEVELS: u32 = 3;
+
+/// What a compaction has done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CompactReport {
+    /// Files that others have taken the place of.
+    pub replaced: usize,
+    /// Files that took it.
+    pub written: usize,
+}
+
+/// An active data file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct DataFile {
+    path: String,
+    bytes: u64,
+}
+
+impl Lake {
+    /// Merges the small files of every table into files of up to `target_bytes`, and checkpoints logs that have grown.
+    /// One at a time; commits, derivations and queries go on meanwhile.
+    ///
+    /// # Errors
+    /// When a table can't be read or written. What was merged until then stays merged, and nothing else has changed.
+    pub async fn compact(&self, target_bytes: u64) -> Result<CompactReport, LakeError> {
+        let _alone = self.compacting.lock().await;
+        let mut report = CompactReport::default();
+        for table in self.tables() {
+            let snapshot = table.reload().await?;
+            for bin in bins(&active(table, &snapshot).await?, target_bytes) {
+                let Some(written) = merge(table, &snapshot, &bin).await? else { break };
+                report.replaced += bin.len();
+                report.written += written;
+            }
+            table.checkpoint_if_due().await?;
+        }
+        Ok(report)
+    }
+
+    /// Deletes the files that have been in no version for the last two hours. Gives their number.
+    ///
+    /// # Errors
+    /// When a table can't be read or a file can't be deleted.
+    pub async fn sweep(&self) -> Result<usize, LakeError> {
+        self.sweep_by(None).await
+    }
+
+    pub(super) async fn sweep_by(&self, clock: Option<Arc<dyn Clock>>) -> Result<usize, LakeError> {
+        let _alone = self.compacting.lock().await;
+        let mut deleted = 0;
+        for table in self.tables() {
+            // How long files are kept stands in the table's properties.
+            let mut vacuum = table.reload().await?.vacuum().with_mode(VacuumMode::Full);
+            if let Some(clock) = &clock {
+                vacuum = vacuum.with_clock(clock.clone());
+            }
+            let swept = vacuum.await.map_err(|source| table_error(table.name(), "swept", source))?;
+            deleted += swept.1.files_deleted.len();
+        }
+        Ok(deleted)
+    }
+}
+
+/// The files of a snapshot, oldest first. None at all when one of them isn't what this node writes: rows marked as
+/// deleted would come back.
+async fn active(table: &Table, snapshot: &DeltaTable) -> Result<Vec<DataFile>, LakeError> {
+    let mut files = Vec::new();
+    let mut views = snapshot.get_active_add_actions_by_predicate(None);
+    while let Some(view) = views.next().await {
+        let view = view.map_err(|source| table_error(table.name(), "read", source))?;
+        if view.deletion_vector_descriptor().is_some() {
+            return Ok(Vec::new());
+        }
+        let bytes = u64::try_from(view.size()).unwrap_or_default();
+        files.push(DataFile { path: view.path().into_owned(), bytes });
+    }
+    files.reverse();
+    Ok(files)
+}
+
+/// Which files are to become one file each. The highest level that has more than a few files of its own takes them, and
+/// all that are smaller.
+fn bins(files: &[DataFile], target: u64) -> Vec<Vec<DataFile>> {
+    let small = |level: u64| files.iter().filter(move |file| file.bytes < level / 2);
+    let own = |down: u32| {
+        let level = target / STEP.pow(down);
+        let below = if down + 1 < LEVELS { small(level / STEP).count() } else { 0 };
+        (small(level).count() - below >= FEW).then_some(level)
+    };
+    let Some(level) = (0..LEVELS).find_map(own) else { return Vec::new() };
+    let mut bins: Vec<(u64, Vec<DataFile>)> = Vec::new();
+    for file in small(level) {
+        match bins.last_mut() {
+            Some((bytes, bin)) if *bytes + file.bytes <= level => {
+                *bytes += file.bytes;
+                bin.push(file.clone());
+            }
+            _ => bins.push((file.bytes, vec![file.clone()])),
+        }
+    }
+    bins.into_iter().map(|(_, bin)| bin).filter(|bin| bin.len() > 1).collect()
+}
+
+/// Puts one file in the place of several. Gives how many it came to, or none when another writer has come between.
+async fn merge(table: &Table, snapshot: &DeltaTable, bin: &[DataFile]) -> Result<Option<usize>, LakeError> {
+    let writing = |source| table_error(table.name(), "compacted", source);
+    let mut writer =
+        RecordBatchWriter::for_table(snapshot).map_err(writing)?.with_writer_properties(file_properties());
+    for file in bin {
+        let rows = table.rows_in(vec![address(snapshot, &file.path)]).await?;
+        let mut rows = rows.execute_stream().await.querying("small files")?;
+        while let Some(batch) = rows.try_next().await.querying("small files")? {
+            writer.write(batch).await.map_err(writing)?;
+        }
+    }
+    let mut added = writer.flush().await.map_err(writing)?;
+    table.sync_files(&added).await?;
+    let written = added.len();
+    added.iter_mut().for_each(|add| add.data_change = false);
+    let version = replace(snapshot, bin, added).await.map_err(writing)?;
+    let Some(version) = version else { return Ok(None) };
+    table.sync_log(version).await?;
+    Ok(Some(written))
+}
+
+/// Commits that files have taken the place of others, and gives the version. None when another writer has changed the table, or has
+/// taken out one of them himself.
+async fn replace(
+    snapshot: &DeltaTable,
+    bin: &[DataFile],
+    added: Vec<Add>,
+) -> Result<Option<u64>, DeltaTableError> {
+    let paths: BTreeSet<&str> = bin.iter().map(|file| file.path.as_str()).collect();
+    let bytes = bin.iter().map(|file| file.bytes).sum::<u64>();
+    let target_size = i64::try_from(bytes).unwrap_or(i64::MAX);
+    let operation = DeltaOperation::Optimize { predicate: None, target_size };
+    let removed = bin.iter().map(|file| Action::Remove(removal(file)));
+    let actions = removed.chain(added.into_iter().map(Action::Add)).collect();
+    let bytes = CommitData::new(actions, operation, Default::default(), Vec::new()).get_bytes()?;
+    let log = snapshot.log_store();
+    let mut version = snapshot.version().unwrap_or_default();
+    loop {
+        while let Some(actions) = entry(&log, version + 1).await? {
+            let hinders = |action: &Action| match action {
+                Action::Remove(remove) => paths.contains(remove.path.as_str()),
+                Action::Metadata(_) | Action::Protocol(_) => true,
+                _ => false,
+            };
+            if actions.iter().any(hinders) {
+                return Ok(None);
+            }
+            version += 1;
+        }
+        let entry = CommitOrBytes::LogBytes(bytes.clone());
+        match log.write_commit_entry(version + 1, entry, Default::default()).await {
+            Ok(()) => break,
+            Err(TransactionError::VersionAlreadyExists(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Some(version + 1))
+}
+
+fn removal(file: &DataFile) -> Remove {
+    Remove {
+        path: file.path.clone(),
+        data_change: false,
+        deletion_timestamp: Some(Timestamp::now().as_millisecond()),
+        extended_file_metadata: Some(true),
+        partition_values: Some(Default::default()),
+        size: i64::try_from(file.bytes).ok(),
+        ..Remove::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn files(sizes: impl IntoIterator<Item = u64>) -> Vec<DataFile> {
+        let file = |(n, bytes): (usize, u64)| DataFile { path: format!("{n}"), bytes };
+        sizes.into_iter().enumerate().map(file).collect()
+    }
+
+    #[test]
+    fn a_few_small_files_are_left_alone_and_so_are_any_number_of_large_ones() {
+        assert!(bins(&files([1000; FEW - 1]), 64 * MIB).is_empty());
+        assert!(bins(&files([40 * MIB; 100]), 64 * MIB).is_empty());
+        assert!(bins(&[], 64 * MIB).is_empty());
+    }
+
+    #[test]
+    fn small_files_become_files_of_the_next_level_in_their_order() {
+        let found = bins(&files([300 << 10; 30]), 64 * MIB);
+        assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [3; 10]);
+        let order: Vec<_> = found.concat().into_iter().map(|file| file.path).collect();
+        assert_eq!(order, (0..30).map(|n| n.to_string()).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn no_bin_is_larger_than_its_level_and_none_holds_a_single_file() {
+        let sizes = (0..200).map(|n| 1 + n * 37 % 90 * (MIB / 2));
+        for bin in bins(&files(sizes), 64 * MIB) {
+            assert!(bin.len() > 1);
+            assert!(bin.iter().map(|file| file.bytes).sum::<u64>() <= 64 * MIB);
+        }
+    }
+
+    #[test]
+    fn what_was_merged_is_not_merged_again_on_its_level() {
+        let merged = files([MIB; FEW - 1].into_iter().chain([1000; FEW - 1]));
+        assert!(bins(&merged, 64 * MIB).concat().iter().all(|file| file.bytes >= 1000 && file.bytes <= MIB));
+        assert!(bins(&files([MIB; FEW - 1]), 64 * MIB).is_empty());
+    }
+}

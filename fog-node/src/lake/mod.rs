@@ -1,0 +1,137 @@
+//! The lake: Delta tables in a folder, each row in them once.
+//!
+//! ```text
+//! <lake>/readings_raw         every reading, with its verdict           | raw: from segments
+//! <lake>/events               every event, also what was refused        |
+//! <lake>/decisions            every decision                            |
+//! <lake>/intervals_revisions  minutes of devices, each value they had   | derived: from the raw tables
+//! <lake>/sessions_revisions   stays of vehicles, each value they had    |
+//! ```
+//!
+//! A Delta transaction covers one table. So each raw table's commit carries, as `txn` actions, the position of each
+//! journal that it has reached (`<edge>/<incarnation>` -> highest contiguous sequence), and drops what
+//! stands at or below the position of the snapshot that it commits onto. After a crash between two tables they
+//! stand at different positions; the lowest is what an edge is told, and each table skips what it has.
+//! A derived table's commit carries the versions of the raw tables that it was derived from.
+//!
+//! Invariants:
+//! - A row of a journal is in its table once: no commit is retried blindly. Another writer makes it reload
+//!   the snapshot and drop again against that.
+//! - Positions have no holes: a segment that would leave one is refused.
+//! - What [`Lake::commit`] has returned from is on the disk.
+//! - One commit, one derivation and one compaction at a time per [`Lake`]; none waits for another, nor do queries.
+//!
+//! Each commit leaves a small file per table. [`Lake::compact`] and [`Lake::sweep`] have to be called every now and
+//! then, or questions become slow; commits don't.
+
+mod admit;
+mod columns;
+mod commit;
+mod compact;
+mod derive;
+mod error;
+mod head;
+pub mod schema;
+mod table;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod upkeep_tests;
+mod views;
+
+use std::path::{Path, PathBuf};
+
+use tokio::sync::Mutex;
+use wattle_fog_core::clean::Limits;
+use wattle_wire::EdgeId;
+use wattle_wire::uplink::Incarnation;
+
+pub use admit::{Journal, Refusal};
+pub use commit::CommitReport;
+pub use compact::CompactReport;
+pub use derive::DeriveReport;
+pub use error::LakeError;
+pub use views::{TABLES, VIEWS};
+
+use table::Table;
+
+/// A lake in a folder.
+pub struct Lake {
+    folder: PathBuf,
+    limits: Limits,
+    readings: Table,
+    events: Table,
+    decisions: Table,
+    intervals: Table,
+    sessions: Table,
+    committing: Mutex<()>,
+    deriving: Mutex<derive::Progress>,
+    compacting: Mutex<()>,
+}
+
+impl Lake {
+    /// Opens the lake in a folder, or makes it, with the default cleaning limits.
+    ///
+    /// # Errors
+    /// When the folder or a table can't be made or read.
+    pub async fn open(folder: impl AsRef<Path>) -> Result<Self, LakeError> {
+        Self::open_with(folder, Limits::default()).await
+    }
+
+    /// Opens the lake with cleaning limits of its own.
+    ///
+    /// # Errors
+    /// When the folder or a table can't be made or read.
+    pub async fn open_with(folder: impl AsRef<Path>, limits: Limits) -> Result<Self, LakeError> {
+        let given = folder.as_ref();
+        let unusable = |source| LakeError::Folder { path: given.to_owned(), source };
+        std::fs::create_dir_all(given).map_err(unusable)?;
+        let folder = given.canonicalize().map_err(unusable)?;
+        Ok(Self {
+            readings: Table::open(&folder, "readings_raw", &schema::readings_raw()).await?,
+            events: Table::open(&folder, "events", &schema::events()).await?,
+            decisions: Table::open(&folder, "decisions", &schema::decisions()).await?,
+            intervals: Table::open(&folder, "intervals_revisions", &schema::intervals()).await?,
+            sessions: Table::open(&folder, "sessions_revisions", &schema::sessions()).await?,
+            folder,
+            limits,
+            committing: Mutex::new(()),
+            deriving: Mutex::new(derive::Progress::default()),
+            compacting: Mutex::new(()),
+        })
+    }
+
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// How far the lake has got in a journal: every entry up to this one is in every raw table. None when it has
+    /// nothing of that journal.
+    ///
+    /// # Errors
+    /// When a table's log can't be read.
+    pub async fn positions(&self, edge: &EdgeId, incarnation: Incarnation) -> Result<Option<u64>, LakeError> {
+        for table in self.raw() {
+            table.refresh().await?;
+        }
+        self.lowest(&Journal { edge: edge.clone(), incarnation }).await
+    }
+
+    /// The lowest position of all raw tables, as they were last seen here.
+    async fn lowest(&self, journal: &Journal) -> Result<Option<u64>, LakeError> {
+        let app = journal.app_id();
+        let [readings, events, decisions] = self.raw().map(|table| (table, table.head()));
+        let lowest = readings.0.position(&readings.1, &app).await?;
+        let lowest = lowest.min(events.0.position(&events.1, &app).await?);
+        Ok(lowest.min(decisions.0.position(&decisions.1, &app).await?))
+    }
+
+    fn tables(&self) -> [&Table; 5] {
+        [&self.readings, &self.events, &self.decisions, &self.intervals, &self.sessions]
+    }
+
+    fn raw(&self) -> [&Table; 3] {
+        [&self.readings, &self.events, &self.decisions]
+    }
+}

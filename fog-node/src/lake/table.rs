@@ -1,0 +1,338 @@
+//! One Delta table: opened or made, read at a snapshot, appended to with positions in the same commit.
+//!
+//! It is known in two ways, each as new as it was last asked for:
+//! - a snapshot, with all its files, for whoever reads: its cost grows with their number;
+//! - a [`Head`], the end of the log without any file, for whoever appends: its cost does not.
+//!
+//! An append is made onto the head that the caller has looked at. If another writer has committed since,
+//! nothing is written and the caller is told ([`Append::Outdated`]): it refreshes, looks again at what the table has
+//! by now, and tries again. The library's way to commit is not used, since it reads the list of all files after each
+//! commit, and since its retries would repeat rows that the other writer has brought.
+//!
+//! In a local folder each data file and each log entry is fsynced, with its folder, before an append returns.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::execution::SessionState;
+use datafusion::prelude::{DataFrame, ParquetReadOptions};
+use deltalake::kernel::engine::arrow_conversion::TryIntoKernel as _;
+use deltalake::kernel::transaction::{CommitData, TransactionError};
+use deltalake::kernel::{Action, Add, StructType, Transaction};
+use deltalake::logstore::CommitOrBytes;
+use deltalake::parquet::basic::{Compression, ZstdLevel};
+use deltalake::parquet::file::properties::WriterProperties;
+use deltalake::protocol::checkpoints::{cleanup_metadata, create_checkpoint};
+use deltalake::protocol::{DeltaOperation, SaveMode};
+use deltalake::writer::{DeltaWriter as _, RecordBatchWriter};
+use deltalake::{DeltaTable, DeltaTableError, TableProperty};
+
+use super::LakeError;
+use super::error::QueryContext as _;
+use super::head::{Head, entry};
+use super::views::bare_context;
+
+/// How long files and log entries are kept that the newest version needs no more. A query that is slower, and a
+/// derivation that is further behind, has to begin anew.
+pub(super) const RETENTION: std::time::Duration = std::time::Duration::from_secs(2 * 3600);
+/// The same, as the table's own properties say it.
+const RETENTION_PROPERTY: &str = "interval 2 hours";
+/// How many commits there are from one checkpoint of the log to the next.
+const CHECKPOINT_EVERY: u64 = 100;
+
+/// The most rows of a row group.
+const ROW_GROUP: usize = 128 * 1024;
+
+/// A table of the lake.
+pub(crate) struct Table {
+    name: &'static str,
+    folder: PathBuf,
+    schema: SchemaRef,
+    latest: RwLock<DeltaTable>,
+    head: Mutex<Head>,
+    /// The version of the last checkpoint that was written here.
+    checkpointed: AtomicU64,
+}
+
+/// What became of an append.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Append {
+    /// It is in the table.
+    Done,
+    /// The table has gone on since the head; nothing was written.
+    Outdated,
+}
+
+impl Table {
+    /// Opens the table in `lake/name`, or makes it.
+    pub(crate) async fn open(lake: &Path, name: &'static str, schema: &SchemaRef) -> Result<Self, LakeError> {
+        let folder = lake.join(name);
+        std::fs::create_dir_all(&folder)
+            .map_err(|source| LakeError::Folder { path: folder.clone(), source })?;
+        let opening = |source| table_error(name, "opened", source);
+        let columns: StructType =
+            schema.as_ref().try_into_kernel().map_err(|source| opening(DeltaTableError::Arrow { source }))?;
+        let table = deltalake::operations::create::CreateBuilder::new()
+            .with_location(folder.to_string_lossy())
+            .with_table_name(name)
+            .with_columns(columns.fields().cloned())
+            .with_save_mode(SaveMode::Ignore)
+            .with_configuration_property(TableProperty::LogRetentionDuration, Some(RETENTION_PROPERTY))
+            .with_configuration_property(
+                TableProperty::DeletedFileRetentionDuration,
+                Some(RETENTION_PROPERTY),
+            )
+            .await
+            .map_err(opening)?;
+        sync(vec![folder.join("_delta_log"), folder.clone(), lake.to_owned()]).await?;
+        let head = Mutex::new(Head::of(&table).map_err(opening)?);
+        Ok(Self {
+            name,
+            folder,
+            schema: schema.clone(),
+            latest: RwLock::new(table),
+            head,
+            checkpointed: AtomicU64::new(0),
+        })
+    }
+
+    /// The table as it was last seen here, without asking the disk.
+    pub(crate) fn snapshot(&self) -> DeltaTable {
+        self.latest.read().expect("nothing panics while it holds this lock").clone()
+    }
+
+    /// The table as it stands on the disk now.
+    pub(crate) async fn reload(&self) -> Result<DeltaTable, LakeError> {
+        let mut table = self.snapshot();
+        table.update_state().await.map_err(|source| table_error(self.name, "read", source))?;
+        self.keep(&table);
+        Ok(table)
+    }
+
+    fn keep(&self, table: &DeltaTable) {
+        let mut latest = self.latest.write().expect("nothing panics while it holds this lock");
+        // Also at one version it may have come to know a checkpoint.
+        if latest.version() <= table.version() {
+            *latest = table.clone();
+        }
+    }
+
+    /// What an append goes onto, as it was last seen here, without asking the disk.
+    pub(crate) fn head(&self) -> Head {
+        self.head.lock().expect("nothing panics while it holds this lock").clone()
+    }
+
+    /// What an append goes onto, as it stands on the disk now.
+    pub(crate) async fn refresh(&self) -> Result<Head, LakeError> {
+        let reading = |source| table_error(self.name, "read", source);
+        let head = match self.head().followed().await.map_err(reading)? {
+            Some(head) => head,
+            None => Head::of(&self.reload().await?).map_err(reading)?,
+        };
+        self.keep_head(&head);
+        Ok(head)
+    }
+
+    /// What an append goes onto that is to follow a snapshot.
+    pub(crate) fn head_at(&self, snapshot: &DeltaTable) -> Result<Head, LakeError> {
+        let head = self.head();
+        if Some(head.version()) == snapshot.version() {
+            return Ok(head);
+        }
+        let head = Head::of(snapshot).map_err(|source| table_error(self.name, "read", source))?;
+        self.keep_head(&head);
+        Ok(head)
+    }
+
+    fn keep_head(&self, head: &Head) {
+        let mut latest = self.head.lock().expect("nothing panics while it holds this lock");
+        if latest.version() <= head.version() {
+            *latest = head.clone();
+        }
+    }
+
+    /// The position that an application has at a head.
+    pub(crate) async fn position(&self, at: &Head, app: &str) -> Result<Option<u64>, LakeError> {
+        if let Some(position) = at.known_position(app) {
+            return Ok(position);
+        }
+        let found = at.look_up(app).await.map_err(|source| table_error(self.name, "read", source))?;
+        let mut head = self.head.lock().expect("nothing panics while it holds this lock");
+        if head.version() == at.version() {
+            head.remember(app, found);
+        }
+        Ok(found)
+    }
+
+    /// Appends batches as one commit that carries `positions`.
+    pub(crate) async fn append(
+        &self,
+        onto: &Head,
+        batches: Vec<RecordBatch>,
+        positions: Vec<(String, u64)>,
+    ) -> Result<Append, LakeError> {
+        if onto.is_old() {
+            return Ok(Append::Outdated);
+        }
+        let writing = |source| table_error(self.name, "written", source);
+        let adds = self.write_files(onto.table(), batches).await?;
+        let transactions = positions
+            .iter()
+            .map(|(app, position)| Transaction::new(app, i64::try_from(*position).unwrap_or(i64::MAX)));
+        let entry = CommitData::new(
+            adds.into_iter().map(Action::Add).collect(),
+            DeltaOperation::Write { mode: SaveMode::Append, partition_by: None, predicate: None },
+            Default::default(),
+            transactions.collect(),
+        );
+        let entry = entry.get_bytes().map_err(|source| writing(source.into()))?;
+        let version = onto.version() + 1;
+        let log = onto.table().log_store();
+        match log.write_commit_entry(version, CommitOrBytes::LogBytes(entry), Default::default()).await {
+            Ok(()) => {}
+            Err(TransactionError::VersionAlreadyExists(_)) => return Ok(Append::Outdated),
+            Err(error) => return Err(writing(error.into())),
+        }
+        self.sync_log(version).await?;
+        self.keep_head(&onto.after(positions));
+        Ok(Append::Done)
+    }
+
+    /// Writes a checkpoint and drops what the log needs no more, if enough commits have come since the last.
+    pub(super) async fn checkpoint_if_due(&self) -> Result<(), LakeError> {
+        let writing = |source| table_error(self.name, "checkpointed", source);
+        let table = self.reload().await?;
+        let version = table.version().unwrap_or_default();
+        if version < self.checkpointed.load(Ordering::Relaxed) + CHECKPOINT_EVERY {
+            return Ok(());
+        }
+        create_checkpoint(&table, None).await.map_err(writing)?;
+        cleanup_metadata(&table, None).await.map_err(writing)?;
+        // Positions are looked up in the log from a checkpoint on: what came before the last may be gone.
+        let table = self.reload().await?;
+        let mut head = self.head.lock().expect("nothing panics while it holds this lock");
+        *head = head.rebased(&table).map_err(writing)?;
+        self.checkpointed.store(version, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn write_files(&self, onto: &DeltaTable, batches: Vec<RecordBatch>) -> Result<Vec<Add>, LakeError> {
+        let writing = |source| table_error(self.name, "written", source);
+        if batches.iter().all(|batch| batch.num_rows() == 0) {
+            return Ok(Vec::new());
+        }
+        let mut writer =
+            RecordBatchWriter::for_table(onto).map_err(writing)?.with_writer_properties(file_properties());
+        for batch in batches {
+            writer.write(batch).await.map_err(writing)?;
+        }
+        let adds = writer.flush().await.map_err(writing)?;
+        self.sync_files(&adds).await?;
+        Ok(adds)
+    }
+
+    /// Brings data files to the disk; before they are committed.
+    pub(super) async fn sync_files(&self, adds: &[Add]) -> Result<(), LakeError> {
+        let mut written: Vec<_> = adds.iter().map(|add| self.folder.join(&add.path)).collect();
+        written.push(self.folder.clone());
+        sync(written).await
+    }
+
+    /// Brings an entry of the log to the disk.
+    pub(super) async fn sync_log(&self, version: u64) -> Result<(), LakeError> {
+        let log = self.folder.join("_delta_log");
+        sync(vec![log.join(format!("{version:020}.json")), log]).await
+    }
+
+    /// The addresses of the files with the rows that came after version `since` up to the snapshot; none when that can't be told: the
+    /// log doesn't reach back that far any more, rows were changed, or files are gone. What only moved
+    /// rows from one file to another is passed over.
+    pub(crate) async fn added_since(
+        &self,
+        since: u64,
+        to: &DeltaTable,
+    ) -> Result<Option<Vec<String>>, LakeError> {
+        let reading = |source| table_error(self.name, "read", source);
+        let log = to.log_store();
+        let mut added = Vec::new();
+        for version in since + 1..=to.version().unwrap_or_default() {
+            let Some(actions) = entry(&log, version).await.map_err(reading)? else { return Ok(None) };
+            for action in actions {
+                match action {
+                    Action::Add(add) if add.data_change => {
+                        // A compaction may have taken it out of the table; it is on the disk until the
+                        // retention is over.
+                        if !self.folder.join(&add.path).exists() {
+                            return Ok(None);
+                        }
+                        added.push(address(to, &add.path));
+                    }
+                    Action::Remove(remove) if remove.data_change => return Ok(None),
+                    _ => {}
+                }
+            }
+        }
+        Ok(Some(added))
+    }
+
+    /// What DataFusion reads the snapshot through.
+    pub(crate) async fn provider(
+        &self,
+        at: &DeltaTable,
+        session: Arc<SessionState>,
+    ) -> Result<Arc<dyn datafusion::catalog::TableProvider>, LakeError> {
+        let scan = at.table_provider().with_session(session).build().await;
+        Ok(Arc::new(scan.map_err(|source| table_error(self.name, "read", DeltaTableError::from(source)))?))
+    }
+
+    /// The rows of some files of it, which may be in no version any more.
+    pub(crate) async fn rows_in(&self, files: Vec<String>) -> Result<DataFrame, LakeError> {
+        let options = ParquetReadOptions::default().schema(&self.schema);
+        bare_context().read_parquet(files, options).await.querying(self.name)
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+/// The address of a data file.
+pub(super) fn address(table: &DeltaTable, path: &str) -> String {
+    let mut address = table.table_url().clone();
+    let folder = address.path().trim_end_matches('/').to_owned();
+    address.set_path(&format!("{folder}/{path}"));
+    address.into()
+}
+
+pub(super) fn table_error(table: &'static str, doing: &'static str, source: DeltaTableError) -> LakeError {
+    LakeError::Table { table, doing, source: Box::new(source) }
+}
+
+pub(super) fn file_properties() -> WriterProperties {
+    WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        // So that a question about some minutes reads a part of a large file.
+        .set_max_row_group_row_count(Some(ROW_GROUP))
+        .build()
+}
+
+/// Brings files and folders to the disk, in this order. A file system that knows no sync leaves us with what it has; any
+/// other failure means that a power cut could take what an edge would be told is safe.
+async fn sync(paths: Vec<PathBuf>) -> Result<(), LakeError> {
+    let syncing = tokio::task::spawn_blocking(move || {
+        for path in paths {
+            match std::fs::File::open(&path).and_then(|file| file.sync_all()) {
+                Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {}
+                Err(source) => return Err(LakeError::NotSynced { path, source }),
+                Ok(()) => {}
+            }
+        }
+        Ok(())
+    });
+    syncing.await.unwrap_or(Err(LakeError::Stopping))
+}

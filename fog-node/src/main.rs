@@ -1,0 +1,71 @@
+//! `wattle-fog`: the fog node as a process.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use wattle_fog::config::FogConfig;
+use wattle_fog::node::Node;
+use wattle_process::EXIT_USAGE;
+
+/// Receives the journals of edges, keeps the lake, answers queries.
+#[derive(Parser)]
+#[command(name = "wattle-fog", version)]
+struct Arguments {
+    /// The configuration file; without it every key has its default.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// The folder of the lake, instead of the configured one.
+    #[arg(long)]
+    lake: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    wattle_process::init_tracing();
+    let config = match configuration(arguments) {
+        Ok(config) => config,
+        Err(problems) => {
+            eprintln!("{problems}");
+            return ExitCode::from(EXIT_USAGE as u8);
+        }
+    };
+    match run(&config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("wattle-fog: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn configuration(arguments: Arguments) -> Result<FogConfig, String> {
+    let mut config = match arguments.config {
+        Some(path) => {
+            let name = path.display().to_string();
+            let text =
+                std::fs::read_to_string(&path).map_err(|error| format!("{name}: can't be read: {error}"))?;
+            FogConfig::parse(&name, &text).map_err(|problems| problems.to_string())?
+        }
+        None => FogConfig::default(),
+    };
+    if let Some(lake) = arguments.lake {
+        config.lake = lake;
+    }
+    Ok(config)
+}
+
+#[tokio::main]
+async fn run(config: &FogConfig) -> anyhow::Result<()> {
+    let stop = wattle_process::shutdown_signal();
+    let node = Node::start(config).await?;
+    tracing::info!(
+        uplink = %node.uplink(), sql = %node.sql(), http = %node.http(), lake = %config.lake.display(),
+        "fog node ready"
+    );
+    stop.await?;
+    tracing::info!("stopping: committing what is queued");
+    node.stop().await?;
+    tracing::info!("stopped");
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! A guest that misbehaves, for the host's tests: its settings name the way.
+//!
+//! Each way is an attack on a bound that the host states: time, memory, stack, the size and shape of what a
+//! policy gives, the log. Never part of an installation.
+
+use std::hint::black_box;
+
+use wattle_policy::{Allocation, Description, Plan, Policy, Snapshot, log};
+
+/// The policy that isn't one.
+pub struct Hostile;
+
+impl Policy for Hostile {
+    fn describe() -> Description {
+        Description { name: "hostile".into(), version: "1.0.0".into(), ..Description::default() }
+    }
+
+    fn validate_settings(settings: &str) -> Vec<String> {
+        match settings {
+            "a thousand faults" => vec!["x".into(); 1_000],
+            "a giant fault" => vec!["x".repeat(1_000_000)],
+            "spin" => spin(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn decide(snapshot: &Snapshot, settings: &str, state: &[u8]) -> Result<Plan, String> {
+        match settings {
+            "spin" => spin(),
+            "allocate" => allocate(),
+            "recurse" => Err(recurse(1).to_string()),
+            "trap" => panic!("trapped on purpose"),
+            "refuse" => Err("not today".into()),
+            "refuse at length" => Err("é".repeat(10_000)),
+            "log a lot" => {
+                (0..10_000).for_each(|line| log::info(&format!("line {line}")));
+                Ok(plan(&[]))
+            }
+            "log long lines" => {
+                log::warn(&"é".repeat(10_000));
+                Ok(plan(&[]))
+            }
+            "log a giant line" => {
+                log::warn(&"x".repeat(8_000_000));
+                Ok(plan(&[]))
+            }
+            "too many allocations" => Ok(plan(&[(0, 6_000); 5])),
+            "a flood of allocations" => {
+                Ok(Plan { allocations: vec![allocation(0, 0, String::new()); 90_000], state: Vec::new() })
+            }
+            "an unknown charger" => Ok(plan(&[(snapshot.chargers.len() as u32, 6_000)])),
+            "the same charger twice" => Ok(plan(&[(0, 6_000), (0, 7_000)])),
+            "a negative limit" => Ok(plan(&[(0, -1)])),
+            "a huge limit" => Ok(plan(&[(0, i32::MAX)])),
+            "a long reason" => {
+                Ok(Plan { allocations: vec![allocation(0, 0, "x".repeat(300))], state: Vec::new() })
+            }
+            "a giant reason" => {
+                Ok(Plan { allocations: vec![allocation(0, 0, "x".repeat(8_000_000))], state: Vec::new() })
+            }
+            "a long state" => Ok(Plan { allocations: Vec::new(), state: vec![0; 64 * 1024 + 1] }),
+            "the longest state" => Ok(Plan { allocations: Vec::new(), state: vec![0; 64 * 1024] }),
+            "remember" => Ok(remember(state)),
+            _ => Ok(plan(&[])),
+        }
+    }
+
+    fn migrate_state(from: &str, state: Vec<u8>) -> Result<Vec<u8>, String> {
+        match from {
+            "0.9.0" => Ok(state),
+            "a long state" => Ok(vec![0; 64 * 1024 + 1]),
+            other => Err(format!("I know no version {other}")),
+        }
+    }
+}
+
+wattle_policy::export!(Hostile);
+
+/// Tells how often this instance was called, and how often the state says so: they differ where the host
+/// starts each decision from a fresh instance.
+fn remember(state: &[u8]) -> Plan {
+    use std::sync::atomic::{AtomicU8, Ordering};
+    static CALLS: AtomicU8 = AtomicU8::new(0);
+    let calls = CALLS.fetch_add(1, Ordering::Relaxed) + 1;
+    let told = state.first().copied().unwrap_or(0) + 1;
+    Plan { allocations: vec![allocation(0, 0, format!("call {calls} of {told}"))], state: vec![told] }
+}
+
+fn plan(limits: &[(u32, i32)]) -> Plan {
+    let allocations = limits.iter().map(|(charger, limit)| allocation(*charger, *limit, String::new()));
+    Plan { allocations: allocations.collect(), state: Vec::new() }
+}
+
+fn allocation(charger: u32, limit: i32, reason: String) -> Allocation {
+    Allocation { charger, limit, reason }
+}
+
+fn spin() -> ! {
+    let mut turns = 0u64;
+    loop {
+        turns = black_box(turns.wrapping_add(1));
+    }
+}
+
+fn allocate() -> ! {
+    let mut kept = Vec::new();
+    loop {
+        kept.push(black_box(vec![1u8; 1 << 20]));
+    }
+}
+
+#[allow(unconditional_recursion)]
+fn recurse(depth: u64) -> u64 {
+    let frame = black_box([depth; 32]);
+    recurse(depth + 1).wrapping_add(frame[(depth % 32) as usize])
+}

@@ -1,0 +1,25 @@
+//! The one command that people type. Each subcommand is a module with its `Args` and its `run`.
+//!
+//! - [`sql`]: asks a fog node, or a lake folder, and prints a table, CSV, JSON or Parquet.
+//! - [`bill`] and [`receipt`]: what the sessions of a month, or one session, cost.
+//! - [`demo`]: a site with an outage, played by real processes, and checked.
+//! - [`policy`]: builds and inspects load policies.
+//! - [`simulate`]: runs real sessions through the whole line, on virtual time.
+//! - [`status`]: how the edge node and the fog node are.
+//!
+//! Exit codes: 0 done, 1 failed, 2 a command line or configuration that can't be used ([`Usage`]). Answers go
+//! to standard output, everything else to standard error.
+
+pub mod bill;
+pub mod demo;
+pub mod exit;
+pub mod format;
+pub mod output;
+pub mod policy;
+pub mod receipt;
+pub mod simulate;
+pub mod source;
+pub mod sql;
+pub mod status;
+
+pub use exit::Usage;

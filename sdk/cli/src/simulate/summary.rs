@@ -1,0 +1,91 @@
+//! What a simulation came to, for people and as JSON.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+/// The summary; `docs/simulate.md` has its keys.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Summary {
+    /// Rows of the trace.
+    pub rows: u64,
+    /// Sessions in the lake.
+    pub sessions: u64,
+    /// Rows in the quarantine, by code.
+    pub quarantined: BTreeMap<String, u64>,
+    /// What users asked for.
+    pub requested_wh: i64,
+    /// What vehicles were given.
+    pub delivered_wh: i64,
+    /// The most that flowed through the grid connection: L1, L2, L3.
+    pub peak_a: [f64; 3],
+    /// How often a limit was passed.
+    pub breaches: u64,
+    /// Sessions whose energy takes at most 95 % of their stay at 7.36 kW.
+    pub easy: u64,
+    /// Those of them that were given less than the trace says, by more than 0.1 %.
+    pub short: u64,
+    /// Entries of the edge's journal.
+    pub entries: u64,
+    /// Decisions.
+    pub decisions: u64,
+    /// Decisions for which the policy gave no plan.
+    pub policy_failures: u64,
+    /// How long it took, to the millisecond.
+    pub wall_s: f64,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let refused: u64 = self.quarantined.values().sum();
+        let kwh = |wh: i64| wh as f64 / 1000.0;
+        writeln!(f, "rows          {}", self.rows)?;
+        writeln!(f, "sessions      {}", self.sessions)?;
+        writeln!(f, "quarantined   {refused}")?;
+        for (code, count) in &self.quarantined {
+            writeln!(f, "              {count} {code}")?;
+        }
+        writeln!(f, "asked for     {:.3} kWh", kwh(self.requested_wh))?;
+        writeln!(f, "delivered     {:.3} kWh", kwh(self.delivered_wh))?;
+        writeln!(f, "not in full   {} of {} that had the time", self.short, self.easy)?;
+        let [l1, l2, l3] = self.peak_a;
+        writeln!(f, "peak          L1 {l1:.1} A, L2 {l2:.1} A, L3 {l3:.1} A")?;
+        writeln!(f, "breaches      {}", self.breaches)?;
+        writeln!(f, "decisions     {}", self.decisions)?;
+        if self.policy_failures > 0 {
+            writeln!(f, "              {} without a plan of the policy", self.policy_failures)?;
+        }
+        writeln!(f, "entries       {}", self.entries)?;
+        writeln!(f, "wall time     {:.1} s", self.wall_s)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_see_each_reason_with_its_count() {
+        let summary = Summary {
+            rows: 5,
+            sessions: 2,
+            quarantined: BTreeMap::from([("overlap".into(), 1), ("bad_arrival".into(), 2)]),
+            requested_wh: 10_500,
+            delivered_wh: 9_007,
+            peak_a: [32.0, 0.0, 16.5],
+            breaches: 0,
+            easy: 2,
+            short: 0,
+            entries: 99,
+            decisions: 7,
+            policy_failures: 0,
+            wall_s: 0.25,
+        };
+        let text = summary.to_string();
+        for line in ["quarantined   3", "              1 overlap", "delivered     9.007 kWh", "L3 16.5 A"] {
+            assert!(text.contains(line), "{line} in\n{text}");
+        }
+        assert!(!text.contains("without a plan"));
+    }
+}

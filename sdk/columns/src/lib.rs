@@ -1,0 +1,24 @@
+//! Wire rows as Arrow batches: the columns of each raw table, and the sealed segment that carries them up.
+//!
+//! - [`schema`]: the columns of `readings`, `events` and `decisions`. A released column never changes its
+//!   meaning or type.
+//! - [`SegmentBuilder`]: contiguous journal records in, one [`Segment`] out.
+//! - [`Segment::encode`] and [`Segment::decode`]: the bytes on disk and on the way up, the same for each way.
+//!
+//! Bytes of an encoded segment, all integers little-endian:
+//!
+//! ```text
+//! "WSEG"  format u8 = 1  header_len u32  header (postcard, SegmentHeader)
+//! three times (readings, events, decisions): len u32  Arrow IPC stream, zstd
+//! crc u32  over all that stands before it
+//! ```
+//!
+//! Invariants: a segment's records are contiguous, `from..=to`; a length that is read is checked against what is
+//! there before anything is kept. This crate reads no file and no socket.
+
+mod builder;
+pub mod schema;
+mod segment;
+
+pub use builder::SegmentBuilder;
+pub use segment::{MAX_SEGMENT_BYTES, Segment, SegmentError};

@@ -1,0 +1,90 @@
+//! The runtime: one engine, its configuration, and the thread that makes its clock tick.
+
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+use wasmtime::{Config, Engine};
+
+use crate::policy::Policy;
+use crate::{HostError, Limits, LoadError};
+
+/// Ticks of the engine's clock per deadline.
+pub(crate) const TICKS: u64 = 5;
+
+/// Compiles and runs policies. Cheap to clone; its clock stops with the last clone and the last policy.
+#[derive(Debug, Clone)]
+pub struct Host {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub engine: Engine,
+    pub limits: Limits,
+    /// Closed when the last user is gone, which ends the clock's thread.
+    _running: mpsc::SyncSender<()>,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+impl Host {
+    /// Starts the runtime and the thread of its clock.
+    ///
+    /// # Errors
+    /// When the runtime doesn't support this machine, or no thread can be started.
+    pub fn new(limits: Limits) -> Result<Self, HostError> {
+        let engine = Engine::new(&config()).map_err(|e| HostError(format!("{e:#}")))?;
+        let running = start_clock(&engine, limits.deadline / TICKS as u32)
+            .map_err(|e| HostError(format!("cannot start the clock's thread: {e}")))?;
+        Ok(Self { inner: Arc::new(Inner { engine, limits, _running: running }) })
+    }
+
+    /// The bounds that policies run in.
+    pub fn limits(&self) -> &Limits {
+        &self.inner.limits
+    }
+
+    /// Checks, compiles and prepares a policy, and asks it to describe itself. Takes a tenth of a second and more.
+    ///
+    /// # Errors
+    /// When it is not a whole component of a version that this host runs, imports anything but the log, or
+    /// fails to describe itself inside the limits.
+    pub fn load(&self, bytes: &[u8]) -> Result<Policy, LoadError> {
+        Policy::load(self, bytes)
+    }
+}
+
+fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .concurrency_support(false)
+        .consume_fuel(true)
+        .epoch_interruption(true)
+        // The same plan from the same snapshot, on every machine.
+        .cranelift_nan_canonicalization(true)
+        .wasm_relaxed_simd(false)
+        // Some boards have an address space of 39 bits: reserve what a policy uses, not what it might.
+        .memory_reservation(1 << 20)
+        .memory_reservation_for_growth(1 << 20)
+        .memory_guard_size(64 << 10);
+    config
+}
+
+/// Advances the engine's epoch every `tick` until the returned sender is dropped.
+fn start_clock(engine: &Engine, tick: Duration) -> std::io::Result<mpsc::SyncSender<()>> {
+    let (running, ended) = mpsc::sync_channel::<()>(0);
+    let engine = engine.weak();
+    let tick = tick.max(Duration::from_millis(1));
+    std::thread::Builder::new().name("policy-clock".into()).spawn(move || {
+        while ended.recv_timeout(tick) == Err(RecvTimeoutError::Timeout) {
+            let Some(engine) = engine.upgrade() else { return };
+            engine.increment_epoch();
+        }
+    })?;
+    Ok(running)
+}

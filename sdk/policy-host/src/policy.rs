@@ -1,0 +1,333 @@
+//! A loaded policy and its calls.
+
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use wasmtime::Store;
+use wasmtime::component::{Component, ComponentNamedList, Instance, InstancePre, Lift, Lower};
+use wattle_wire::Milliamps;
+use wattle_wire::policy::{Allocation, Plan, Snapshot};
+
+use crate::host::{Host, Inner};
+use crate::run::{self, Grant, Keep};
+use crate::{Limits, LoadError, RunError, check, guest};
+
+/// The most faults of settings that are told.
+const FAULTS: usize = 100;
+
+/// A policy, compiled and ready. Cheap to clone; it may decide on any thread, on several at once.
+#[derive(Clone)]
+pub struct Policy {
+    inner: Arc<Loaded>,
+}
+
+struct Loaded {
+    host: Arc<Inner>,
+    prepared: InstancePre<Keep>,
+    digest: [u8; 32],
+    description: Description,
+    grant: Grant,
+}
+
+/// What a policy says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    /// Its name.
+    pub name: String,
+    /// Its own version.
+    pub version: String,
+    /// What of the snapshot it can't do without.
+    pub needs: Vec<Need>,
+    /// JSON schema of its settings.
+    pub settings_schema: String,
+    /// Memory that it asks for, bytes; 0 for the host's default.
+    pub memory_bytes: u64,
+    /// Fuel per call that it asks for; 0 for the host's default.
+    pub fuel: u64,
+}
+
+/// What a policy may not do without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// When the vehicle means to leave.
+    Departure,
+    /// The energy that the user asked for.
+    RequestedEnergy,
+    /// The vehicle's state of charge.
+    StateOfCharge,
+    /// A price series.
+    Price,
+    /// A series of surplus power.
+    Surplus,
+    /// The grid operator's limit.
+    GridLimit,
+}
+
+/// A decision and what it took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decided {
+    /// What the policy proposes: at most one allocation per charger of the snapshot, none below zero.
+    pub plan: Plan,
+    /// Fuel used; the same for the same snapshot, settings and state.
+    pub fuel: u64,
+    /// Its log, bounded, each line with its level.
+    pub log: Vec<String>,
+}
+
+struct Called<R> {
+    result: R,
+    fuel: u64,
+    log: Vec<String>,
+}
+
+impl std::fmt::Debug for Policy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Policy").field("description", &self.inner.description).finish_non_exhaustive()
+    }
+}
+
+impl Policy {
+    pub(crate) fn load(host: &Host, bytes: &[u8]) -> Result<Self, LoadError> {
+        let host = Arc::clone(&host.inner);
+        check::check(bytes, &host.limits)?;
+        let component =
+            Component::new(&host.engine, bytes).map_err(|e| LoadError::Compile(format!("{e:#}")))?;
+        let prepared = run::linker(&host.engine)
+            .and_then(|linker| linker.instantiate_pre(&component))
+            .map_err(|e| LoadError::Interface(format!("{e:#}")))?;
+        let mut loaded = Loaded {
+            grant: Grant { fuel: host.limits.fuel, memory_bytes: host.limits.memory_bytes },
+            digest: Sha256::digest(bytes).into(),
+            description: Description::unknown(),
+            host,
+            prepared,
+        };
+        loaded.check_interface()?;
+        loaded.description = loaded.describe()?;
+        loaded.grant = grant(&loaded.description, &loaded.host.limits)?;
+        Ok(Self { inner: Arc::new(loaded) })
+    }
+
+    /// The policy's name.
+    pub fn name(&self) -> &str {
+        &self.inner.description.name
+    }
+
+    /// The policy's own version.
+    pub fn version(&self) -> &str {
+        &self.inner.description.version
+    }
+
+    /// SHA-256 of the component's bytes.
+    pub fn digest(&self) -> [u8; 32] {
+        self.inner.digest
+    }
+
+    /// What the policy says of itself.
+    pub fn description(&self) -> &Description {
+        &self.inner.description
+    }
+
+    /// Every fault of `settings` (JSON text); none if they are right.
+    ///
+    /// # Errors
+    /// When the policy fails at it.
+    pub fn validate_settings(&self, settings: &str) -> Result<Vec<String>, RunError> {
+        let called: Called<(Vec<String>,)> = self.inner.call("validate-settings", (settings,))?;
+        let (faults,) = called.result;
+        if faults.len() > FAULTS {
+            return Err(bad(format!("{} faults; at most {FAULTS} are taken", faults.len())));
+        }
+        Ok(faults.iter().map(|fault| self.inner.cut(fault)).collect())
+    }
+
+    /// Asks for a plan. `state` is what the last plan left, empty at first.
+    ///
+    /// # Errors
+    /// When the policy declines, fails, hits a limit or gives what can't be taken.
+    pub fn decide(&self, snapshot: &Snapshot, settings: &str, state: &[u8]) -> Result<Decided, RunError> {
+        let arguments = (guest::Snapshot::from(snapshot), settings, state);
+        let called: Called<(Result<guest::Plan, String>,)> = self.inner.call("decide", arguments)?;
+        let plan = called.result.0.map_err(|refusal| RunError::Refused(self.inner.cut(&refusal)))?;
+        let plan = checked(plan, snapshot.chargers.len(), &self.inner.host.limits)?;
+        Ok(Decided { plan, fuel: called.fuel, log: called.log })
+    }
+
+    /// Turns the state that version `from` of this policy has left into this version's.
+    ///
+    /// # Errors
+    /// When the policy declines, fails, hits a limit or gives a state that is too long.
+    pub fn migrate_state(&self, from: &str, state: &[u8]) -> Result<Vec<u8>, RunError> {
+        let called: Called<(Result<Vec<u8>, String>,)> = self.inner.call("migrate-state", (from, state))?;
+        let state = called.result.0.map_err(|refusal| RunError::Refused(self.inner.cut(&refusal)))?;
+        check_state(&state, &self.inner.host.limits)?;
+        Ok(state)
+    }
+}
+
+impl Loaded {
+    /// Calls an export on a fresh instance.
+    fn call<P, R>(&self, export: &str, arguments: P) -> Result<Called<R>, RunError>
+    where
+        P: ComponentNamedList + Lower,
+        R: ComponentNamedList + Lift,
+    {
+        let mut store = run::store(&self.host, self.grant);
+        let called = self.prepared.instantiate(&mut store).and_then(|instance| {
+            let function = instance.get_typed_func::<P, R>(&mut store, export)?;
+            function.call(&mut store, arguments)
+        });
+        let result = called.map_err(|e| run::explain(&e, &store, self.grant, &self.host.limits))?;
+        let left = store.get_fuel().expect("the engine counts fuel");
+        Ok(Called { result, fuel: self.grant.fuel - left, log: store.into_data().log })
+    }
+
+    /// Whether every export is there in the shape that will be called.
+    fn check_interface(&self) -> Result<(), LoadError> {
+        let mut store = run::store(&self.host, self.grant);
+        let instance = self
+            .prepared
+            .instantiate(&mut store)
+            .map_err(|e| LoadError::Describe(run::explain(&e, &store, self.grant, &self.host.limits)))?;
+        exports::<(), (guest::Description,)>(&instance, &mut store, "describe")?;
+        exports::<(&str,), (Vec<String>,)>(&instance, &mut store, "validate-settings")?;
+        exports::<(guest::Snapshot<'_>, &str, &[u8]), (Result<guest::Plan, String>,)>(
+            &instance, &mut store, "decide",
+        )?;
+        exports::<(&str, &[u8]), (Result<Vec<u8>, String>,)>(&instance, &mut store, "migrate-state")
+    }
+
+    fn describe(&self) -> Result<Description, LoadError> {
+        let called: Called<(guest::Description,)> = self.call("describe", ()).map_err(LoadError::Describe)?;
+        let (description,) = called.result;
+        for (what, text) in [("name", &description.name), ("version", &description.version)] {
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+');
+            if text.is_empty() || text.len() > 64 || !text.chars().all(plain) {
+                let shown = run::cut(text, 64);
+                return Err(LoadError::Description(format!(
+                    "its {what} is {shown:?}; use 1 to 64 letters, digits, '.', '_', '+' or '-'"
+                )));
+            }
+        }
+        Ok(description.into())
+    }
+
+    fn cut(&self, text: &str) -> String {
+        run::cut(text, self.host.limits.line_bytes).into()
+    }
+}
+
+/// Whether a function is exported in this shape.
+fn exports<P, R>(instance: &Instance, store: &mut Store<Keep>, name: &str) -> Result<(), LoadError>
+where
+    P: ComponentNamedList + Lower,
+    R: ComponentNamedList + Lift,
+{
+    match instance.get_typed_func::<P, R>(store, name) {
+        Ok(_) => Ok(()),
+        Err(e) => Err(LoadError::Interface(format!("`{name}`: {e:#}"))),
+    }
+}
+
+/// What the policy asks for, where the host has that much; the host's own limits where it doesn't ask.
+fn grant(description: &Description, limits: &Limits) -> Result<Grant, LoadError> {
+    let granted = |what, asked, most| match asked {
+        0 => Ok(most),
+        asked if asked <= most => Ok(asked),
+        asked => Err(LoadError::AsksTooMuch { what, asked, granted: most }),
+    };
+    Ok(Grant {
+        fuel: granted("units of fuel", description.fuel, limits.fuel)?,
+        memory_bytes: granted("bytes of memory", description.memory_bytes, limits.memory_bytes as u64)?
+            as usize,
+    })
+}
+
+/// The plan, if it keeps to its bounds and to the chargers of its snapshot.
+fn checked(plan: guest::Plan, chargers: usize, limits: &Limits) -> Result<Plan, RunError> {
+    if plan.allocations.len() > chargers {
+        return Err(bad(format!("{} allocations for {chargers} chargers", plan.allocations.len())));
+    }
+    check_state(&plan.state, limits)?;
+    let mut named = vec![false; chargers];
+    let mut allocations = Vec::with_capacity(plan.allocations.len());
+    for allocation in plan.allocations {
+        let index = allocation.charger;
+        match named.get_mut(index as usize) {
+            None => return Err(bad(format!("an allocation for charger {index} of {chargers}"))),
+            Some(true) => return Err(bad(format!("two allocations for charger {index}"))),
+            Some(named) => *named = true,
+        }
+        if allocation.limit < 0 {
+            return Err(bad(format!("{} mA for charger {index}", allocation.limit)));
+        }
+        if allocation.reason.len() > limits.reason_bytes {
+            let length = allocation.reason.len();
+            return Err(bad(format!(
+                "a reason of {length} bytes; at most {} are taken",
+                limits.reason_bytes
+            )));
+        }
+        allocations.push(Allocation {
+            charger: index,
+            limit_ma: Milliamps(allocation.limit),
+            reason: allocation.reason,
+        });
+    }
+    Ok(Plan { allocations, state: plan.state })
+}
+
+fn check_state(state: &[u8], limits: &Limits) -> Result<(), RunError> {
+    if state.len() > limits.state_bytes {
+        return Err(bad(format!(
+            "a state of {} bytes; at most {} are taken",
+            state.len(),
+            limits.state_bytes
+        )));
+    }
+    Ok(())
+}
+
+fn bad(what: String) -> RunError {
+    RunError::BadOutput(what)
+}
+
+impl Description {
+    /// What stands there until the policy has been asked.
+    fn unknown() -> Self {
+        Self {
+            name: String::new(),
+            version: String::new(),
+            needs: Vec::new(),
+            settings_schema: String::new(),
+            memory_bytes: 0,
+            fuel: 0,
+        }
+    }
+}
+
+impl From<guest::Description> for Description {
+    fn from(description: guest::Description) -> Self {
+        Self {
+            name: description.name,
+            version: description.version,
+            needs: description.needs.into_iter().map(Into::into).collect(),
+            settings_schema: description.settings_schema,
+            memory_bytes: description.memory,
+            fuel: description.fuel,
+        }
+    }
+}
+
+impl From<guest::Need> for Need {
+    fn from(need: guest::Need) -> Self {
+        match need {
+            guest::Need::Departure => Self::Departure,
+            guest::Need::RequestedEnergy => Self::RequestedEnergy,
+            guest::Need::StateOfCharge => Self::StateOfCharge,
+            guest::Need::Price => Self::Price,
+            guest::Need::Surplus => Self::Surplus,
+            guest::Need::GridLimit => Self::GridLimit,
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The host against real components: `equal-share`, and `hostile`, which misbehaves.
+
+mod common;
+mod decide;
+mod load;

@@ -1,0 +1,82 @@
+//! The trait that a policy implements and the macro that makes it a component.
+
+use crate::{Description, Plan, Snapshot};
+
+/// A load policy. All of it are functions: whatever a policy wants to remember goes through its state.
+pub trait Policy {
+    /// Who it is, what it can't do without, and what it asks the host for.
+    fn describe() -> Description;
+
+    /// Every fault of the settings (JSON text, empty for none), each with path, value and reason; an empty
+    /// list if they are right.
+    fn validate_settings(settings: &str) -> Vec<String>;
+
+    /// Proposes what each charger may draw. A charger without an allocation is on standby. `state` is what
+    /// the last plan left, empty at first.
+    ///
+    /// # Errors
+    /// A text for people. The edge node then keeps to the last good plan, and to its own equal share after that.
+    fn decide(snapshot: &Snapshot, settings: &str, state: &[u8]) -> Result<Plan, String>;
+
+    /// Takes over the state that version `from` of this policy has left. Starts anew unless implemented.
+    ///
+    /// # Errors
+    /// A text for people; the version that left the state then stays in charge.
+    fn migrate_state(from: &str, state: Vec<u8>) -> Result<Vec<u8>, String> {
+        let (_, _) = (from, state);
+        Ok(Vec::new())
+    }
+}
+
+/// Makes a [`Policy`] the one that this crate exports, and stamps the interface version into the module.
+///
+/// Used once in a crate whose `crate-type` has `cdylib`. It does nothing where the crate is built for
+/// anything but WebAssembly, so that tests run on the machine that you write on.
+#[macro_export]
+macro_rules! export {
+    ($policy:ty) => {
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            #[used]
+            #[unsafe(link_section = "wattle:load-policy")]
+            static INTERFACE_VERSION: [u8; 1] = *b"1";
+
+            struct Guest;
+
+            impl $crate::bindings::Guest for Guest {
+                fn describe() -> $crate::Description {
+                    $crate::tell_panics();
+                    <$policy as $crate::Policy>::describe()
+                }
+
+                fn validate_settings(settings: String) -> Vec<String> {
+                    $crate::tell_panics();
+                    <$policy as $crate::Policy>::validate_settings(&settings)
+                }
+
+                fn decide(
+                    snapshot: $crate::Snapshot,
+                    settings: String,
+                    state: Vec<u8>,
+                ) -> Result<$crate::Plan, String> {
+                    $crate::tell_panics();
+                    <$policy as $crate::Policy>::decide(&snapshot, &settings, &state)
+                }
+
+                fn migrate_state(from: String, state: Vec<u8>) -> Result<Vec<u8>, String> {
+                    $crate::tell_panics();
+                    <$policy as $crate::Policy>::migrate_state(&from, state)
+                }
+            }
+
+    $crate::bindings::export_load_policy!(Guest with_types_in $crate::bindings);
+        };
+    };
+}
+
+/// Sends the text of a panic to the log before the instance traps, so that its author reads more than
+/// "unreachable".
+pub fn tell_panics() {
+    #[cfg(target_arch = "wasm32")]
+    std::panic::set_hook(Box::new(|panic| crate::log::warn(&panic.to_string())));
+}

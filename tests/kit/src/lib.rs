@@ -1,0 +1,12 @@
+//! Brokers, processes and waiting, for tests that need real ones.
+//!
+//! Each test has ports and folders of its own; what it has started dies with it. Nothing here sleeps for a
+//! fixed time: [`wait_for`] looks until a condition holds or a deadline passes.
+
+mod mosquitto;
+mod process;
+mod wait;
+
+pub use mosquitto::Mosquitto;
+pub use process::{Process, program};
+pub use wait::{free_port, wait_for};

@@ -1,0 +1,121 @@
+//! Where versions are named, that each folder says what lives in it, that files stay short.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Where a file has a second responsibility in it.
+const MOST_LINES: usize = 500;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the tree is there")
+}
+
+/// Every file that git tracks and that ends with `end`.
+fn files(end: &str) -> Vec<PathBuf> {
+    let output =
+        Command::new("git").arg("-C").arg(root()).args(["ls-files", "-z"]).output().expect("git runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let names = String::from_utf8(output.stdout).expect("names are UTF-8");
+    names
+        .split('\0')
+        .filter(|name| name.ends_with(end))
+        .map(PathBuf::from)
+        .filter(|p| root().join(p).is_file())
+        .collect()
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+#[test]
+fn versions_are_named_in_one_place() {
+    for path in files("Cargo.toml") {
+        if path.as_os_str() == "Cargo.toml" || path.starts_with("sdk/hack") {
+            continue;
+        }
+        let manifest = read(&path);
+        let dependencies = manifest.split_once("dependencies]").map_or("", |(_, rest)| rest);
+        let own = dependencies
+            .lines()
+            .find(|line| line.contains("version = \"") || line.ends_with('"') && line.contains(" = \""));
+        assert_eq!(own, None, "{}: name the version in the workspace's Cargo.toml", path.display());
+    }
+}
+
+#[test]
+fn each_folder_says_what_lives_in_it() {
+    let folders = [
+        "benchmarks",
+        "deploy",
+        "device-fw",
+        "device-fw/core",
+        "device-fw/host",
+        "docs",
+        "docs/adr",
+        "edge-node",
+        "edge-node/core",
+        "fog-node",
+        "fog-node/core",
+        "policies",
+        "sdk",
+        "sdk/cli",
+        "sdk/client",
+        "sdk/columns",
+        "sdk/policy",
+        "sdk/policy-host",
+        "sdk/process",
+        "sdk/site",
+        "sdk/wire",
+        "sdk/wit",
+        "tests",
+        "tests/kit",
+        "tests/line",
+        "tests/tidy",
+    ];
+    for folder in folders {
+        let folder = root().join(folder);
+        let module = fs::read_to_string(folder.join("src/lib.rs"))
+            .or_else(|_| fs::read_to_string(folder.join("src/main.rs")));
+        let said = folder.join("README.md").exists() || module.is_ok_and(|text| text.starts_with("//!"));
+        assert!(said, "{}: say what lives here, in README.md or by //!", folder.display());
+    }
+}
+
+#[test]
+fn no_file_has_grown_a_second_responsibility() {
+    for path in files(".rs") {
+        let lines = read(&path).lines().take_while(|line| !line.contains("#[cfg(test)]")).count();
+        let tests = path.iter().any(|part| part == "tests" || part == "tests.rs");
+        assert!(tests || lines <= MOST_LINES, "{} has {lines} lines", path.display());
+    }
+}
+
+#[test]
+fn nothing_is_left_unfinished_or_switched_off() {
+    // Put together here, so that this file doesn't find itself.
+    let marks =
+        [["to", "do!("], ["unimple", "mented!("], ["#[ign", "ore"], ["FIX", "ME"]].map(|m| m.concat());
+    for path in files(".rs") {
+        let text = read(&path);
+        for mark in &marks {
+            assert!(!text.contains(mark), "{}: {mark}", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_link_between_documents_leads_somewhere() {
+    for path in files(".md") {
+        let text = read(&path);
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let target = target.split('#').next().unwrap_or_default();
+            if target.is_empty() || target.contains("://") {
+                continue;
+            }
+            let place = root().join(path.parent().unwrap_or(Path::new(""))).join(target);
+            assert!(place.exists(), "{}: {target}", path.display());
+        }
+    }
+}
