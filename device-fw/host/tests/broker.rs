@@ -108,8 +108,11 @@ impl Edge {
 
 fn device(broker: &Mosquitto, folder: &TempDir, words: &str) -> Process {
     let passwords = folder.path().join("passwords");
-    let lines: String = USERS.iter().map(|(name, password)| format!("{name}:{password}\n")).collect();
-    std::fs::write(&passwords, lines).expect("writable");
+    // Once: a device that starts beside this one may be reading it.
+    if !passwords.exists() {
+        let lines: String = USERS.iter().map(|(name, password)| format!("{name}:{password}\n")).collect();
+        std::fs::write(&passwords, lines).expect("writable");
+    }
     let mut command = Command::new(env!("CARGO_BIN_EXE_wattle-device"));
     command.args(words.split_whitespace()).args(["--site", "depot", "--interval-ms", "200"]);
     command.args(["--broker", &format!("127.0.0.1:{}", broker.port())]).arg("--password-file").arg(passwords);
