@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use wattle_edge_core::DeviceMachine;
 use wattle_process::Health;
-use wattle_wire::{DeviceId, topic};
+use wattle_wire::DeviceId;
+use wattle_wire::topic::{self, Channel};
 
 use crate::broker::exchange::Settings;
 use crate::broker::supervisor::{self, Board, Supervisor};
@@ -143,7 +144,8 @@ fn subscriptions(broker: &BrokerConfig, sites: &[files::Site]) -> Vec<Vec<Subscr
     lanes[0].push(SubscribeFilter::new("#".into(), QoS::AtMostOnce));
     let devices = sites.iter().flat_map(|site| devices_of(site).map(move |device| (&site.file.id, device)));
     for (index, (site, device)) in devices.enumerate() {
-        lanes[1 + index % broker.lanes].push(acknowledged(format!("{}/{site}/{device}/#", topic::PREFIX)));
+        let lane = &mut lanes[1 + index % broker.lanes];
+        lane.extend(Channel::UP.map(|channel| acknowledged(topic::topic(site, device, channel))));
     }
     lanes.retain(|filters| !filters.is_empty());
     lanes

@@ -143,10 +143,9 @@ impl Ingress {
                 self.heed(said, ctx);
                 continue;
             }
-            if self.watches && lane == 0 && self.is_heard_elsewhere(&message.topic) {
-                continue;
-            }
             match self.route(&message.topic) {
+                // Its own lane brings it too.
+                Found::Device(..) if self.watches && lane == 0 => {}
                 Found::Device(index, channel) => {
                     if self.sorted[index].is_empty() {
                         touched.push(index);
@@ -186,16 +185,6 @@ impl Ingress {
             }
             Said::Other => {}
         }
-    }
-
-    /// Whether a device's own lane hears this topic too: everything below a device that we know.
-    fn is_heard_elsewhere(&self, topic: &str) -> bool {
-        let below = topic.strip_prefix(topic::PREFIX).and_then(|rest| rest.strip_prefix('/'));
-        let Some((below, site)) = below.and_then(|below| Some((below, below.find('/')?))) else {
-            return false;
-        };
-        let end = below[site + 1..].find('/').map_or(below.len(), |device| site + 1 + device);
-        self.by_name.contains_key(&below[..end])
     }
 
     fn route(&self, topic: &str) -> Found {
