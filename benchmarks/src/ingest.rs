@@ -25,9 +25,11 @@ const WINDOWS: f64 = 800.0;
 const WARM_UP: Duration = Duration::from_millis(1500);
 /// How long the client is measured at a share, and the edge.
 const CLIENT: Duration = Duration::from_secs(3);
-const EDGE: Duration = Duration::from_secs(6);
-/// How often published and journaled are compared.
-const LOOK: Duration = Duration::from_millis(500);
+const EDGE: Duration = Duration::from_secs(10);
+/// The pause between two comparisons of what is published and journaled.
+const LOOK: Duration = Duration::from_millis(300);
+/// How long an edge may take to tell anew what is on its disk; it does every quarter of a second.
+const TELL: Duration = Duration::from_secs(5);
 /// How long whoever reads may take, once nothing is published any more, to take the rest.
 const REST: Duration = Duration::from_secs(4);
 
@@ -193,7 +195,7 @@ fn edge(uses: Uses, rate: f64) -> Result<Kept> {
     let (mut backlog, started) = (Vec::new(), Instant::now());
     while started.elapsed() < EDGE {
         std::thread::sleep(LOOK);
-        let journaled = edge.durable()? as f64;
+        let journaled = durable(&edge)?.count as f64;
         backlog.push((started.elapsed().as_secs_f64(), publishers.tally().count as f64 - journaled));
     }
     let (journaled, cpu) = (durable(&edge)?, edge.process().family_cpu_seconds() - before.1);
@@ -211,8 +213,13 @@ fn edge(uses: Uses, rate: f64) -> Result<Kept> {
     })
 }
 
+/// What is on the edge's disk, at the moment at which it tells it anew: at any other the figure's age would look like a
+/// backlog, and one that grows where that age does.
 fn durable(edge: &Edge) -> Result<Tally> {
-    Ok(Tally { count: edge.durable()?, at_us: crate::load::worker::now_us() })
+    let before = edge.durable()?;
+    let told = || edge.durable().ok().filter(|count| *count != before);
+    let count = wattle_testkit::wait_for("the edge to journal more", TELL, told)?;
+    Ok(Tally { count, at_us: crate::load::worker::now_us() })
 }
 
 fn drain(port: u16) -> Result<Worker> {
