@@ -1,20 +1,58 @@
-//! The policy of a site: found, loaded, and asked for a plan at each decision.
+//! The policy of a site: found, loaded, asked for a plan at each decision, replaced while the site runs.
 //!
-//! A policy that is missing, broken or fails leaves the decision without a plan; the core then falls back to
-//! the last good plan or its built-in share, and the event in the journal says why. The node never stops for
-//! a policy.
+//! **Who decides.** The active version. When it fails (a trap, no fuel, no time, no memory, rubbish, a refusal), within the
+//! same decision:
+//! 1. the version that ran before it, if there is one. What that one leaves as state is dropped, so that the active
+//!    version finds its own again;
+//! 2. else its own last plan, for at most three decisions in a row and only while the same vehicles ask;
+//! 3. else the built-in equal share.
+//!
+//! Whatever is proposed goes through the envelope. The event `policy_failed` says what failed and who stood in, and
+//! each recorded decision names who proposed. 2 and 3 are the core's, 1 is [`SitePolicy`]'s. The node never stops for a
+//! policy.
+//!
+//! **A new version.** [`watch`] sees that the file has changed, and loads it on a thread of its own: compiled, asked to
+//! describe itself, shown its settings. Between two decisions it becomes the site's: in shadow for as many good decisions
+//! as the site file says, then active; straight where the site file says 0 or the active version fails. A version that
+//! can't be loaded, declines to take over the state, or fails too often in shadow is refused, and nothing changes. An
+//! active version that fails too often is rolled back. [`line`](mod@line) has these rules, without a guest. Each step
+//! is an event.
+//!
+//! **State.** What the last plan left belongs to the active version. A version of the same name that decides after another
+//! gets it through `migrate-state`, and begins with nothing if it declines; a policy of another name begins with
+//! nothing. So the state that a decision began with follows from the decisions and events before it. A shadow has a state
+//! of its own; when it becomes active it takes over that of the one before it, whose plans were obeyed.
+//!
+//! **Shadow.** What a shadow would have done, envelope included, is a row beside the decision; see [`shadow`]. It is asked after
+//! the setpoints have gone out.
+//!
+//! Bounds: each call as in [`wattle_policy_host::Limits`]; at one decision at most the active version, the one before it,
+//! and two shadows are asked. Code is shared by all sites of the node that use the same bytes, and kept over restarts in
+//! the data folder; see [`wattle_policy_host::Cache`].
+
+pub mod line;
+pub mod shadow;
+mod site;
+mod version;
+pub mod watch;
+
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-use wattle_edge_core::Proposal;
-use wattle_policy_host::{Host, Policy};
-use wattle_site::Control;
-use wattle_wire::policy::Snapshot;
+use wattle_policy_host::{Cache, Host, HostError, Limits};
+
+pub use site::{Note, Role, SitePolicy};
+pub use version::{Source, Version};
 
 /// Environment variable that names the folder with policies.
 pub const FOLDER_VARIABLE: &str = "WATTLE_POLICIES";
+/// What a site file names where no policy is to run.
+pub const OFF: &str = "off";
 const INSTALLED: &str = "/usr/lib/wattle/policies";
+/// The folder of compiled code in the data folder.
+const CACHE: &str = "policy-code";
 
 /// The folder with policies: the configured one; else `$WATTLE_POLICIES`; else `policies` beside the program
 /// or one folder above; else `/usr/lib/wattle/policies`.
@@ -35,98 +73,16 @@ pub fn path(folder: &Path, policy: &str) -> PathBuf {
     if policy.ends_with(".wasm") { policy.into() } else { folder.join(format!("{policy}.wasm")) }
 }
 
-/// The policy of one site with its settings.
-pub struct SitePolicy {
-    loaded: Result<Policy, String>,
-    name: String,
-    digest: u64,
-    settings: String,
-    settings_digest: u64,
-}
-
-impl SitePolicy {
-    /// Loads the policy that a site asks for. Never fails: what is wrong is said at each decision.
-    pub fn load(host: &Host, folder: &Path, control: &Control) -> Self {
-        let settings = settings(control);
-        let settings_digest = first_eight(&Sha256::digest(settings.as_bytes()));
-        let loaded = load(host, folder, control);
-        let (name, digest) = match &loaded {
-            Ok(policy) => {
-                let name = format!("{} {}", policy.name(), policy.version());
-                tracing::info!(policy = name, path = %path(folder, &control.policy).display(), "policy loaded");
-                (name, first_eight(&policy.digest()))
-            }
-            Err(reason) => {
-                tracing::error!(
-                    policy = control.policy,
-                    reason,
-                    "policy not loaded; the built-in share decides"
-                );
-                (control.policy.clone(), 0)
-            }
-        };
-        Self { loaded, name, digest, settings, settings_digest }
-    }
-
-    /// Asks for a plan.
-    pub fn propose(&self, snapshot: &Snapshot, state: &[u8]) -> Proposal {
-        let (plan, fuel) = match &self.loaded {
-            Ok(policy) => match policy.decide(snapshot, &self.settings, state) {
-                Ok(decided) => (Ok(decided.plan), decided.fuel),
-                Err(error) => (Err(error.to_string()), 0),
-            },
-            Err(reason) => (Err(reason.clone()), 0),
-        };
-        Proposal {
-            plan,
-            policy: self.name.clone(),
-            policy_digest: self.digest,
-            settings_digest: self.settings_digest,
-            fuel,
-        }
-    }
-}
-
-fn settings(control: &Control) -> String {
-    serde_json::to_string(&control.settings).expect("a TOML table holds nothing that JSON can't say")
-}
-
-/// Loads the policy that a site asks for and shows it its settings.
+/// The runtime of a node, with compiled code kept in its data folder if that can be.
 ///
 /// # Errors
-/// A sentence that says why it can't decide for this site.
-pub fn load(host: &Host, folder: &Path, control: &Control) -> Result<Policy, String> {
-    let path = path(folder, &control.policy);
-    let bytes = std::fs::read(&path).map_err(|error| format!("{} can't be read: {error}", path.display()))?;
-    let policy = host.load(&bytes).map_err(|error| format!("{} can't be used: {error}", path.display()))?;
-    let faults = policy.validate_settings(&settings(control)).map_err(|error| error.to_string())?;
-    if !faults.is_empty() {
-        return Err(format!("{} refuses its settings: {}", path.display(), faults.join("; ")));
-    }
-    Ok(policy)
-}
-
-fn first_eight(digest: &[u8]) -> u64 {
-    digest.iter().take(8).fold(0, |value, byte| value << 8 | u64::from(*byte))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_is_looked_for_in_the_folder_and_a_path_is_taken_as_it_stands() {
-        assert_eq!(path(Path::new("/p"), "equal-share"), Path::new("/p/equal-share.wasm"));
-        assert_eq!(path(Path::new("/p"), "./mine.wasm"), Path::new("./mine.wasm"));
-    }
-
-    #[test]
-    fn the_configured_folder_goes_first() {
-        assert_eq!(folder(Some(Path::new("/mine"))), Path::new("/mine"));
-    }
-
-    #[test]
-    fn the_digest_is_read_from_its_first_byte() {
-        assert_eq!(first_eight(&[0, 0, 0, 0, 0, 0, 1, 2, 9]), 258);
+/// When the runtime doesn't start.
+pub fn host(data: &Path) -> Result<Host, HostError> {
+    match Cache::open(&data.join(CACHE)) {
+        Ok(cache) => Host::with_cache(Limits::default(), cache),
+        Err(error) => {
+            tracing::warn!(%error, "compiled policies are not kept; each start compiles them");
+            Host::new(Limits::default())
+        }
     }
 }
