@@ -141,7 +141,7 @@ impl Site {
         let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         metrics::counter!("wattle_edge_decision_micros_total").increment(micros);
         let imagined = before.map(|machine| self.imagine(&snapshot, &machine, &outcome.rows, now));
-        self.board.decided(snapshot, &outcome.rows);
+        self.board.decided(snapshot, &outcome.rows, self.policy.shadows());
         let rows = outcome.rows.into_iter().chain(imagined.into_iter().flatten());
         self.record(now, rows.collect());
         self.record_notes(now);

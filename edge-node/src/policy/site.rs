@@ -47,8 +47,8 @@ pub struct SitePolicy {
     missing: String,
     /// Why the active version gave no plan at the last decision.
     failure: Option<String>,
-    /// Why a shadow gave none.
-    shadow_failure: Option<String>,
+    /// Whether the policy in shadow gave none.
+    shadow_fails: bool,
     notes: Vec<Note>,
 }
 
@@ -77,7 +77,7 @@ impl SitePolicy {
             name: control.policy.clone(),
             missing: String::new(),
             failure: None,
-            shadow_failure: None,
+            shadow_fails: false,
             notes: Vec::new(),
         }
     }
@@ -140,6 +140,12 @@ impl SitePolicy {
         self.beside.is_some() || self.line.trial().is_some()
     }
 
+    /// Who decides beside the one that is obeyed.
+    pub fn shadows(&self) -> Vec<String> {
+        let beside = self.beside.iter().map(|(version, _)| version);
+        self.line.trial().into_iter().chain(beside).map(Version::name).collect()
+    }
+
     /// Asks the shadows; the rows of what they would have done.
     pub fn imagine(&mut self, moment: Moment<'_>) -> Vec<Row> {
         let mut rows = Vec::new();
@@ -154,12 +160,10 @@ impl SitePolicy {
             let (name, decided) = (version.name(), shadow.decide(version, moment));
             let failure = decided.as_ref().err().map(ToString::to_string);
             rows.extend(decided.ok().flatten());
-            if failure != self.shadow_failure {
-                if let Some(reason) = &failure {
-                    self.note(EventKind::PolicyFailed, format!("{name}, in shadow: {reason}"));
-                }
-                self.shadow_failure = failure;
+            if let Some(reason) = failure.as_ref().filter(|_| !self.shadow_fails) {
+                self.note(EventKind::PolicyFailed, format!("{name}, in shadow: {reason}"));
             }
+            self.shadow_fails = failure.is_some();
         }
         rows
     }
@@ -206,7 +210,7 @@ impl SitePolicy {
         });
         self.note(EventKind::PolicyShadow, format!("{} decides beside and is never obeyed", version.name()));
         self.beside = Some((version, Shadow::new(state.unwrap_or_default())));
-        self.shadow_failure = None;
+        self.shadow_fails = false;
     }
 
     /// The plan of the version before, if it has one.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use wattle_edge_core::Proposal;
-use wattle_policy_host::{Decided, Host, Policy, RunError};
+use wattle_policy_host::{Decided, Host, LoadError, Policy, RunError};
 use wattle_site::Control;
 use wattle_wire::policy::Snapshot;
 
@@ -68,9 +68,10 @@ impl Source {
     /// A sentence that says why it can't decide for this site.
     pub fn version(&self, host: &Host, bytes: &[u8]) -> Result<Version, String> {
         let path = self.path.display();
-        let policy = host
-            .load_granted(bytes, self.memory_bytes)
-            .map_err(|error| format!("{path} can't be used: {error}"))?;
+        let policy = host.load_granted(bytes, self.memory_bytes).map_err(|error| match error {
+            LoadError::AsksTooMuch { .. } => format!("{path} can't be used: {error}; see policy_memory_mib"),
+            _ => format!("{path} can't be used: {error}"),
+        })?;
         let faults = policy.validate_settings(&self.settings).map_err(|e| format!("{path}: {e}"))?;
         if !faults.is_empty() {
             return Err(format!("{path} refuses its settings: {}", faults.join("; ")));
