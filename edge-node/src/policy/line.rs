@@ -12,7 +12,7 @@
 //! rollback there is no stand-in until the next version comes. Offering what is active ends a trial, offering what is on
 //! trial changes nothing.
 //!
-//! Between two versions at most one change happens per decision, at its end.
+//! What changes, changes between two decisions.
 
 /// The decisions that are looked back on.
 pub const WINDOW: u32 = 20;

@@ -1,7 +1,8 @@
 //! Policies at a site: real guests, a real machine, virtual time. The site has one charger of 32 A whose vehicle always
 //! asks; the hostile guest's good ways give it 10 A, the equal share all of it.
 
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -31,6 +32,16 @@ pub(super) fn hostile(version: &str) -> Vec<u8> {
     let mut bytes = component("hostile");
     let at = bytes.windows(V1.len()).position(|window| window == V1.as_bytes()).expect("its version");
     bytes[at..at + V1.len()].copy_from_slice(version.as_bytes());
+    bytes
+}
+
+/// The hostile guest with the stamp of an interface that isn't there yet.
+fn of_the_next_interface() -> Vec<u8> {
+    let mut bytes = component("hostile");
+    let stamp = b"wattle:load-policy1";
+    // The last one is the component's own; there is one on the module inside too.
+    let at = bytes.windows(stamp.len()).rposition(|window| window == stamp).expect("its stamp");
+    bytes[at + stamp.len() - 1] = b'2';
     bytes
 }
 
@@ -249,6 +260,7 @@ fn a_new_version_that_can_not_be_used_is_refused_with_the_reason_and_nothing_cha
     let mut rig = Rig::new("settings = { way = 'remember' }", &hostile(V1));
     rig.step();
     rig.replace(b"no policy");
+    rig.replace(&of_the_next_interface());
     rig.replace(&hostile("4.0.0-hostile"));
     rig.replace(&hostile("3.0.0-hostile"));
     assert_eq!(rig.step(), "hostile 1.0.0-hostile");
@@ -257,6 +269,7 @@ fn a_new_version_that_can_not_be_used_is_refused_with_the_reason_and_nothing_cha
         ("policy_loaded", V1),
         ("policy_active", V1),
         ("policy_refused", "this is no whole WebAssembly component"),
+        ("policy_refused", "is made for version \"2\" of the policy interface; this host runs 1"),
         ("policy_refused", "this host grants 16777216; see policy_memory_mib; hostile 1.0.0-hostile decides"),
         ("policy_loaded", "3.0.0"),
         (
@@ -401,6 +414,31 @@ fn a_policy_that_comes_late_decides_at_once() {
     assert_eq!(rig.step(), "hostile 1.0.0-hostile");
     let kinds: Vec<_> = rig.events().into_iter().map(|(kind, _)| kind).collect();
     assert_eq!(kinds, ["policy_refused", "policy_loaded", "policy_active", "policy_failed"]);
+}
+
+#[test]
+fn a_name_is_looked_for_in_the_folder_and_a_path_is_taken_as_it_stands() {
+    assert_eq!(super::path(Path::new("/p"), "equal-share"), Path::new("/p/equal-share.wasm"));
+    assert_eq!(super::path(Path::new("/p"), "./mine.wasm"), Path::new("./mine.wasm"));
+}
+
+#[test]
+fn the_configured_folder_goes_first() {
+    assert_eq!(super::folder(Some(Path::new("/mine"))), Path::new("/mine"));
+}
+
+#[test]
+fn a_node_keeps_compiled_code_in_its_data_folder_unless_others_may_write_there() {
+    let data = tempfile::tempdir().expect("folder");
+    let code = data.path().join(super::CACHE);
+    let load = || {
+        let host = super::host(data.path()).expect("runs");
+        host.load(&component("equal-share")).expect("sound");
+        host.loads().compiled
+    };
+    assert_eq!((load(), load()), (1, 0));
+    std::fs::set_permissions(&code, std::fs::Permissions::from_mode(0o777)).expect("changed");
+    assert_eq!((load(), load()), (1, 1));
 }
 
 #[test]
