@@ -76,3 +76,29 @@ impl Shelf {
         self.content.lock().unwrap_or_else(PoisonError::into_inner).loads
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How often a component is tried that two ask for, and that fails like this.
+    fn tries(error: LoadError) -> usize {
+        let (shelf, mut tries) = (Shelf::default(), 0);
+        for _ in 0..2 {
+            let refused = shelf.get([1; 32], || {
+                tries += 1;
+                Err(error.clone())
+            });
+            assert_eq!(refused.err(), Some(error.clone()));
+        }
+        assert_eq!(shelf.loads(), Loads::default());
+        tries
+    }
+
+    #[test]
+    fn what_can_not_be_loaded_is_tried_once_unless_the_machine_was_too_busy() {
+        assert_eq!(tries(LoadError::NoStamp), 1);
+        assert_eq!(tries(LoadError::Describe(RunError::OutOfFuel(10))), 1);
+        assert_eq!(tries(LoadError::Describe(RunError::Deadline(std::time::Duration::ZERO))), 2);
+    }
+}

@@ -60,7 +60,7 @@ fn code_goes_with_its_last_user() {
 }
 
 #[test]
-fn what_can_not_be_loaded_is_refused_again_without_another_try() {
+fn what_can_not_be_loaded_is_refused_again_with_the_same_reason_and_bars_nothing_else() {
     let host = crate::common::host();
     let mut bytes = component("equal-share");
     bytes.truncate(bytes.len() - 1);
