@@ -8,7 +8,7 @@ use wattle_site::{Problems, SiteFile};
 
 use crate::config::Config;
 use crate::model::site_model;
-use crate::policy;
+use crate::policy::{self, Source};
 
 /// The largest file that is read, bytes; a site file stands whole in the journal, whose records are bounded.
 const MAX_FILE_BYTES: u64 = 512 << 10;
@@ -82,8 +82,12 @@ fn try_policies(config: &Config, sites: &[(String, Site)], problems: &mut Proble
     };
     for (file, site) in sites {
         let control = &site.file.control;
-        if let Err(reason) = policy::load(&host, &folder, control) {
+        if let Some(Err(reason)) = Source::active(&folder, control).map(|source| source.load(&host)) {
             problems.add(file, "control.policy", &control.policy, reason);
+        }
+        if let Some(Err(reason)) = Source::shadow(&folder, control).map(|source| source.load(&host)) {
+            let named = control.shadow.as_ref().map(|shadow| shadow.policy.as_str()).unwrap_or_default();
+            problems.add(file, "control.shadow.policy", named, reason);
         }
     }
 }

@@ -15,7 +15,6 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
 use wattle_edge_core::{DeviceMachine, Heard, SiteInput, SiteMachine};
-use wattle_policy_host::{Host, Limits};
 use wattle_process::Health;
 use wattle_wire::row::{Event, EventKind, Row};
 use wattle_wire::{DeviceId, Micros, SiteId};
@@ -23,7 +22,7 @@ use wattle_wire::{DeviceId, Micros, SiteId};
 use crate::actors::device::{Device, Keep};
 use crate::actors::ingress::{Deliveries, Ingress, MAX_BATCH, Refused, Route, SiteRoute, Unsettled};
 use crate::actors::journal::{Close, Journal, Shared};
-use crate::actors::site::{Intake, Site, Stop};
+use crate::actors::site::{Intake, Offer, Site, Stop};
 use crate::actors::uplink::{Stop as StopUplink, Uplink};
 use crate::broker::RefusedLogin;
 use crate::broker::supervisor::Supervisor as BrokerSupervisor;
@@ -32,7 +31,8 @@ use crate::config::Config;
 use crate::files::{self, Files};
 use crate::mqtt::{Delivery, Lane};
 use crate::numbers;
-use crate::policy::{self, SitePolicy};
+use crate::policy::watch::{Reader, Watch};
+use crate::policy::{self, Role, SitePolicy, Source};
 use crate::restore::Restored;
 use crate::setup::{broker_page, devices_of, open_journal, start_broker, start_lanes};
 use crate::site_model;
@@ -77,6 +77,7 @@ struct Node {
     uplink: Option<Addr<Uplink>>,
     clock: Arc<Clock>,
     http: wattle_process::HttpHandle,
+    _policies: Watch,
 }
 
 impl Node {
@@ -102,7 +103,7 @@ impl Node {
 
         let boards: Vec<_> = sites.iter().map(|s| Arc::new(SiteBoard::new(s.file.id.clone()))).collect();
         let builder = SiteBuilder { config, clock: &clock, lane: &lanes[0], journal: &journal };
-        let site_actors = builder.start(sites, &boards, &note)?;
+        let (site_actors, policies) = builder.start(sites, &boards, &note)?;
         let (devices, routes) = start_devices(sites, &site_actors, machines, clock.now());
 
         let uplink_board = Arc::new(Mutex::new(json!({"address": config.uplink.address, "state": "none"})));
@@ -160,7 +161,8 @@ impl Node {
             sites = sites.len(),
             "running"
         );
-        Ok(Self { broker, lanes, ingress, devices, sites: site_actors, journal, uplink, clock, http })
+        let (sites, _policies) = (site_actors, policies);
+        Ok(Self { broker, lanes, ingress, devices, sites, journal, uplink, clock, http, _policies })
     }
 
     /// Ends in order; says in the log what it could not wait for.
@@ -248,24 +250,30 @@ impl SiteBuilder<'_> {
         sites: &[files::Site],
         boards: &[Arc<SiteBoard>],
         note: &str,
-    ) -> anyhow::Result<Vec<Addr<Site>>> {
-        let host = Host::new(Limits::default()).context("can't start the runtime for policies")?;
+    ) -> anyhow::Result<(Vec<Addr<Site>>, Watch)> {
+        let host = policy::host(&self.config.data).context("can't start the runtime for policies")?;
         let folder = policy::folder(self.config.policies.as_deref());
         let now = self.clock.now();
         let first_number = numbers::take(&self.config.data, now);
         let mut actors = Vec::with_capacity(sites.len());
+        let mut readers = Vec::new();
         for (site, board) in sites.iter().zip(boards) {
             let machine = SiteMachine::new(site_model(&site.file), first_number, now)
                 .with_context(|| format!("site {}", site.file.id))?;
             let policy = SitePolicy::load(&host, &folder, &site.file.control);
+            let sources: Vec<_> = policy.sources().map(|(role, source)| (role, source.clone())).collect();
             let id = site.file.id.clone();
             let (clock, lane, journal) = (self.clock.clone(), self.lane.clone(), self.journal.clone());
             let actor = Site::new(id, clock, machine, policy, lane, journal, board.clone());
             let address = Supervisor::start(|_| actor);
             address.do_send(Intake { at: now, rows: self.first_rows(site, note), ..Intake::default() });
+            readers.extend(sources.into_iter().map(|(role, source)| reader(role, source, &address)));
             actors.push(address);
         }
-        Ok(actors)
+        let loads = host.loads();
+        tracing::info!(loads.compiled, loads.from_cache, loads.shared, "policies loaded");
+        let watch = Watch::start(host, readers).context("can't start the thread that watches policies")?;
+        Ok((actors, watch))
     }
 
     /// That the node has started, and with which configuration.
@@ -281,6 +289,12 @@ impl SiteBuilder<'_> {
             Event { detail: site.text.clone(), ..Event::new(id, None, EventKind::Configured, "") };
         vec![Row::Event(started), Row::Event(configured)]
     }
+}
+
+/// Tells a site of the versions that come from a source.
+fn reader(role: Role, source: Source, site: &Addr<Site>) -> Reader {
+    let site = site.clone();
+    (source, Box::new(move |found| site.do_send(Offer { role, found })))
 }
 
 fn start_devices(

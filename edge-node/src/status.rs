@@ -15,6 +15,8 @@ struct Last {
     snapshot: Snapshot,
     /// The last one that was recorded; one after it that was not has decided the same.
     recorded: Option<Decision>,
+    /// The policies that decide beside the one that is obeyed.
+    shadows: Vec<String>,
 }
 
 /// What a site has last decided; its actor writes it, the status page reads it.
@@ -29,20 +31,20 @@ impl SiteBoard {
         Self { id, last: Mutex::new(None) }
     }
 
-    /// Takes a decision: what it was made on, and its rows.
-    pub fn decided(&self, snapshot: Snapshot, rows: &[Row]) {
+    /// Takes a decision: what it was made on, its rows, and which policies decide beside.
+    pub fn decided(&self, snapshot: Snapshot, rows: &[Row], shadows: Vec<String>) {
         let decision = rows.iter().find_map(|row| match row {
             Row::Decision(decision) => Some(decision.clone()),
             _ => None,
         });
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let recorded = decision.or_else(|| last.take().and_then(|last| last.recorded));
-        *last = Some(Last { snapshot, recorded });
+        *last = Some(Last { snapshot, recorded, shadows });
     }
 
     fn json(&self) -> Value {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(Last { snapshot, recorded }) = last.as_ref() else {
+        let Some(Last { snapshot, recorded, shadows }) = last.as_ref() else {
             return json!({"id": self.id.as_str(), "decided_us": null, "circuits": [], "chargers": []});
         };
         let circuits: Vec<Value> = snapshot.circuits.iter().map(circuit).collect();
@@ -56,6 +58,7 @@ impl SiteBoard {
             "decided_us": snapshot.now_us.0,
             "cause": recorded.as_ref().map(|d| d.cause.as_str()),
             "policy": recorded.as_ref().map(|d| d.policy.as_str()),
+            "shadows": shadows,
             "circuits": circuits,
             "chargers": chargers,
         })
@@ -165,10 +168,11 @@ mod tests {
             chargers: Vec::new(),
             state: Vec::new(),
         };
-        board.decided(snapshot(1), &[Row::Decision(decision)]);
-        board.decided(snapshot(2), &[]);
+        board.decided(snapshot(1), &[Row::Decision(decision)], Vec::new());
+        board.decided(snapshot(2), &[], vec!["mine 2".into()]);
         let page = board.json();
         assert_eq!(page["decided_us"], 2);
         assert_eq!(page["policy"], "equal-share");
+        assert_eq!(page["shadows"][0], "mine 2");
     }
 }

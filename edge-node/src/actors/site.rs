@@ -10,6 +10,9 @@
 //! [`MAX_HELD`] permits of the site until they are in the journal. When these are taken, decisions go on but are
 //! not recorded, which is counted and logged.
 //!
+//! A policy in shadow is asked after the setpoints have gone out. A new version of a policy ([`Offer`]) comes in between two
+//! decisions.
+//!
 //! After [`Stop`] nothing is decided or recorded any more; rows of messages that were taken before still go to
 //! the journal, because their devices' states know of them.
 
@@ -19,6 +22,7 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use tokio::sync::Semaphore;
 use wattle_edge_core::{Due, SiteInput, SiteMachine};
+use wattle_wire::policy::Snapshot;
 use wattle_wire::row::{Cause, Event, EventKind, Row};
 use wattle_wire::topic::{self, Channel};
 use wattle_wire::{Micros, SiteId, message};
@@ -29,7 +33,8 @@ use crate::checkpoint::Kept;
 use crate::clock::Clock;
 use crate::gate::Gate;
 use crate::mqtt::Lane;
-use crate::policy::SitePolicy;
+use crate::policy::shadow::Moment;
+use crate::policy::{Role, SitePolicy, Version};
 use crate::status::SiteBoard;
 
 /// The most rows of the site's own making that are on their way to the journal.
@@ -55,6 +60,16 @@ pub struct Intake {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Flush;
+
+/// A version of a policy that was found, or why it can't be used.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Offer {
+    /// Which of the site's policies it is for.
+    pub role: Role,
+    /// What was found.
+    pub found: Result<Version, String>,
+}
 
 /// The actor.
 pub struct Site {
@@ -112,8 +127,9 @@ impl Site {
     fn decide(&mut self, cause: Cause, now: Micros) {
         let started = Instant::now();
         let snapshot = self.machine.begin_decision(now, cause);
+        let before = self.policy.has_shadow().then(|| self.machine.clone());
         let proposal = self.policy.propose(&snapshot, self.machine.policy_state());
-        self.report(proposal.plan.as_ref().err());
+        self.report();
         let outcome = self.machine.finish_decision(proposal, now);
         for send in &outcome.setpoints {
             let topic = topic::topic(&self.id, &send.device, Channel::Setpoint);
@@ -124,16 +140,50 @@ impl Site {
         metrics::counter!("wattle_edge_decisions_total", "cause" => cause.as_str()).increment(1);
         let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         metrics::counter!("wattle_edge_decision_micros_total").increment(micros);
-        self.board.decided(snapshot, &outcome.rows);
-        self.record(now, outcome.rows);
+        let imagined = before.map(|machine| self.imagine(&snapshot, &machine, &outcome.rows, now));
+        self.board.decided(snapshot, &outcome.rows, self.policy.shadows());
+        let rows = outcome.rows.into_iter().chain(imagined.into_iter().flatten());
+        self.record(now, rows.collect());
+        self.record_notes(now);
+    }
+
+    /// What the policies in shadow would have done.
+    fn imagine(
+        &mut self,
+        snapshot: &Snapshot,
+        machine: &SiteMachine,
+        obeyed: &[Row],
+        now: Micros,
+    ) -> Vec<Row> {
+        let is_recorded = obeyed.iter().any(|row| matches!(row, Row::Decision(_)));
+        self.policy.imagine(Moment { snapshot, machine, now, is_recorded })
+    }
+
+    /// Journals what has happened to the policy.
+    fn record_notes(&mut self, now: Micros) {
+        let mut rows = Vec::new();
+        for (kind, text) in self.policy.take_notes() {
+            metrics::counter!("wattle_edge_policy_events_total", "kind" => kind.as_str()).increment(1);
+            match kind {
+                EventKind::PolicyLoaded | EventKind::PolicyShadow | EventKind::PolicyActive => {
+                    tracing::info!(site = %self.id, event = kind.as_str(), "{text}");
+                }
+                _ => tracing::error!(site = %self.id, event = kind.as_str(), "{text}"),
+            }
+            rows.push(Row::Event(Event::new(self.id.clone(), None, kind, text)));
+        }
+        if !rows.is_empty() {
+            self.record(now, rows);
+        }
     }
 
     /// Says it once when the policy fails, fails otherwise, or is back.
-    fn report(&mut self, failure: Option<&String>) {
+    fn report(&mut self) {
+        let failure = self.policy.failure();
         if failure.is_some() {
             metrics::counter!("wattle_edge_policy_failures_total").increment(1);
         }
-        if failure == self.failure.as_ref() {
+        if failure == self.failure.as_deref() {
             return;
         }
         match failure {
@@ -142,7 +192,7 @@ impl Site {
             }
             None => tracing::info!(site = %self.id, "the policy decides again"),
         }
-        self.failure = failure.cloned();
+        self.failure = failure.map(Into::into);
     }
 
     /// Takes rows of the site's own making.
@@ -207,6 +257,7 @@ impl Actor for Site {
         ctx.set_mailbox_capacity(super::MAILBOX);
         self.timer = None;
         self.flushing = false;
+        self.record_notes(self.clock.now());
         self.wake(ctx);
     }
 }
@@ -239,6 +290,19 @@ impl Handler<Intake> for Site {
             self.decide(cause, now);
             self.arm(now, ctx);
         }
+        self.flush_soon(ctx);
+    }
+}
+
+impl Handler<Offer> for Site {
+    type Result = ();
+
+    fn handle(&mut self, offer: Offer, ctx: &mut Self::Context) {
+        if self.stopped {
+            return;
+        }
+        self.policy.offer(offer.role, offer.found, self.machine.policy_state());
+        self.record_notes(self.clock.now());
         self.flush_soon(ctx);
     }
 }

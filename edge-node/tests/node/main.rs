@@ -3,6 +3,7 @@
 mod broker;
 mod command;
 mod control;
+mod policy;
 mod refusals;
 mod restart;
 mod support;

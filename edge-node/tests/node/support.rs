@@ -45,19 +45,29 @@ pub struct Edge {
 
 impl Edge {
     pub fn start(broker: Broker) -> Self {
+        Self::start_with(broker, "", None)
+    }
+
+    /// A node whose site has these lines more in `[control]`, and whose policy `site`, if given, is this component.
+    pub fn start_with(broker: Broker, control: &str, policy: Option<&[u8]>) -> Self {
         let folder = TempDir::new().expect("folder");
         let http_port = free_port().expect("port");
         let mosquitto = (broker == Broker::Mosquitto).then(start_mosquitto);
         let mqtt_port = mosquitto.as_ref().map_or_else(|| free_port().expect("port"), Mosquitto::port);
-        write(&folder, "site.toml", SITE);
+        write(&folder, "site.toml", &SITE.replace("[control]\n", &format!("[control]\n{control}\n")));
         write(&folder, "password", "pw-e\n");
         fs::create_dir(folder.path().join("data")).expect("folder");
         let lines: String = USERS.iter().map(|(user, password)| format!("{user}:{password}\n")).collect();
         write(&folder, "data/passwords", &lines);
         let mode = if broker == Broker::Embedded { "embedded" } else { "external" };
         let path = folder.path().display();
+        let policies = policy.map_or_else(String::new, |component| {
+            fs::create_dir(folder.path().join("policies")).expect("folder");
+            fs::write(folder.path().join("policies/site.wasm"), component).expect("writable");
+            format!("policies = '{path}/policies'\n")
+        });
         let config = format!(
-            "id = 'edge-t'\ndata = '{path}/data'\n[broker]\nmode = '{mode}'\nlisten = '127.0.0.1:{mqtt_port}'\n\
+            "id = 'edge-t'\ndata = '{path}/data'\n{policies}[broker]\nmode = '{mode}'\nlisten = '127.0.0.1:{mqtt_port}'\n\
              address = '127.0.0.1:{mqtt_port}'\npassword_file = '{path}/password'\n\
              [uplink]\naddress = ''\n[http]\nlisten = '127.0.0.1:{http_port}'\n"
         );

@@ -1,22 +1,36 @@
 //! A guest that misbehaves, for the host's tests: its settings name the way.
 //!
 //! Each way is an attack on a bound that the host states: time, memory, stack, the size and shape of what a
-//! policy gives, the log. Never part of an installation.
+//! policy gives, the log, or on the word that it has given of itself. Never part of an installation.
+//!
+//! The settings are the way as it stands, or the JSON that a site file makes of `way = "..."`. A test that needs
+//! another version writes it over [`VERSION`] in the component; the first digit is its generation:
+//!
+//! | generation | |
+//! |---|---|
+//! | 1 | as it was built |
+//! | 2 | takes over the state of 1, adding 100 to what it counts; traps the "trap from 2" way |
+//! | 3 | declines to take over any state |
+//! | 4 | asks for 32 MiB |
 
 use std::hint::black_box;
 
 use wattle_policy::{Allocation, Description, Plan, Policy, Snapshot, log};
+
+/// Its version, in one place in the component.
+static VERSION: &str = "1.0.0-hostile";
 
 /// The policy that isn't one.
 pub struct Hostile;
 
 impl Policy for Hostile {
     fn describe() -> Description {
-        Description { name: "hostile".into(), version: "1.0.0".into(), ..Description::default() }
+        let memory = if generation() == 4 { 32 << 20 } else { 0 };
+        Description { name: "hostile".into(), version: version().into(), memory, ..Description::default() }
     }
 
     fn validate_settings(settings: &str) -> Vec<String> {
-        match settings {
+        match way(settings) {
             "a thousand faults" => vec!["x".into(); 1_000],
             "a giant fault" => vec!["x".repeat(1_000_000)],
             "spin" => spin(),
@@ -25,11 +39,18 @@ impl Policy for Hostile {
     }
 
     fn decide(snapshot: &Snapshot, settings: &str, state: &[u8]) -> Result<Plan, String> {
-        match settings {
-            "spin" => spin(),
+        match way(settings) {
+            "spin" | "spin on" => spin(),
             "allocate" => allocate(),
+            "hold 20 MiB" => {
+                black_box(Vec::<u8>::with_capacity(20 << 20));
+                Ok(plan(&[]))
+            }
             "recurse" => Err(recurse(1).to_string()),
             "trap" => panic!("trapped on purpose"),
+            "trap from 2" if generation() >= 2 => panic!("trapped on purpose"),
+            // It has found no fault in them.
+            "lie" => Err("settings: \"lie\" is no way to go".into()),
             "refuse" => Err("not today".into()),
             "refuse at length" => Err("é".repeat(10_000)),
             "log a lot" => {
@@ -60,14 +81,18 @@ impl Policy for Hostile {
             }
             "a long state" => Ok(Plan { allocations: Vec::new(), state: vec![0; 64 * 1024 + 1] }),
             "the longest state" => Ok(Plan { allocations: Vec::new(), state: vec![0; 64 * 1024] }),
-            "remember" => Ok(remember(state)),
+            "remember" | "trap from 2" => Ok(remember(state)),
             _ => Ok(plan(&[])),
         }
     }
 
-    fn migrate_state(from: &str, state: Vec<u8>) -> Result<Vec<u8>, String> {
+    fn migrate_state(from: &str, mut state: Vec<u8>) -> Result<Vec<u8>, String> {
         match from {
             "0.9.0" => Ok(state),
+            from if generation() == 2 && from.starts_with("1.") => {
+                state.iter_mut().for_each(|told| *told += 100);
+                Ok(state)
+            }
             "a long state" => Ok(vec![0; 64 * 1024 + 1]),
             other => Err(format!("I know no version {other}")),
         }
@@ -76,14 +101,28 @@ impl Policy for Hostile {
 
 wattle_policy::export!(Hostile);
 
-/// Tells how often this instance was called, and how often the state says so: they differ where the host
+fn version() -> &'static str {
+    black_box(VERSION)
+}
+
+fn generation() -> u8 {
+    version().as_bytes().first().map_or(0, |digit| digit.wrapping_sub(b'0'))
+}
+
+/// The way that the settings name.
+fn way(settings: &str) -> &str {
+    let in_json = settings.strip_prefix(r#"{"way":""#).and_then(|rest| rest.strip_suffix(r#""}"#));
+    in_json.unwrap_or(settings)
+}
+
+/// Gives the first charger 10 A. Tells how often this instance was called, and how often the state says so: they differ where the host
 /// starts each decision from a fresh instance.
 fn remember(state: &[u8]) -> Plan {
     use std::sync::atomic::{AtomicU8, Ordering};
     static CALLS: AtomicU8 = AtomicU8::new(0);
     let calls = CALLS.fetch_add(1, Ordering::Relaxed) + 1;
     let told = state.first().copied().unwrap_or(0) + 1;
-    Plan { allocations: vec![allocation(0, 0, format!("call {calls} of {told}"))], state: vec![told] }
+    Plan { allocations: vec![allocation(0, 10_000, format!("call {calls} of {told}"))], state: vec![told] }
 }
 
 fn plan(limits: &[(u32, i32)]) -> Plan {
@@ -105,7 +144,7 @@ fn spin() -> ! {
 fn allocate() -> ! {
     let mut kept = Vec::new();
     loop {
-        kept.push(black_box(vec![1u8; 1 << 20]));
+        kept.push(black_box(Vec::<u8>::with_capacity(1 << 20)));
     }
 }
 

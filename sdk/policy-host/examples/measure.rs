@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use wattle_policy_host::{Host, Limits};
+use wattle_policy_host::{Cache, Host, Limits};
 use wattle_wire::Milliamps;
 
 #[path = "../tests/host/common.rs"]
@@ -24,6 +24,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         bytes.len(),
         start.elapsed()
     );
+    let folder = std::env::temp_dir().join(format!("wattle-measure-{}", std::process::id()));
+    let cached =
+        || Ok::<_, Box<dyn std::error::Error>>(Host::with_cache(Limits::default(), Cache::open(&folder)?)?);
+    cached()?.load(&bytes)?;
+    let (other, start) = (cached()?, Instant::now());
+    let _loaded = other.load(&bytes)?;
+    println!("loaded from the disk in {:?}", start.elapsed());
+    let start = Instant::now();
+    other.load(&bytes)?;
+    println!("loaded once more in {:?}", start.elapsed());
+    std::fs::remove_dir_all(&folder)?;
     println!("chargers  p50 us  p99 us      fuel");
     for chargers in [1, 10, 100, 1000] {
         let snapshot = common::snapshot(chargers, Milliamps::from_amps(chargers as i32 * 4));

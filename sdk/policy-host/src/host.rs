@@ -7,7 +7,8 @@ use std::time::Duration;
 use wasmtime::{Config, Engine};
 
 use crate::policy::Policy;
-use crate::{HostError, Limits, LoadError};
+use crate::shelf::Shelf;
+use crate::{Cache, Digest, HostError, Limits, LoadError, Loads, cache};
 
 /// Ticks of the engine's clock per deadline.
 pub(crate) const TICKS: u64 = 5;
@@ -21,6 +22,10 @@ pub struct Host {
 pub(crate) struct Inner {
     pub engine: Engine,
     pub limits: Limits,
+    pub cache: Option<Cache>,
+    /// What compiles here; see [`Cache`].
+    pub maker: Digest,
+    pub shelf: Shelf,
     /// Closed when the last user is gone, which ends the clock's thread.
     _running: mpsc::SyncSender<()>,
 }
@@ -37,10 +42,23 @@ impl Host {
     /// # Errors
     /// When the runtime doesn't support this machine, or no thread can be started.
     pub fn new(limits: Limits) -> Result<Self, HostError> {
+        Self::start(limits, None)
+    }
+
+    /// The same, with compiled code kept on the disk.
+    ///
+    /// # Errors
+    /// As [`Host::new`].
+    pub fn with_cache(limits: Limits, cache: Cache) -> Result<Self, HostError> {
+        Self::start(limits, Some(cache))
+    }
+
+    fn start(limits: Limits, cache: Option<Cache>) -> Result<Self, HostError> {
         let engine = Engine::new(&config()).map_err(|e| HostError(format!("{e:#}")))?;
         let running = start_clock(&engine, limits.deadline / TICKS as u32)
             .map_err(|e| HostError(format!("cannot start the clock's thread: {e}")))?;
-        Ok(Self { inner: Arc::new(Inner { engine, limits, _running: running }) })
+        let (maker, shelf) = (cache::maker(&engine), Shelf::default());
+        Ok(Self { inner: Arc::new(Inner { engine, limits, cache, maker, shelf, _running: running }) })
     }
 
     /// The bounds that policies run in.
@@ -48,13 +66,28 @@ impl Host {
         &self.inner.limits
     }
 
-    /// Checks, compiles and prepares a policy, and asks it to describe itself. Takes a tenth of a second and more.
+    /// Checks, compiles and prepares a policy, and asks it to describe itself. Takes a tenth of a second and more,
+    /// unless the component is in use already or in the cache.
     ///
     /// # Errors
     /// When it is not a whole component of a version that this host runs, imports anything but the log, or
     /// fails to describe itself inside the limits.
     pub fn load(&self, bytes: &[u8]) -> Result<Policy, LoadError> {
-        Policy::load(self, bytes)
+        self.load_granted(bytes, self.inner.limits.memory_bytes)
+    }
+
+    /// The same for a policy that may ask for this much memory. One that doesn't ask gets no more than the host's
+    /// default.
+    ///
+    /// # Errors
+    /// As [`Host::load`].
+    pub fn load_granted(&self, bytes: &[u8], memory_bytes: usize) -> Result<Policy, LoadError> {
+        Policy::load(self, bytes, memory_bytes)
+    }
+
+    /// How components were loaded so far.
+    pub fn loads(&self) -> Loads {
+        self.inner.shelf.loads()
     }
 }
 

@@ -11,6 +11,7 @@
 //! - **Bounded.** Fuel ends a decision at the same instruction each time. Behind it stand a deadline, for a
 //!   machine so slow that the fuel outlasts it, and limits on memory, on the stack, on the log and on
 //!   everything that the policy gives; [`Limits`] has them all. What breaks one is a [`RunError`] that names it.
+//! - **Compiled once.** Who loads the same bytes shares the code, in memory and, with a [`Cache`], over restarts.
 //!
 //! ```no_run
 //! # fn example(snapshot: wattle_wire::policy::Snapshot) -> Result<(), Box<dyn std::error::Error>> {
@@ -26,6 +27,7 @@
 //! Loading compiles, which takes two tenths of a second and more for a small policy: do it on a thread that may. Deciding takes well under
 //! a millisecond for a site of a hundred chargers. No type of the runtime below is public here.
 
+mod cache;
 mod check;
 mod error;
 mod guest;
@@ -33,11 +35,17 @@ mod host;
 mod limits;
 mod policy;
 mod run;
+mod shelf;
 
+pub use cache::{Cache, CacheError};
 pub use error::{HostError, LoadError, RunError};
 pub use host::Host;
 pub use limits::Limits;
 pub use policy::{Decided, Description, Need, Policy};
+pub use shelf::Loads;
 
 /// The interface versions that this host runs.
 pub const INTERFACE_VERSIONS: [&str; 1] = ["1"];
+
+/// A SHA-256.
+pub type Digest = [u8; 32];

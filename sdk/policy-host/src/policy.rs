@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 use wasmtime::Store;
 use wasmtime::component::{Component, ComponentNamedList, Instance, InstancePre, Lift, Lower};
 use wattle_wire::Milliamps;
@@ -10,7 +10,8 @@ use wattle_wire::policy::{Allocation, Plan, Snapshot};
 
 use crate::host::{Host, Inner};
 use crate::run::{self, Grant, Keep};
-use crate::{Limits, LoadError, RunError, check, guest};
+use crate::shelf::Origin;
+use crate::{Cache, Digest, Limits, LoadError, RunError, cache, check, guest};
 
 /// The most faults of settings that are told.
 const FAULTS: usize = 100;
@@ -18,15 +19,16 @@ const FAULTS: usize = 100;
 /// A policy, compiled and ready. Cheap to clone; it may decide on any thread, on several at once.
 #[derive(Clone)]
 pub struct Policy {
-    inner: Arc<Loaded>,
+    code: Arc<Code>,
+    grant: Grant,
 }
 
-struct Loaded {
+/// What all who load a component share.
+pub struct Code {
     host: Arc<Inner>,
     prepared: InstancePre<Keep>,
-    digest: [u8; 32],
+    digest: Digest,
     description: Description,
-    grant: Grant,
 }
 
 /// What a policy says of itself.
@@ -82,50 +84,40 @@ struct Called<R> {
 
 impl std::fmt::Debug for Policy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Policy").field("description", &self.inner.description).finish_non_exhaustive()
+        f.debug_struct("Policy").field("description", &self.code.description).finish_non_exhaustive()
     }
 }
 
 impl Policy {
-    pub(crate) fn load(host: &Host, bytes: &[u8]) -> Result<Self, LoadError> {
-        let host = Arc::clone(&host.inner);
-        check::check(bytes, &host.limits)?;
-        let component =
-            Component::new(&host.engine, bytes).map_err(|e| LoadError::Compile(format!("{e:#}")))?;
-        let prepared = run::linker(&host.engine)
-            .and_then(|linker| linker.instantiate_pre(&component))
-            .map_err(|e| LoadError::Interface(format!("{e:#}")))?;
-        let mut loaded = Loaded {
-            grant: Grant { fuel: host.limits.fuel, memory_bytes: host.limits.memory_bytes },
-            digest: Sha256::digest(bytes).into(),
-            description: Description::unknown(),
-            host,
-            prepared,
-        };
-        loaded.check_interface()?;
-        loaded.description = loaded.describe()?;
-        loaded.grant = grant(&loaded.description, &loaded.host.limits)?;
-        Ok(Self { inner: Arc::new(loaded) })
+    pub(crate) fn load(host: &Host, bytes: &[u8], memory_bytes: usize) -> Result<Self, LoadError> {
+        let host = &host.inner;
+        if bytes.len() > host.limits.component_bytes {
+            return Err(LoadError::TooLarge { size: bytes.len(), limit: host.limits.component_bytes });
+        }
+        let digest = Sha256::digest(bytes).into();
+        let code = host.shelf.get(digest, || Code::load(host, bytes, digest))?;
+        let grant = grant(&code.description, &host.limits, memory_bytes)?;
+        Ok(Self { code, grant })
     }
 
     /// The policy's name.
     pub fn name(&self) -> &str {
-        &self.inner.description.name
+        &self.code.description.name
     }
 
     /// The policy's own version.
     pub fn version(&self) -> &str {
-        &self.inner.description.version
+        &self.code.description.version
     }
 
     /// SHA-256 of the component's bytes.
-    pub fn digest(&self) -> [u8; 32] {
-        self.inner.digest
+    pub fn digest(&self) -> Digest {
+        self.code.digest
     }
 
     /// What the policy says of itself.
     pub fn description(&self) -> &Description {
-        &self.inner.description
+        &self.code.description
     }
 
     /// Every fault of `settings` (JSON text); none if they are right.
@@ -133,12 +125,12 @@ impl Policy {
     /// # Errors
     /// When the policy fails at it.
     pub fn validate_settings(&self, settings: &str) -> Result<Vec<String>, RunError> {
-        let called: Called<(Vec<String>,)> = self.inner.call("validate-settings", (settings,))?;
+        let called: Called<(Vec<String>,)> = self.code.call(self.grant, "validate-settings", (settings,))?;
         let (faults,) = called.result;
         if faults.len() > FAULTS {
             return Err(bad(format!("{} faults; at most {FAULTS} are taken", faults.len())));
         }
-        Ok(faults.iter().map(|fault| self.inner.cut(fault)).collect())
+        Ok(faults.iter().map(|fault| self.code.cut(fault)).collect())
     }
 
     /// Asks for a plan. `state` is what the last plan left, empty at first.
@@ -147,9 +139,10 @@ impl Policy {
     /// When the policy declines, fails, hits a limit or gives what can't be taken.
     pub fn decide(&self, snapshot: &Snapshot, settings: &str, state: &[u8]) -> Result<Decided, RunError> {
         let arguments = (guest::Snapshot::from(snapshot), settings, state);
-        let called: Called<(Result<guest::Plan, String>,)> = self.inner.call("decide", arguments)?;
-        let plan = called.result.0.map_err(|refusal| RunError::Refused(self.inner.cut(&refusal)))?;
-        let plan = checked(plan, snapshot.chargers.len(), &self.inner.host.limits)?;
+        let called: Called<(Result<guest::Plan, String>,)> =
+            self.code.call(self.grant, "decide", arguments)?;
+        let plan = called.result.0.map_err(|refusal| RunError::Refused(self.code.cut(&refusal)))?;
+        let plan = checked(plan, snapshot.chargers.len(), &self.code.host.limits)?;
         Ok(Decided { plan, fuel: called.fuel, log: called.log })
     }
 
@@ -158,37 +151,52 @@ impl Policy {
     /// # Errors
     /// When the policy declines, fails, hits a limit or gives a state that is too long.
     pub fn migrate_state(&self, from: &str, state: &[u8]) -> Result<Vec<u8>, RunError> {
-        let called: Called<(Result<Vec<u8>, String>,)> = self.inner.call("migrate-state", (from, state))?;
-        let state = called.result.0.map_err(|refusal| RunError::Refused(self.inner.cut(&refusal)))?;
-        check_state(&state, &self.inner.host.limits)?;
+        let called: Called<(Result<Vec<u8>, String>,)> =
+            self.code.call(self.grant, "migrate-state", (from, state))?;
+        let state = called.result.0.map_err(|refusal| RunError::Refused(self.code.cut(&refusal)))?;
+        check_state(&state, &self.code.host.limits)?;
         Ok(state)
     }
 }
 
-impl Loaded {
+impl Code {
+    fn load(host: &Arc<Inner>, bytes: &[u8], digest: Digest) -> Result<(Self, Origin), LoadError> {
+        check::check(bytes, &host.limits)?;
+        let (component, origin) = component(host, bytes, &digest)?;
+        let prepared = run::linker(&host.engine)
+            .and_then(|linker| linker.instantiate_pre(&component))
+            .map_err(|e| LoadError::Interface(format!("{e:#}")))?;
+        let host = Arc::clone(host);
+        let mut code = Self { host, prepared, digest, description: Description::unknown() };
+        code.check_interface()?;
+        code.description = code.describe()?;
+        Ok((code, origin))
+    }
+
     /// Calls an export on a fresh instance.
-    fn call<P, R>(&self, export: &str, arguments: P) -> Result<Called<R>, RunError>
+    fn call<P, R>(&self, grant: Grant, export: &str, arguments: P) -> Result<Called<R>, RunError>
     where
         P: ComponentNamedList + Lower,
         R: ComponentNamedList + Lift,
     {
-        let mut store = run::store(&self.host, self.grant);
+        let mut store = run::store(&self.host, grant);
         let called = self.prepared.instantiate(&mut store).and_then(|instance| {
             let function = instance.get_typed_func::<P, R>(&mut store, export)?;
             function.call(&mut store, arguments)
         });
-        let result = called.map_err(|e| run::explain(&e, &store, self.grant, &self.host.limits))?;
+        let result = called.map_err(|e| run::explain(&e, &store, grant, &self.host.limits))?;
         let left = store.get_fuel().expect("the engine counts fuel");
-        Ok(Called { result, fuel: self.grant.fuel - left, log: store.into_data().log })
+        Ok(Called { result, fuel: grant.fuel - left, log: store.into_data().log })
     }
 
     /// Whether every export is there in the shape that will be called.
     fn check_interface(&self) -> Result<(), LoadError> {
-        let mut store = run::store(&self.host, self.grant);
+        let grant = self.first_grant();
+        let mut store = run::store(&self.host, grant);
         let instance = self
             .prepared
             .instantiate(&mut store)
-            .map_err(|e| LoadError::Describe(run::explain(&e, &store, self.grant, &self.host.limits)))?;
+            .map_err(|e| LoadError::Describe(run::explain(&e, &store, grant, &self.host.limits)))?;
         exports::<(), (guest::Description,)>(&instance, &mut store, "describe")?;
         exports::<(&str,), (Vec<String>,)>(&instance, &mut store, "validate-settings")?;
         exports::<(guest::Snapshot<'_>, &str, &[u8]), (Result<guest::Plan, String>,)>(
@@ -198,7 +206,8 @@ impl Loaded {
     }
 
     fn describe(&self) -> Result<Description, LoadError> {
-        let called: Called<(guest::Description,)> = self.call("describe", ()).map_err(LoadError::Describe)?;
+        let called: Called<(guest::Description,)> =
+            self.call(self.first_grant(), "describe", ()).map_err(LoadError::Describe)?;
         let (description,) = called.result;
         for (what, text) in [("name", &description.name), ("version", &description.version)] {
             let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+');
@@ -210,6 +219,11 @@ impl Loaded {
             }
         }
         Ok(description.into())
+    }
+
+    /// What it may use before it has asked for anything.
+    fn first_grant(&self) -> Grant {
+        Grant { fuel: self.host.limits.fuel, memory_bytes: self.host.limits.memory_bytes }
     }
 
     fn cut(&self, text: &str) -> String {
@@ -229,17 +243,51 @@ where
     }
 }
 
-/// What the policy asks for, where the host has that much; the host's own limits where it doesn't ask.
-fn grant(description: &Description, limits: &Limits) -> Result<Grant, LoadError> {
-    let granted = |what, asked, most| match asked {
-        0 => Ok(most),
+/// The component of these bytes: from the cache if that has it whole, else compiled.
+fn component(host: &Inner, bytes: &[u8], digest: &Digest) -> Result<(Component, Origin), LoadError> {
+    let kept = host.cache.as_ref().and_then(|cache| {
+        let sealed = cache.read(digest, &host.maker).and_then(|sealed| {
+            sealed
+                .map(|sealed| cache::revive(&host.engine, &sealed))
+                .transpose()
+                .map_err(|e| format!("{e:#}"))
+        });
+        sealed.unwrap_or_else(|reason| {
+            tracing::warn!(reason, "compiled code in the cache is not used; the policy is compiled anew");
+            None
+        })
+    });
+    if let Some(component) = kept {
+        return Ok((component, Origin::Cache));
+    }
+    let component = Component::new(&host.engine, bytes).map_err(|e| LoadError::Compile(format!("{e:#}")))?;
+    if let Some(cache) = &host.cache {
+        keep(cache, host, &component, digest);
+    }
+    Ok((component, Origin::Compiler))
+}
+
+fn keep(cache: &Cache, host: &Inner, component: &Component, digest: &Digest) {
+    let written = component
+        .serialize()
+        .map_err(|e| format!("{e:#}"))
+        .and_then(|code| cache.write(digest, &host.maker, &code).map_err(|e| e.to_string()));
+    if let Err(reason) = written {
+        tracing::warn!(reason, "compiled code can't be kept; the next start compiles the policy again");
+    }
+}
+
+/// What the policy asks for, where that much is granted; where it doesn't ask the host's own limits.
+fn grant(description: &Description, limits: &Limits, memory_bytes: usize) -> Result<Grant, LoadError> {
+    let granted = |what, asked, usual, most| match asked {
+        0 => Ok(std::cmp::min(usual, most)),
         asked if asked <= most => Ok(asked),
         asked => Err(LoadError::AsksTooMuch { what, asked, granted: most }),
     };
+    let (usual, most) = (limits.memory_bytes as u64, memory_bytes as u64);
     Ok(Grant {
-        fuel: granted("units of fuel", description.fuel, limits.fuel)?,
-        memory_bytes: granted("bytes of memory", description.memory_bytes, limits.memory_bytes as u64)?
-            as usize,
+        fuel: granted("units of fuel", description.fuel, limits.fuel, limits.fuel)?,
+        memory_bytes: granted("bytes of memory", description.memory_bytes, usual, most)? as usize,
     })
 }
 

@@ -15,7 +15,8 @@ pub trait Policy {
     /// the last plan left, empty at first.
     ///
     /// # Errors
-    /// A text for people. The edge node then keeps to the last good plan, and to its own equal share after that.
+    /// A text for people. The version before this one then decides, else the last plan for a moment, else the edge
+    /// node's own equal share.
     fn decide(snapshot: &Snapshot, settings: &str, state: &[u8]) -> Result<Plan, String>;
 
     /// Takes over the state that version `from` of this policy has left. Starts anew unless implemented.

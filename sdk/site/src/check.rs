@@ -58,6 +58,16 @@ fn control(file: &str, control: &Control, problems: &mut Problems) {
     if control.policy.is_empty() {
         problems.add(file, "control.policy", "", "is empty; name a policy such as \"equal-share\"");
     }
+    let shadow = control.shadow.as_ref().map(|shadow| shadow.policy.as_str());
+    if let Some(shadow) = shadow.filter(|name| name.is_empty() || *name == "off") {
+        problems.add(file, "control.shadow.policy", shadow, "is no policy; name one, or take the table out");
+    }
+    if control.policy_trial > 100_000 {
+        problems.add(file, "control.policy_trial", control.policy_trial, "give 0 to 100000 decisions");
+    }
+    if !(1..=256).contains(&control.policy_memory_mib) {
+        problems.add(file, "control.policy_memory_mib", control.policy_memory_mib, "give 1 to 256 MiB");
+    }
 }
 
 fn names<'a>(file: &str, list: &str, ids: impl Iterator<Item = &'a str>, problems: &mut Problems) {

@@ -53,10 +53,27 @@ pub struct Control {
     /// How long a meter may be silent before its circuit has its fallback budget, ms; at least two intervals,
     /// default 10 000.
     pub meter_stale_ms: Millis,
-    /// The policy: the name of a component in the policy folder, or a path that ends in `.wasm`; default
-    /// `equal-share`.
+    /// The policy: the name of a component in the policy folder, or a path that ends in `.wasm`; `off` for none,
+    /// so that the built-in equal share decides. Default `equal-share`.
     pub policy: String,
     /// The policy's settings; default none.
+    pub settings: toml::Table,
+    /// Decisions that a new version of the policy makes in shadow before it is obeyed; 0 to 100 000, default 60.
+    pub policy_trial: u32,
+    /// The most memory that a policy of this site may ask for, MiB; 1 to 256, default 16.
+    pub policy_memory_mib: u32,
+    /// A policy that decides beside the other and is never obeyed; default none.
+    pub shadow: Option<Shadow>,
+}
+
+/// `[control.shadow]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shadow {
+    /// The policy, as in `[control]`.
+    pub policy: String,
+    /// Its settings; default none.
+    #[serde(default)]
     pub settings: toml::Table,
 }
 
@@ -69,6 +86,9 @@ impl Default for Control {
             meter_stale_ms: Millis(10_000),
             policy: "equal-share".into(),
             settings: toml::Table::new(),
+            policy_trial: 60,
+            policy_memory_mib: 16,
+            shadow: None,
         }
     }
 }

@@ -14,6 +14,6 @@ mod file;
 mod problem;
 mod read;
 
-pub use file::{Charger, Circuit, Control, Meter, SiteFile, Tariff, User};
+pub use file::{Charger, Circuit, Control, Meter, Shadow, SiteFile, Tariff, User};
 pub use problem::{Problem, Problems};
 pub use read::read;

@@ -186,6 +186,16 @@ event_kinds!(
     OverLimit = "over_limit",
     /// Somebody tried to connect with an unknown name or a wrong password; the detail says who.
     LoginRefused = "login_refused",
+    /// A version of a policy was read, compiled and has found its settings right.
+    PolicyLoaded = "policy_loaded",
+    /// A version of a policy decides beside the one that is obeyed.
+    PolicyShadow = "policy_shadow",
+    /// A version of a policy decides from now on.
+    PolicyActive = "policy_active",
+    /// A version of a policy can't be used, or did not prove itself in shadow; the detail says why.
+    PolicyRefused = "policy_refused",
+    /// A version of a policy failed too often; the one before it decides again.
+    PolicyRolledBack = "policy_rolled_back",
 );
 
 impl EventKind {
@@ -201,7 +211,7 @@ impl EventKind {
 pub struct Decision {
     /// Where.
     pub site: SiteId,
-    /// What made it: `interval`, `breach`, `request`.
+    /// What made it: `interval`, `breach`, `request`; `shadow` where it was never obeyed.
     pub cause: Cause,
     /// Name and version of the policy that proposed.
     pub policy: String,
@@ -228,6 +238,8 @@ pub enum Cause {
     Breach,
     /// A vehicle that came, asked or left.
     Request,
+    /// None: what a policy in shadow would have done at the same moment. Nothing of it was sent; each number is 0.
+    Shadow,
 }
 
 impl Cause {
@@ -237,6 +249,7 @@ impl Cause {
             Self::Interval => "interval",
             Self::Breach => "breach",
             Self::Request => "request",
+            Self::Shadow => "shadow",
         }
     }
 }
@@ -349,6 +362,35 @@ mod tests {
     #[test]
     fn the_bytes_of_a_gap_are_as_released() {
         check(Row::Gap(Gap { from: 1, to: 299, reason: GapReason::Damage }), "ac0280897a0301ab0201");
+    }
+
+    #[test]
+    fn the_bytes_of_what_a_shadow_would_have_done_are_as_released() {
+        let row = Decision {
+            site: site(),
+            cause: Cause::Shadow,
+            policy: "p 2".into(),
+            policy_digest: 1,
+            settings_digest: 2,
+            fuel: 3,
+            circuits: Vec::new(),
+            chargers: alloc::vec![DecidedCharger {
+                charger: device(),
+                proposed_ma: Milliamps(8_000),
+                setpoint_ma: Milliamps(6_000),
+                number: 0,
+                reason: "x".into(),
+            }],
+            state: alloc::vec![9],
+        };
+        check(Row::Decision(row), "ac0280897a02056465706f74030370203201020300010463702d31807de05d0001780109");
+    }
+
+    #[test]
+    fn the_kinds_of_events_keep_their_places() {
+        let place = |kind| postcard::to_allocvec(&kind).expect("writable");
+        assert_eq!(place(EventKind::Plugged), [0]);
+        assert_eq!(place(EventKind::LoginRefused), [21]);
     }
 
     #[test]

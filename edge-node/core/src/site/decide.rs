@@ -18,6 +18,10 @@ const OVER_DRAW: Milliamps = Milliamps::from_amps(1);
 /// The most bytes of a policy's state that are kept; a plan with more is not taken.
 const MAX_POLICY_STATE_BYTES: usize = 64 * 1024;
 
+/// Decisions in a row for which the last plan stands in for one that the policy fails to give: a moment of a busy
+/// machine changes nothing, and a policy that goes on failing doesn't rule by what was.
+const MOST_HELD: u32 = 3;
+
 /// The last plan that was taken.
 #[derive(Debug, Clone)]
 pub(super) struct LastPlan {
@@ -25,6 +29,8 @@ pub(super) struct LastPlan {
     policy: String,
     policy_digest: u64,
     asked: Vec<bool>,
+    /// For how many decisions it has stood in.
+    held: u32,
 }
 
 /// What a circuit's chargers may draw together, and why.
@@ -57,8 +63,8 @@ impl SiteMachine {
     }
 
     /// Ends a decision with what the policy has given for the snapshot of the last
-    /// [`Self::begin_decision`]. Without a plan the last good one stands while the same vehicles ask, else the
-    /// built-in equal share decides.
+    /// [`Self::begin_decision`]. Without a plan the last good one stands for three decisions while the same vehicles
+    /// ask, else the built-in equal share decides.
     pub fn finish_decision(&mut self, proposal: Proposal, now: Micros) -> Outcome {
         self.expire(now);
         let made = self.choose(proposal, now);
@@ -284,12 +290,18 @@ impl SiteMachine {
         match plan {
             Ok(plan) => {
                 self.failure = None;
-                let last = LastPlan { plan: plan.clone(), policy: policy.clone(), policy_digest, asked };
+                let last =
+                    LastPlan { plan: plan.clone(), policy: policy.clone(), policy_digest, asked, held: 0 };
                 self.last_plan = Some(last);
                 Made { plan, policy, policy_digest, settings_digest, fuel }
             }
             Err(error) => {
-                let usable = self.last_plan.as_ref().filter(|last| last.asked == asked).cloned();
+                let usable =
+                    self.last_plan.as_mut().filter(|last| last.asked == asked && last.held < MOST_HELD);
+                let usable = usable.map(|last| {
+                    last.held += 1;
+                    last.clone()
+                });
                 let stand_in = if usable.is_some() {
                     "its last plan stands"
                 } else {
@@ -307,11 +319,12 @@ impl SiteMachine {
         }
     }
 
-    /// Journals a failure of the policy once, until it succeeds or fails otherwise.
+    /// Journals a failure of the policy once, until it succeeds or fails otherwise, or another stands in.
     fn note_failure(&mut self, policy: &str, error: String, stand_in: &str) {
-        if self.failure.as_ref() != Some(&error) {
-            self.note(EventKind::PolicyFailed, None, format!("{policy}: {error}; {stand_in}"));
-            self.failure = Some(error);
+        let text = format!("{policy}: {error}; {stand_in}");
+        if self.failure.as_ref() != Some(&text) {
+            self.note(EventKind::PolicyFailed, None, text.clone());
+            self.failure = Some(text);
         }
     }
 

@@ -123,17 +123,34 @@ fn setpoints_and_confirmations_that_are_lost_delay_and_never_harm() {
 }
 
 #[test]
-fn a_failing_policy_is_journaled_once_and_its_last_plan_or_the_equal_share_decides() {
+fn when_the_policy_fails_its_last_plan_stands_for_a_moment_and_then_the_equal_share_decides() {
     let mut rig = Rig::new(model(30.0, &["cp-1", "cp-2"]));
     check(&mut rig, 5.0, &[0], &[25]);
     rig.policy = Box::new(|_| Err("out of fuel".into()));
-    check(&mut rig, 8.0, &[0], &[22]);
+    rig.run_ms(400);
     assert!(rig.decisions().last().is_some_and(|d| d.policy == "equal-share 1 (last plan)"));
-    check(&mut rig, 8.0, &[0, 1], &[11, 11]);
+    check(&mut rig, 8.0, &[0], &[22]);
     let last = rig.decisions().last().map(|d| (d.policy.clone(), d.policy_digest));
     assert_eq!(last, Some(("built-in equal-share".into(), 0)));
-    assert_eq!(rig.events(EventKind::PolicyFailed).len(), 1);
-    assert!(rig.events(EventKind::PolicyFailed)[0].contains("out of fuel"));
+    let failed = rig.events(EventKind::PolicyFailed);
+    assert_eq!(
+        failed,
+        [
+            "equal-share 1: out of fuel; its last plan stands",
+            "equal-share 1: out of fuel; the built-in equal share decides",
+        ]
+    );
+}
+
+#[test]
+fn when_the_policy_fails_and_other_vehicles_ask_the_equal_share_decides_at_once() {
+    let mut rig = Rig::new(model(30.0, &["cp-1", "cp-2"]));
+    check(&mut rig, 5.0, &[0], &[25]);
+    rig.policy = Box::new(|_| Err("out of fuel".into()));
+    check(&mut rig, 8.0, &[0, 1], &[11, 11]);
+    let policies: Vec<&str> = rig.decisions().iter().rev().map(|d| d.policy.as_str()).collect();
+    assert_eq!(policies[0], "built-in equal-share");
+    assert!(rig.events(EventKind::PolicyFailed).last().is_some_and(|text| text.contains("built-in")));
 }
 
 #[test]

@@ -129,24 +129,18 @@ async fn simulate(args: &Args) -> anyhow::Result<Summary> {
 /// The policy, which must load: a simulation with another one than was asked for helps nobody.
 fn load_policy(control: &Control) -> anyhow::Result<SitePolicy> {
     let folder = policy::folder(None);
-    let path = policy::path(&folder, &control.policy);
     // Fuel is the limit that binds, on a busy machine too.
     let host = Host::new(Limits { deadline: Duration::from_secs(10), ..Limits::default() })?;
     let unusable = |why: &dyn std::fmt::Display| {
         let text = format!(
-            "policy {} can't be used: {}: {why}; give a component, or a name with its folder in ${}",
+            "policy {}: {why}; give a component, or a name with its folder in ${}",
             control.policy,
-            path.display(),
             policy::FOLDER_VARIABLE
         );
         Usage(text)
     };
-    let bytes = std::fs::read(&path).map_err(|error| unusable(&error))?;
-    let settings = serde_json::to_string(&control.settings)?;
-    let loaded = host.load(&bytes).map_err(|error| unusable(&error))?;
-    let faults = loaded.validate_settings(&settings).map_err(|error| unusable(&error))?;
-    if !faults.is_empty() {
-        return Err(unusable(&faults.join("; ")).into());
+    if let Some(source) = policy::Source::active(&folder, control) {
+        source.load(&host).map_err(|error| unusable(&error))?;
     }
     Ok(SitePolicy::load(&host, &folder, control))
 }

@@ -18,6 +18,15 @@ pub fn component(name: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}; run `make policies`", path.display()))
 }
 
+/// The hostile guest of another version, which has as many letters as its own.
+pub fn hostile(version: &str) -> Vec<u8> {
+    let (own, mut bytes) = (b"1.0.0-hostile", component("hostile"));
+    let places: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(own)).collect();
+    assert_eq!((places.len(), version.len()), (1, own.len()), "its version stands in one place");
+    bytes[places[0]..places[0] + own.len()].copy_from_slice(version.as_bytes());
+    bytes
+}
+
 pub fn host() -> Host {
     // Generous, so that a machine under load doesn't turn a slow test into a failed one.
     let deadline = std::time::Duration::from_secs(20);

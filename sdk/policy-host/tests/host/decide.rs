@@ -81,6 +81,31 @@ fn a_guest_that_eats_memory_is_stopped_at_its_limit() {
 }
 
 #[test]
+fn more_memory_is_had_by_asking_where_it_is_granted() {
+    let bytes = crate::common::hostile("4.0.0-hostile");
+    let default = crate::common::host().load(&bytes).expect_err("not granted");
+    assert_eq!(
+        default.to_string(),
+        "the policy asks for 33554432 bytes of memory; this host grants 16777216"
+    );
+    let policy = crate::common::host().load_granted(&bytes, 40 << 20).expect("granted");
+    assert!(policy.decide(&snapshot(1, Milliamps(10_000)), "hold 20 MiB", &[]).is_ok());
+    let eaten = policy.decide(&snapshot(1, Milliamps(10_000)), "allocate", &[]);
+    assert_eq!(eaten, Err(RunError::OutOfMemory(32 << 20)), "no more than it has asked for");
+    fails("hold 20 MiB", |e| matches!(e, RunError::OutOfMemory(limit) if *limit == 16 << 20));
+    // A grant that nobody asks for changes nothing.
+    let modest = crate::common::host().load_granted(&component("hostile"), 40 << 20).expect("granted");
+    let held = modest.decide(&snapshot(1, Milliamps(10_000)), "hold 20 MiB", &[]);
+    assert_eq!(held, Err(RunError::OutOfMemory(16 << 20)));
+}
+
+#[test]
+fn a_guest_that_finds_no_fault_in_its_settings_and_then_declines_them_is_a_failure_like_any() {
+    assert_eq!(load("hostile").validate_settings("lie"), Ok(Vec::new()));
+    fails("lie", |e| *e == RunError::Refused("settings: \"lie\" is no way to go".into()));
+}
+
+#[test]
 fn a_guest_that_panics_traps_with_its_words() {
     fails("trap", |e| matches!(e, RunError::Trap(text) if text.contains("trapped on purpose")));
 }
@@ -141,6 +166,8 @@ fn a_state_is_taken_over_or_refused() {
     assert_eq!(policy.migrate_state("7", &[]), Err(RunError::Refused("I know no version 7".into())));
     assert!(matches!(policy.migrate_state("a long state", &[]), Err(RunError::BadOutput(_))));
     assert_eq!(load("equal-share").migrate_state("0.0.1", &[1]), Ok(Vec::new()));
+    let next = crate::common::host().load(&crate::common::hostile("2.0.0-hostile")).expect("sound");
+    assert_eq!(next.migrate_state(policy.version(), &[3]), Ok(vec![103]));
 }
 
 #[test]

@@ -1,0 +1,316 @@
+//! The policy of one site: which version is asked, what becomes of its state, and what is journaled of it.
+
+use std::path::Path;
+
+use wattle_edge_core::Proposal;
+use wattle_edge_core::site::equal_share;
+use wattle_policy_host::Host;
+use wattle_site::Control;
+use wattle_wire::policy::Snapshot;
+use wattle_wire::row::{EventKind, Row};
+
+use super::line::{self, Line, Step, Versioned};
+use super::shadow::{Moment, Shadow};
+use super::{Source, Version};
+
+/// The most notes that wait to be taken; further ones are dropped, but a decision makes three at most.
+const MOST_NOTES: usize = 32;
+
+/// Something that happened to the policy, for the journal.
+pub type Note = (EventKind, String);
+
+/// Which of a site's policies a version is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The one that is obeyed.
+    Active,
+    /// The one that never is.
+    Shadow,
+}
+
+/// The policy of one site. See the [module](super) for its rules.
+pub struct SitePolicy {
+    /// Where the versions come from; none where the policy is off.
+    active: Option<Source>,
+    shadow: Option<Source>,
+    line: Line<Version>,
+    trial_decisions: u32,
+    /// Of the version on trial.
+    trial: Shadow,
+    /// The policy that is in shadow for good.
+    beside: Option<(Version, Shadow)>,
+    /// Whose state the core keeps.
+    left_by: Option<Version>,
+    /// As the site file names it.
+    name: String,
+    /// Why no version was ever active.
+    missing: String,
+    /// Why the active version gave no plan at the last decision.
+    failure: Option<String>,
+    /// Whether the policy in shadow gave none.
+    shadow_fails: bool,
+    notes: Vec<Note>,
+}
+
+impl SitePolicy {
+    /// Loads the policies that a site asks for. Never fails: what is wrong is said at each decision.
+    pub fn load(host: &Host, folder: &Path, control: &Control) -> Self {
+        let (active, shadow) = (Source::active(folder, control), Source::shadow(folder, control));
+        let mut policy = Self::new(active.clone(), shadow.clone(), control);
+        for (role, source) in [(Role::Active, active), (Role::Shadow, shadow)] {
+            if let Some(source) = source {
+                policy.offer(role, source.load(host), &[]);
+            }
+        }
+        policy
+    }
+
+    fn new(active: Option<Source>, shadow: Option<Source>, control: &Control) -> Self {
+        Self {
+            active,
+            shadow,
+            line: Line::new(control.policy_trial),
+            trial_decisions: control.policy_trial,
+            trial: Shadow::default(),
+            beside: None,
+            left_by: None,
+            name: control.policy.clone(),
+            missing: String::new(),
+            failure: None,
+            shadow_fails: false,
+            notes: Vec::new(),
+        }
+    }
+
+    /// Where its versions come from.
+    pub fn sources(&self) -> impl Iterator<Item = (Role, &Source)> {
+        let active = self.active.iter().map(|source| (Role::Active, source));
+        active.chain(self.shadow.iter().map(|source| (Role::Shadow, source)))
+    }
+
+    /// Takes a version that was found, or why what was found can't be used. `state` is what the core keeps.
+    pub fn offer(&mut self, role: Role, found: Result<Version, String>, state: &[u8]) {
+        match (found, role) {
+            (Ok(version), Role::Active) => self.offer_active(version, state),
+            (Ok(version), Role::Shadow) => self.offer_shadow(version),
+            (Err(reason), Role::Active) => {
+                let decides = self.line.active().map_or("the built-in equal share".into(), Version::name);
+                self.note(EventKind::PolicyRefused, format!("{reason}; {decides} decides"));
+                self.missing = reason;
+            }
+            (Err(reason), Role::Shadow) => {
+                self.note(EventKind::PolicyRefused, format!("for shadow: {reason}"))
+            }
+        }
+    }
+
+    /// Asks for a plan. `state` is what the core keeps.
+    pub fn propose(&mut self, snapshot: &Snapshot, state: &[u8]) -> Proposal {
+        if self.active.is_none() {
+            return built_in(snapshot);
+        }
+        let Some(active) = self.line.active().cloned() else {
+            self.failure = Some(self.missing.clone());
+            return self.nobody();
+        };
+        let (proposal, failure) = match active.decide(snapshot, &self.state_for(&active, state)) {
+            Ok(decided) => {
+                self.left_by = Some(active.clone());
+                (active.proposal(Ok(decided)), None)
+            }
+            Err(error) => {
+                let error = error.to_string();
+                (self.stand_in(&active, &error, snapshot, state), Some(error))
+            }
+        };
+        if let Some(Step::RolledBack(_)) = self.line.decided(failure.is_some()) {
+            self.note_rollback(&active, failure.as_deref().unwrap_or_default());
+        }
+        self.failure = failure;
+        proposal
+    }
+
+    /// Why the active version gave no plan at the last decision, if it gave none.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+
+    /// Whether [`Self::imagine`] has anything to do.
+    pub fn has_shadow(&self) -> bool {
+        self.beside.is_some() || self.line.trial().is_some()
+    }
+
+    /// Who decides beside the one that is obeyed.
+    pub fn shadows(&self) -> Vec<String> {
+        let beside = self.beside.iter().map(|(version, _)| version);
+        self.line.trial().into_iter().chain(beside).map(Version::name).collect()
+    }
+
+    /// Asks the shadows; the rows of what they would have done.
+    pub fn imagine(&mut self, moment: Moment<'_>) -> Vec<Row> {
+        let mut rows = Vec::new();
+        if let Some(version) = self.line.trial().cloned() {
+            let tried = self.trial.decide(&version, moment);
+            let failure = tried.as_ref().err().map(ToString::to_string);
+            rows.extend(tried.ok().flatten());
+            let step = self.line.tried(failure.is_some());
+            self.note_trial(step, &failure.unwrap_or_default());
+        }
+        if let Some((version, shadow)) = &mut self.beside {
+            let (name, decided) = (version.name(), shadow.decide(version, moment));
+            let failure = decided.as_ref().err().map(ToString::to_string);
+            rows.extend(decided.ok().flatten());
+            if let Some(reason) = failure.as_ref().filter(|_| !self.shadow_fails) {
+                self.note(EventKind::PolicyFailed, format!("{name}, in shadow: {reason}"));
+            }
+            self.shadow_fails = failure.is_some();
+        }
+        rows
+    }
+
+    /// What is to be journaled since the last call.
+    pub fn take_notes(&mut self) -> Vec<Note> {
+        std::mem::take(&mut self.notes)
+    }
+
+    fn offer_active(&mut self, version: Version, state: &[u8]) {
+        let name = version.name();
+        if self.line.is_new(&version) {
+            self.note_loaded(&version, Role::Active);
+            match self.taken_over(&version, state) {
+                Ok(state) => self.trial = Shadow::new(state),
+                Err(error) => {
+                    let text = format!("{name} does not take over the state: {error}");
+                    return self.note(EventKind::PolicyRefused, text);
+                }
+            }
+        }
+        match self.line.offer(version) {
+            Some(Step::Trial) => {
+                let decides = self.line.active().map(Version::name).unwrap_or_default();
+                let text = format!("{name} decides beside {decides} for {} decisions", self.trial_decisions);
+                self.note(EventKind::PolicyShadow, text);
+            }
+            Some(Step::Active(before)) => self.note_active(before),
+            Some(Step::Withdrawn(trial)) => {
+                let text = format!("{} was taken back before it was active; {name} decides", trial.name());
+                self.note(EventKind::PolicyRefused, text);
+            }
+            Some(Step::Refused(_) | Step::RolledBack(_)) | None => {}
+        }
+    }
+
+    fn offer_shadow(&mut self, version: Version) {
+        if self.beside.as_ref().is_some_and(|(known, _)| known.digest() == version.digest()) {
+            return;
+        }
+        self.note_loaded(&version, Role::Shadow);
+        let state = self.beside.as_ref().and_then(|(before, shadow)| {
+            version.take_over(before.policy(), before.version(), shadow.state()).ok()
+        });
+        self.note(EventKind::PolicyShadow, format!("{} decides beside and is never obeyed", version.name()));
+        self.beside = Some((version, Shadow::new(state.unwrap_or_default())));
+        self.shadow_fails = false;
+    }
+
+    /// The plan of the version before, if it has one.
+    fn stand_in(&mut self, active: &Version, error: &str, snapshot: &Snapshot, state: &[u8]) -> Proposal {
+        let stand_in = self.line.stand_in().cloned();
+        let decided = stand_in.and_then(|other| {
+            let decided = other.decide(snapshot, &self.state_for(&other, state)).ok()?;
+            Some((other, decided))
+        });
+        let Some((other, mut decided)) = decided else { return active.proposal(Err(error.into())) };
+        // The active version finds its own state again.
+        decided.plan.state = state.to_vec();
+        if self.failure.as_deref() != Some(error) {
+            let text = format!("{}: {error}; {} stands in", active.name(), other.name());
+            self.note(EventKind::PolicyFailed, text);
+        }
+        let proposal = other.proposal(Ok(decided));
+        Proposal { policy: format!("{} (stands in)", proposal.policy), ..proposal }
+    }
+
+    /// The state that a version begins a decision with.
+    fn state_for(&self, version: &Version, state: &[u8]) -> Vec<u8> {
+        self.taken_over(version, state).unwrap_or_default()
+    }
+
+    fn taken_over(&self, version: &Version, state: &[u8]) -> Result<Vec<u8>, wattle_policy_host::RunError> {
+        match &self.left_by {
+            Some(left) if left.digest() == version.digest() => Ok(state.to_vec()),
+            Some(left) => version.take_over(left.policy(), left.version(), state),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn nobody(&self) -> Proposal {
+        Proposal {
+            plan: Err(self.missing.clone()),
+            policy: self.name.clone(),
+            policy_digest: 0,
+            settings_digest: 0,
+            fuel: 0,
+        }
+    }
+
+    fn note_loaded(&mut self, version: &Version, role: Role) {
+        let sources = self.sources().find(|(of, _)| *of == role);
+        let path = sources.map(|(_, source)| source.path().display().to_string()).unwrap_or_default();
+        let digest: String = version.digest().iter().map(|byte| format!("{byte:02x}")).collect();
+        self.note(EventKind::PolicyLoaded, format!("{} from {path}, SHA-256 {digest}", version.name()));
+    }
+
+    fn note_active(&mut self, before: Option<Version>) {
+        let name = self.line.active().map(Version::name).unwrap_or_default();
+        let text = match before {
+            Some(before) => format!("{name} decides in place of {}", before.name()),
+            None => format!("{name} decides"),
+        };
+        self.note(EventKind::PolicyActive, text);
+    }
+
+    fn note_trial(&mut self, step: Option<Step<Version>>, failure: &str) {
+        match step {
+            Some(Step::Active(before)) => self.note_active(before),
+            Some(Step::Refused(version)) => {
+                let text = format!(
+                    "{} failed {} of its last {} decisions in shadow, the last time: {failure}",
+                    version.name(),
+                    line::MOST_FAILURES,
+                    line::WINDOW,
+                );
+                self.note(EventKind::PolicyRefused, text);
+            }
+            _ => {}
+        }
+    }
+
+    fn note_rollback(&mut self, failed: &Version, failure: &str) {
+        let back = self.line.active().map(Version::name).unwrap_or_default();
+        let text = format!(
+            "{} failed {} of its last {} decisions, the last time: {failure}; {back} decides again",
+            failed.name(),
+            line::MOST_FAILURES,
+            line::WINDOW,
+        );
+        self.note(EventKind::PolicyRolledBack, text);
+    }
+
+    fn note(&mut self, kind: EventKind, text: String) {
+        if self.notes.len() < MOST_NOTES {
+            self.notes.push((kind, text));
+        }
+    }
+}
+
+/// What is proposed where the policy is off.
+fn built_in(snapshot: &Snapshot) -> Proposal {
+    Proposal {
+        plan: Ok(equal_share(snapshot)),
+        policy: "built-in equal-share".into(),
+        policy_digest: 0,
+        settings_digest: 0,
+        fuel: 0,
+    }
+}

@@ -1,0 +1,170 @@
+//! A version of a policy as a site runs it: a component with settings that it takes.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use wattle_edge_core::Proposal;
+use wattle_policy_host::{Decided, Host, LoadError, Policy, RunError};
+use wattle_site::Control;
+use wattle_wire::policy::Snapshot;
+
+use super::line::Versioned;
+use super::{OFF, path};
+
+/// Where the versions of a site's policy come from, what they are told and what they may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    path: PathBuf,
+    settings: Arc<str>,
+    memory_bytes: usize,
+}
+
+/// A version that can be used.
+#[derive(Debug, Clone)]
+pub struct Version {
+    policy: Policy,
+    settings: Arc<str>,
+    settings_digest: u64,
+}
+
+impl Source {
+    /// Of the policy that is obeyed; none where it is off.
+    pub fn active(folder: &Path, control: &Control) -> Option<Self> {
+        (control.policy != OFF).then(|| Self::new(folder, control, &control.policy, &control.settings))
+    }
+
+    /// Of the policy in shadow, if there is one.
+    pub fn shadow(folder: &Path, control: &Control) -> Option<Self> {
+        control.shadow.as_ref().map(|shadow| Self::new(folder, control, &shadow.policy, &shadow.settings))
+    }
+
+    fn new(folder: &Path, control: &Control, policy: &str, settings: &toml::Table) -> Self {
+        let settings =
+            serde_json::to_string(settings).expect("a TOML table holds nothing that JSON can't say");
+        let memory_bytes = control.policy_memory_mib as usize * (1 << 20);
+        Self { path: path(folder, policy), settings: settings.into(), memory_bytes }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads and loads the version that the file holds now.
+    ///
+    /// # Errors
+    /// A sentence that says why it can't decide for this site.
+    pub fn load(&self, host: &Host) -> Result<Version, String> {
+        let bytes = read(&self.path, host.limits().component_bytes)?;
+        self.version(host, &bytes)
+    }
+
+    /// Loads a version and shows it its settings.
+    ///
+    /// # Errors
+    /// A sentence that says why it can't decide for this site.
+    pub fn version(&self, host: &Host, bytes: &[u8]) -> Result<Version, String> {
+        let path = self.path.display();
+        let policy = host.load_granted(bytes, self.memory_bytes).map_err(|error| match error {
+            LoadError::AsksTooMuch { .. } => format!("{path} can't be used: {error}; see policy_memory_mib"),
+            _ => format!("{path} can't be used: {error}"),
+        })?;
+        let faults = policy.validate_settings(&self.settings).map_err(|e| format!("{path}: {e}"))?;
+        if !faults.is_empty() {
+            return Err(format!("{path} refuses its settings: {}", faults.join("; ")));
+        }
+        let settings_digest = first_eight(&Sha256::digest(self.settings.as_bytes()));
+        Ok(Version { policy, settings: self.settings.clone(), settings_digest })
+    }
+}
+
+/// The component's bytes; of a file that is too long one more than the host reads.
+///
+/// # Errors
+/// A sentence that names the file.
+pub fn read(path: &Path, most: usize) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(most as u64 + 1).read_to_end(&mut bytes))
+        .map_err(|error| format!("{} can't be read: {error}", path.display()))?;
+    Ok(bytes)
+}
+
+impl Version {
+    /// Its policy's name.
+    pub fn policy(&self) -> &str {
+        self.policy.name()
+    }
+
+    /// Its version.
+    pub fn version(&self) -> &str {
+        self.policy.version()
+    }
+
+    /// Name and version.
+    pub fn name(&self) -> String {
+        format!("{} {}", self.policy(), self.version())
+    }
+
+    /// Asks for a plan.
+    ///
+    /// # Errors
+    /// As [`Policy::decide`].
+    pub fn decide(&self, snapshot: &Snapshot, state: &[u8]) -> Result<Decided, RunError> {
+        self.policy.decide(snapshot, &self.settings, state)
+    }
+
+    /// The state that a version of `policy` has left, as this one goes on from it.
+    ///
+    /// # Errors
+    /// When it declines or fails.
+    pub fn take_over(&self, policy: &str, version: &str, state: &[u8]) -> Result<Vec<u8>, RunError> {
+        if policy != self.policy() || state.is_empty() {
+            return Ok(Vec::new());
+        }
+        if version == self.version() {
+            return Ok(state.to_vec());
+        }
+        self.policy.migrate_state(version, state)
+    }
+
+    /// What it has decided, or why it hasn't, as the core takes it.
+    pub fn proposal(&self, decided: Result<Decided, String>) -> Proposal {
+        let (plan, fuel) = match decided {
+            Ok(decided) => (Ok(decided.plan), decided.fuel),
+            Err(reason) => (Err(reason), 0),
+        };
+        let (policy, policy_digest) = (self.name(), first_eight(&self.policy.digest()));
+        Proposal { plan, policy, policy_digest, settings_digest: self.settings_digest, fuel }
+    }
+}
+
+impl Versioned for Version {
+    fn digest(&self) -> [u8; 32] {
+        self.policy.digest()
+    }
+}
+
+fn first_eight(digest: &[u8]) -> u64 {
+    digest.iter().take(8).fold(0, |value, byte| value << 8 | u64::from(*byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_is_read_from_its_first_byte() {
+        assert_eq!(first_eight(&[0, 0, 0, 0, 0, 0, 1, 2, 9]), 258);
+    }
+
+    #[test]
+    fn a_policy_that_is_off_comes_from_nowhere() {
+        let control = Control { policy: OFF.into(), ..Control::default() };
+        assert_eq!(Source::active(Path::new("/p"), &control), None);
+        assert_eq!(Source::shadow(Path::new("/p"), &control), None);
+    }
+}
