@@ -11,6 +11,7 @@
 
 mod share;
 
+use wattle_policy::text::amps;
 use wattle_policy::{Allocation, Charger, Description, Plan, Policy, Snapshot, settings};
 
 use share::{Outcome, Share};
@@ -108,16 +109,6 @@ fn part(among: i32) -> String {
     }
 }
 
-/// A current for people: amperes, with as many decimals as it has.
-fn amps(milliamps: i32) -> String {
-    let (sign, size) = (if milliamps < 0 { "-" } else { "" }, milliamps.unsigned_abs());
-    let thousandths = format!("{:03}", size % 1000);
-    match thousandths.trim_end_matches('0') {
-        "" => format!("{sign}{} A", size / 1000),
-        decimals => format!("{sign}{}.{decimals} A", size / 1000),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use wattle_policy::kit::{self, Site};
@@ -151,15 +142,6 @@ mod tests {
         assert_eq!(reasons(&Site::new([63_000, 0, 0]).asking("1")), ["32 A: its maximum"]);
         let exact = Site::new([32_000, 0, 0]).asking("1");
         assert_eq!(reasons(&exact), ["32 A: all of 32 A on grid L1"]);
-    }
-
-    #[test]
-    fn a_current_is_written_with_the_decimals_that_it_has() {
-        assert_eq!(amps(12_000), "12 A");
-        assert_eq!(amps(26_800), "26.8 A");
-        assert_eq!(amps(5), "0.005 A");
-        assert_eq!(amps(-1_500), "-1.5 A");
-        assert_eq!(amps(i32::MIN), "-2147483.648 A");
     }
 
     #[test]

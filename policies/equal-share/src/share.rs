@@ -5,7 +5,10 @@
 //! the end of that order they are sent to standby until each of the rest can have what it needs. Sending one away
 //! only raises the shares elsewhere, so one pass is enough.
 
-use wattle_policy::{Charger, Phase, Snapshot};
+use std::cmp::Reverse;
+
+use wattle_policy::room::{self, Asking};
+use wattle_policy::{Phase, Snapshot};
 
 /// One phase of one circuit, divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,20 +41,19 @@ pub enum Outcome {
     CannotCharge,
 }
 
-/// A charger that asks.
-struct Asking<'a> {
-    index: usize,
-    charger: &'a Charger,
-    /// The circuits above it, its own first.
-    path: Vec<usize>,
-    /// The smallest share that it can charge with, mA; none if there is none.
-    need: Option<i32>,
+/// A charger that asks, and the share because of which it waits.
+struct Seat<'a> {
+    one: Asking<'a>,
     waits: Option<Share>,
 }
 
-impl Asking<'_> {
+impl Seat<'_> {
     fn takes_part(&self) -> bool {
-        self.need.is_some() && self.waits.is_none()
+        self.one.least.is_some() && self.waits.is_none()
+    }
+
+    fn loads(&self, phase: Phase) -> bool {
+        self.one.charger.phases.contains(&phase)
     }
 }
 
@@ -60,60 +62,27 @@ impl Asking<'_> {
 /// # Errors
 /// When a charger or a circuit names a circuit that isn't there or doesn't stand before it.
 pub fn outcomes(snapshot: &Snapshot) -> Result<Vec<(usize, Outcome)>, String> {
-    let mut asking = asking(snapshot)?;
-    let below = below(&asking, snapshot.circuits.len());
+    let mut asking = room::asking(snapshot)?;
+    asking.sort_by_key(|one| Reverse(one.charger.priority));
+    let mut seats: Vec<_> = asking.into_iter().map(|one| Seat { one, waits: None }).collect();
+    let below = below(&seats, snapshot.circuits.len());
     for circuit in (0..snapshot.circuits.len()).rev() {
         for phase in Phase::ALL {
-            shed(snapshot, circuit, phase, &below[circuit], &mut asking);
+            shed(snapshot, circuit, phase, &below[circuit], &mut seats);
         }
     }
-    let counts = counts(&asking, snapshot.circuits.len());
+    let counts = counts(&seats, snapshot.circuits.len());
     let mut outcomes: Vec<_> =
-        asking.iter().map(|one| (one.index, outcome(snapshot, one, &counts))).collect();
+        seats.iter().map(|seat| (seat.one.index, outcome(snapshot, seat, &counts))).collect();
     outcomes.sort_unstable_by_key(|(index, _)| *index);
     Ok(outcomes)
 }
 
-/// The chargers that ask: highest priority first, between equals in order of registration.
-fn asking(snapshot: &Snapshot) -> Result<Vec<Asking<'_>>, String> {
-    let mut asking = Vec::new();
-    for (index, charger) in snapshot.chargers.iter().enumerate().filter(|(_, charger)| charger.asks()) {
-        let path = path(snapshot, charger)?;
-        asking.push(Asking { index, charger, path, need: need(charger), waits: None });
-    }
-    asking.sort_by_key(|one| std::cmp::Reverse(one.charger.priority));
-    Ok(asking)
-}
-
-fn path(snapshot: &Snapshot, charger: &Charger) -> Result<Vec<usize>, String> {
-    let mut path = Vec::new();
-    let mut next = Some(charger.circuit);
-    while let Some(index) = next {
-        let circuit = snapshot.circuits.get(index as usize).ok_or_else(|| {
-            format!("charger {} hangs below circuit {index}, which the snapshot doesn't have", charger.id)
-        })?;
-        if circuit.parent.is_some_and(|parent| parent >= index) {
-            return Err(format!("circuit {} doesn't stand behind the circuit that feeds it", circuit.id));
-        }
-        path.push(index as usize);
-        next = circuit.parent;
-    }
-    Ok(path)
-}
-
-/// The smallest multiple of the step that isn't below the minimum, if the maximum allows it.
-fn need(charger: &Charger) -> Option<i32> {
-    let step = i64::from(charger.step.max(1));
-    let minimum = i64::from(charger.minimum.max(0));
-    let need = minimum.div_euclid(step) * step + if minimum.rem_euclid(step) == 0 { 0 } else { step };
-    i32::try_from(need).ok().filter(|need| *need <= charger.maximum)
-}
-
-/// For each circuit the chargers below it, as positions in `asking` and in its order.
-fn below(asking: &[Asking<'_>], circuits: usize) -> Vec<Vec<usize>> {
+/// For each circuit the chargers below it, as positions in `seats` and in their order.
+fn below(seats: &[Seat<'_>], circuits: usize) -> Vec<Vec<usize>> {
     let mut below = vec![Vec::new(); circuits];
-    for (position, one) in asking.iter().enumerate() {
-        for circuit in &one.path {
+    for (position, seat) in seats.iter().enumerate() {
+        for circuit in &seat.one.path {
             below[*circuit].push(position);
         }
     }
@@ -121,18 +90,13 @@ fn below(asking: &[Asking<'_>], circuits: usize) -> Vec<Vec<usize>> {
 }
 
 /// Sends chargers to standby, the last first, until each of the rest can have what it needs of this phase.
-fn shed(snapshot: &Snapshot, circuit: usize, phase: Phase, below: &[usize], asking: &mut [Asking<'_>]) {
-    let mut loading: Vec<usize> = below
-        .iter()
-        .copied()
-        .filter(|position| {
-            asking[*position].takes_part() && asking[*position].charger.phases.contains(&phase)
-        })
-        .collect();
+fn shed(snapshot: &Snapshot, circuit: usize, phase: Phase, below: &[usize], seats: &mut [Seat<'_>]) {
+    let counts = |position: &usize| seats[*position].takes_part() && seats[*position].loads(phase);
+    let mut loading: Vec<usize> = below.iter().copied().filter(counts).collect();
     let mut needs = Vec::with_capacity(loading.len());
     let mut most = 0;
     for position in &loading {
-        most = most.max(asking[*position].need.unwrap_or(0));
+        most = most.max(seats[*position].one.least.unwrap_or(0));
         needs.push(most);
     }
     let available = snapshot.circuits[circuit].available.on(phase);
@@ -142,18 +106,18 @@ fn shed(snapshot: &Snapshot, circuit: usize, phase: Phase, below: &[usize], aski
         if share.each() >= *need {
             return;
         }
-        asking[*position].waits = Some(among_all);
+        seats[*position].waits = Some(among_all);
         loading.pop();
         needs.pop();
     }
 }
 
 /// For each circuit how many of the chargers that take part load each phase.
-fn counts(asking: &[Asking<'_>], circuits: usize) -> Vec<[i32; 3]> {
+fn counts(seats: &[Seat<'_>], circuits: usize) -> Vec<[i32; 3]> {
     let mut counts = vec![[0; 3]; circuits];
-    for one in asking.iter().filter(|one| one.takes_part()) {
-        for circuit in &one.path {
-            for phase in &one.charger.phases {
+    for seat in seats.iter().filter(|seat| seat.takes_part()) {
+        for circuit in &seat.one.path {
+            for phase in &seat.one.charger.phases {
                 counts[*circuit][*phase as usize] += 1;
             }
         }
@@ -161,9 +125,13 @@ fn counts(asking: &[Asking<'_>], circuits: usize) -> Vec<[i32; 3]> {
     counts
 }
 
-fn outcome(snapshot: &Snapshot, one: &Asking<'_>, counts: &[[i32; 3]]) -> Outcome {
-    if let Some(share) = one.waits {
+fn outcome(snapshot: &Snapshot, seat: &Seat<'_>, counts: &[[i32; 3]]) -> Outcome {
+    if let Some(share) = seat.waits {
         return Outcome::Waits { share };
+    }
+    let one = &seat.one;
+    if one.least.is_none() {
+        return Outcome::CannotCharge;
     }
     let shares = one.path.iter().flat_map(|circuit| {
         one.charger.phases.iter().map(|phase| Share {
@@ -174,10 +142,10 @@ fn outcome(snapshot: &Snapshot, one: &Asking<'_>, counts: &[[i32; 3]]) -> Outcom
         })
     });
     match shares.min_by_key(|share| share.each()) {
-        Some(share) if one.need.is_some() => {
+        Some(share) => {
             let most = share.each().min(one.charger.maximum);
-            Outcome::Gets { limit: most - most.rem_euclid(one.charger.step.max(1)), share }
+            Outcome::Gets { limit: most - most.rem_euclid(one.step()), share }
         }
-        _ => Outcome::CannotCharge,
+        None => Outcome::CannotCharge,
     }
 }

@@ -83,6 +83,13 @@ fn a_charger_whose_range_holds_no_step_waits_and_takes_nothing_from_others() {
         .charger(charger("upside-down").range(10_000, 6_000, 1_000))
         .asking("fine");
     check(&site, &[0, 0, 20_000]);
+    check(&Site::new([20_000; 3]).charger(charger("alone").range(7_000, 7_500, 4_000)), &[0]);
+    check(&Site::new([20_000; 3]).charger(charger("nowhere").phases(&[])), &[0]);
+}
+
+#[test]
+fn every_plan_is_sound() {
+    kit::assert_sound::<EqualShare>("");
 }
 
 #[test]

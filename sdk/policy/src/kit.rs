@@ -14,7 +14,12 @@
 //!
 //! A mistake in a test's site (an unknown circuit, say) is a panic that names it.
 
+mod random;
+
+use crate::settings::Setting;
 use crate::{Charger, ChargerState, Circuit, PerPhase, Phase, Plan, Session, Signals, Snapshot};
+
+pub use random::{Random, assert_sound};
 
 /// A site of which snapshots are taken.
 #[derive(Debug, Clone)]
@@ -198,12 +203,14 @@ pub fn limits(snapshot: &Snapshot, plan: &Plan) -> Vec<i32> {
 }
 
 /// Panics unless the plan keeps within what is available on every phase of every circuit, and every limit
-/// is 0 or between the charger's minimum and maximum.
+/// is 0 or a whole number of the charger's steps between its minimum and maximum.
 pub fn assert_fits(snapshot: &Snapshot, plan: &Plan) {
     let limits = limits(snapshot, plan);
     for (charger, limit) in snapshot.chargers.iter().zip(&limits) {
         let range = charger.minimum..=charger.maximum;
         assert!(*limit == 0 || range.contains(limit), "{} gets {limit} mA of {range:?}", charger.id);
+        let step = charger.step.max(1);
+        assert!(limit % step == 0, "{} gets {limit} mA in steps of {step}", charger.id);
     }
     for (index, circuit) in snapshot.circuits.iter().enumerate() {
         for phase in Phase::ALL {
@@ -214,6 +221,14 @@ pub fn assert_fits(snapshot: &Snapshot, plan: &Plan) {
             let available = i64::from(circuit.available.on(phase).max(0));
             assert!(sum <= available, "{} {}: {sum} mA of {available}", circuit.id, phase.name());
         }
+    }
+}
+
+/// Panics unless a page of documentation has the row of each setting, as [`Setting::row`] writes it.
+pub fn assert_documents(page: &str, table: &[Setting]) {
+    for setting in table {
+        let row = setting.row();
+        assert!(page.lines().any(|line| line == row), "the page lacks the row\n{row}");
     }
 }
 
@@ -271,6 +286,20 @@ mod tests {
     #[should_panic(expected = "a gets 5000 mA")]
     fn a_limit_below_the_minimum_is_found() {
         assert_fits(&site().snapshot(), &plan(&[(0, 5_000)]));
+    }
+
+    #[test]
+    #[should_panic(expected = "a gets 6500 mA in steps of 1000")]
+    fn a_limit_between_two_steps_is_found() {
+        assert_fits(&site().snapshot(), &plan(&[(0, 6_500)]));
+    }
+
+    #[test]
+    fn a_page_has_to_have_the_row_of_each_setting() {
+        let table = [Setting::number("slots", 2, 1..=9, "vehicles", "how many")];
+        assert_documents("text\n| `slots` | vehicles | 2 | 1 to 9 | how many |\n", &table);
+        let old = std::panic::catch_unwind(|| assert_documents("| `slots` | vehicles | 3 |", &table));
+        assert!(old.is_err());
     }
 
     #[test]

@@ -44,8 +44,11 @@
 //! each field in `sdk/wit/load-policy-v1/load-policy.wit`, from which the types here are made.
 //!
 //! - [`Policy`] and [`export!`]: the policy itself.
-//! - [`settings`]: checks for policies with few settings.
-//! - [`log`]: lines for people, bounded by the host.
+//! - [`room`]: who asks, and sharing what the circuits have among them, never more than that.
+//! - [`stay`]: what a vehicle still needs and by when. [`signal`]: the value of a series at a time.
+//! - [`memory`]: what is remembered of each stay, as bytes of state.
+//! - [`settings`]: a table of settings, and their check, schema and documentation from it.
+//! - [`text`]: amounts for people. [`log`]: lines for people, bounded by the host.
 //! - `kit`: sites for tests on the machine that you write on (not in the component).
 
 #[allow(missing_docs, clippy::all)]
@@ -60,11 +63,17 @@ pub mod bindings {
         default_bindings_module: "wattle_policy::bindings",
     });
 }
+mod json;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod kit;
 pub mod log;
+pub mod memory;
 mod policy;
+pub mod room;
 pub mod settings;
+pub mod signal;
+pub mod stay;
+pub mod text;
 mod types;
 
 pub use bindings::wattle::load_policy::types::{

@@ -1,0 +1,150 @@
+//! Solar surplus: charge from what the site generates and nobody else uses.
+//!
+//! The signal `surplus` says how many watts the chargers may draw together without drawing from the grid. Who asks
+//! stands in line: highest priority first, then who arrived first, then who was registered first. With mode
+//!
+//! - `surplus`, as many as the surplus has minima for charge, by the line. A charger starts once there has been
+//!   enough for it for `start_after_s`, and stops once there hasn't been for `stop_after_s`; in between it keeps its
+//!   minimum, at the worst from the grid.
+//! - `minimum`, each in line gets its minimum if the circuits have it, from wherever it comes.
+//!
+//! What the surplus has beyond the minima is shared evenly, in whole steps. Power is current times 230 V times the
+//! phases that a charger loads. Where no surplus is known there is none.
+//!
+//! The state keeps, per stay, whether it charges, and since when it should be otherwise.
+
+use wattle_policy::memory::{Mark, Memory};
+use wattle_policy::room::{self, Asking, Room};
+use wattle_policy::settings::{self, Setting, Values};
+use wattle_policy::stay::VOLTS;
+use wattle_policy::text::{kilowatts, span};
+use wattle_policy::{Description, Need, Plan, Policy, Snapshot};
+
+/// The settings that it takes.
+pub const SETTINGS: &[Setting] = &[
+    Setting::choice(
+        "mode",
+        &["surplus", "minimum"],
+        "charge from surplus only, or always with the minimum and more from surplus",
+    ),
+    Setting::number(
+        "start_after_s",
+        60,
+        0..=3_600,
+        "s",
+        "with mode `surplus`: how long there has to be enough before a charger starts",
+    ),
+    Setting::number(
+        "stop_after_s",
+        180,
+        0..=3_600,
+        "s",
+        "with mode `surplus`: how long there may be too little before a charger stops",
+    ),
+];
+
+/// The policy.
+pub struct SolarSurplus;
+
+impl Policy for SolarSurplus {
+    fn describe() -> Description {
+        Description {
+            name: "solar-surplus".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            needs: vec![Need::Surplus],
+            settings_schema: settings::schema(SETTINGS),
+            ..Description::default()
+        }
+    }
+
+    fn validate_settings(settings: &str) -> Vec<String> {
+        settings::faults(SETTINGS, settings)
+    }
+
+    fn decide(snapshot: &Snapshot, settings: &str, state: &[u8]) -> Result<Plan, String> {
+        let values = settings::read(SETTINGS, settings).map_err(|faults| faults.join("; "))?;
+        let mut line = room::asking(snapshot)?;
+        line.sort_by_key(Asking::by_arrival);
+        Ok(match values.choice("mode") {
+            "minimum" => minimum(snapshot, &line),
+            _ => surplus_only(snapshot, &line, &Memory::read(state), &values),
+        })
+    }
+}
+
+wattle_policy::export!(SolarSurplus);
+
+/// The surplus now, W, if it is known; one below zero is none.
+fn surplus_w(snapshot: &Snapshot) -> Option<i64> {
+    let surplus = snapshot.signals.surplus.as_ref()?.at(snapshot.now)?;
+    Some(surplus.max(0))
+}
+
+/// The surplus as a current, mA summed over phases.
+fn surplus_ma(snapshot: &Snapshot) -> i64 {
+    surplus_w(snapshot).unwrap_or(0).saturating_mul(1_000) / VOLTS
+}
+
+fn minimum(snapshot: &Snapshot, line: &[Asking<'_>]) -> Plan {
+    let mut room = Room::new(snapshot, line);
+    let charging: Vec<usize> = (0..line.len()).filter(|position| room.admit(*position)).collect();
+    share_surplus(snapshot, &mut room, &charging);
+    let reason = |position: usize| format!("{}{}", room.reason(position), told(snapshot));
+    Plan { allocations: room.allocations(reason), state: Vec::new() }
+}
+
+fn surplus_only(snapshot: &Snapshot, line: &[Asking<'_>], before: &Memory, values: &Values) -> Plan {
+    let mut deserved = Room::new(snapshot, line);
+    deserved.limit_total(surplus_ma(snapshot), "the surplus");
+    let mut memory = Memory::default();
+    let marks: Vec<Mark> = line
+        .iter()
+        .enumerate()
+        .map(|(position, one)| {
+            let first = Mark { flag: one.charger.setpoint > 0, since: None };
+            let before = before.of(one.charger).unwrap_or(first);
+            let mark = turn(before, deserved.admit(position), snapshot.now, values);
+            memory.keep(one.charger, mark);
+            mark
+        })
+        .collect();
+    let mut room = Room::new(snapshot, line);
+    let charging: Vec<usize> =
+        (0..line.len()).filter(|position| marks[*position].flag && room.admit(*position)).collect();
+    share_surplus(snapshot, &mut room, &charging);
+    let reason = |position: usize| {
+        let mark = marks[position];
+        let left = |delay: &str| span(values.number(delay) - mark.seconds(snapshot.now).unwrap_or(0));
+        let text = match (mark.flag, mark.since) {
+            (true, None) => room.reason(position),
+            (true, Some(_)) => format!("{}; stops in {}", room.reason(position), left("stop_after_s")),
+            (false, None) => deserved.reason(position),
+            (false, Some(_)) => format!("standby: starts in {}", left("start_after_s")),
+        };
+        text + &told(snapshot)
+    };
+    Plan { allocations: room.allocations(reason), state: memory.bytes() }
+}
+
+/// Whether a vehicle charges from now on, when it should by the surplus of this moment.
+fn turn(before: Mark, should: bool, now: i64, values: &Values) -> Mark {
+    if before.flag == should {
+        return Mark { flag: should, since: None };
+    }
+    let delay_s = values.number(if should { "start_after_s" } else { "stop_after_s" });
+    let waiting = Mark { since: Some(before.since.unwrap_or(now).min(now)), ..before };
+    if waiting.seconds(now) >= Some(delay_s) { Mark { flag: should, since: None } } else { waiting }
+}
+
+/// Shares what the surplus has beyond what was given.
+fn share_surplus(snapshot: &Snapshot, room: &mut Room<'_>, charging: &[usize]) {
+    room.limit_total(surplus_ma(snapshot).saturating_sub(room.given()), "the surplus");
+    room.fill_evenly(charging);
+}
+
+fn told(snapshot: &Snapshot) -> String {
+    match surplus_w(snapshot) {
+        Some(watts) => format!("; surplus {}", kilowatts(watts)),
+        None => "; no surplus is known".into(),
+    }
+}

@@ -1,0 +1,258 @@
+//! Room: who asks, and what of the circuits is left while they are given theirs.
+//!
+//! What policies have in common. [`asking`] lists the chargers that ask, and a policy sorts them as it sees fit.
+//! A [`Room`] then gives them current, and never more than every phase of every circuit above them has:
+//!
+//! - [`Room::admit`] gives a charger the least that it can charge with, if that fits;
+//! - [`Room::fill`] gives one as much more as fits, [`Room::fill_evenly`] shares what is left among several;
+//! - [`Room::reason`] says why a charger got what it got.
+//!
+//! All amounts are whole numbers of the charger's step. Chargers are named by their *position* in the order
+//! that the policy has made.
+//!
+//! ```
+//! use wattle_policy::{kit::Site, room::{self, Room}};
+//!
+//! let snapshot = Site::new([17_000, 0, 0]).asking("a").asking("b").asking("c").snapshot();
+//! let order = room::asking(&snapshot).unwrap();
+//! let mut room = Room::new(&snapshot, &order);
+//! let admitted: Vec<usize> = (0..order.len()).filter(|position| room.admit(*position)).collect();
+//! room.fill_evenly(&admitted);
+//! assert_eq!([0, 1, 2].map(|position| room.amount(position)), [9_000, 8_000, 0]);
+//! assert_eq!(room.reason(0), "9 A: shares 17 A on grid L1 with 1 other");
+//! assert_eq!(room.reason(2), "standby: 5 A is left on grid L1, it needs 6 A");
+//! ```
+
+mod asking;
+mod even;
+#[cfg(test)]
+mod tests;
+
+use crate::text::amps;
+use crate::{Allocation, Phase, Snapshot};
+
+pub use asking::{Asking, asking};
+
+/// What is left, and who has got what.
+#[derive(Debug, Clone)]
+pub struct Room<'a> {
+    snapshot: &'a Snapshot,
+    order: &'a [Asking<'a>],
+    seats: Vec<Seat>,
+    /// What is left of each phase of each circuit, mA; see [`place`].
+    left: Vec<i64>,
+    /// How many charge there.
+    among: Vec<u32>,
+    /// How many charge at all.
+    charging: u32,
+    total: Option<Total>,
+}
+
+/// What a charger has.
+#[derive(Debug, Clone, Default)]
+struct Seat {
+    /// The phases of the circuits that it loads, its own circuit first.
+    places: Vec<usize>,
+    /// 0 until it is admitted.
+    amount: i32,
+    /// Why it was not admitted.
+    shortage: Option<Shortage>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Shortage {
+    stop: Stop,
+    left: i64,
+}
+
+/// A bound on all chargers and phases together.
+#[derive(Debug, Clone, Copy)]
+struct Total {
+    left: i64,
+    name: &'static str,
+}
+
+/// What keeps a charger from a step more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Its own maximum.
+    Maximum,
+    /// A phase of a circuit.
+    Circuit {
+        /// Index of the circuit.
+        circuit: usize,
+        /// The phase.
+        phase: Phase,
+    },
+    /// The bound on all together.
+    Total,
+}
+
+/// Where a phase of a circuit stands in the lists of a room.
+fn place(circuit: usize, phase: Phase) -> usize {
+    circuit * 3 + phase as usize
+}
+
+impl<'a> Room<'a> {
+    /// A room in which nobody has anything yet. A circuit that is overdrawn has nothing to give.
+    pub fn new(snapshot: &'a Snapshot, order: &'a [Asking<'a>]) -> Self {
+        let circuits = snapshot.circuits.iter();
+        let left = circuits.flat_map(|circuit| Phase::ALL.map(|phase| circuit.available.on(phase).max(0)));
+        let left: Vec<i64> = left.map(i64::from).collect();
+        let seat = |one: &Asking<'_>| Seat { places: one.places(), ..Seat::default() };
+        Self {
+            snapshot,
+            order,
+            seats: order.iter().map(seat).collect(),
+            among: vec![0; left.len()],
+            left,
+            charging: 0,
+            total: None,
+        }
+    }
+
+    /// From now on gives at most this much to all together, mA summed over phases and chargers; what was given
+    /// before doesn't count. `name` is what reasons call it.
+    pub fn limit_total(&mut self, milliamps: i64, name: &'static str) {
+        self.total = Some(Total { left: milliamps.max(0), name });
+    }
+
+    /// What a charger has, mA; 0 if it was not admitted.
+    pub fn amount(&self, position: usize) -> i32 {
+        self.seats[position].amount
+    }
+
+    /// What all have together, mA summed over phases and chargers.
+    pub fn given(&self) -> i64 {
+        let given = |(one, seat): (&Asking<'_>, &Seat)| i64::from(seat.amount) * one.loads();
+        self.order.iter().zip(&self.seats).map(given).sum()
+    }
+
+    /// Gives a charger the least that it can charge with, if that fits and it has nothing yet; whether it has
+    /// something now.
+    pub fn admit(&mut self, position: usize) -> bool {
+        if self.seats[position].amount > 0 {
+            return true;
+        }
+        let Some(least) = self.order[position].least else { return false };
+        if let Some(shortage) = self.shortage(position, least) {
+            self.seats[position].shortage = Some(shortage);
+            return false;
+        }
+        self.give(position, least);
+        self.charging += 1;
+        for place in &self.seats[position].places {
+            self.among[*place] += 1;
+        }
+        true
+    }
+
+    /// Gives a charger that was admitted as much more as fits.
+    pub fn fill(&mut self, position: usize) {
+        let (one, seat) = (&self.order[position], &self.seats[position]);
+        if seat.amount == 0 {
+            return;
+        }
+        let free = seat.places.iter().map(|place| self.left[*place]).min().unwrap_or(0);
+        let free = self.total.map_or(free, |total| free.min(total.left / one.loads()));
+        let steps = free.min(i64::from(one.most() - seat.amount)) / i64::from(one.step());
+        self.give(position, seat.amount + steps as i32 * one.step());
+    }
+
+    /// What keeps a charger that was admitted from a step more; none if nothing does.
+    pub fn stop(&self, position: usize) -> Option<Stop> {
+        let (one, amount) = (&self.order[position], self.seats[position].amount);
+        if amount >= one.most() {
+            return Some(Stop::Maximum);
+        }
+        self.shortage(position, one.step()).map(|shortage| shortage.stop)
+    }
+
+    /// Why a charger has what it has, in at most 200 bytes with names of at most 64.
+    pub fn reason(&self, position: usize) -> String {
+        let seat = &self.seats[position];
+        match (seat.amount, seat.shortage) {
+            (0, _) if self.order[position].least.is_none() => "standby: its range has no whole step".into(),
+            (0, Some(Shortage { stop, left })) => {
+                let (left, least) = (amps(clamp(left)), amps(self.order[position].least.unwrap_or(0)));
+                format!("standby: {left} is left on {}, it needs {least}", self.name(stop))
+            }
+            (0, None) => "standby".into(),
+            (amount, _) => format!("{}{}", amps(amount), self.why(position)),
+        }
+    }
+
+    /// The allocations of all who ask, in the order of the snapshot.
+    pub fn allocations(&self, reason: impl Fn(usize) -> String) -> Vec<Allocation> {
+        let mut positions: Vec<usize> = (0..self.order.len()).collect();
+        positions.sort_unstable_by_key(|position| self.order[*position].index);
+        let allocation = |position: usize| Allocation {
+            charger: self.order[position].index as u32,
+            limit: self.seats[position].amount,
+            reason: reason(position),
+        };
+        positions.into_iter().map(allocation).collect()
+    }
+
+    fn why(&self, position: usize) -> String {
+        let Some(stop) = self.stop(position) else { return String::new() };
+        let (among, of) = match stop {
+            Stop::Maximum => return ": its maximum".into(),
+            Stop::Total => (self.charging, String::new()),
+            Stop::Circuit { circuit, phase } => {
+                let available = self.snapshot.circuits[circuit].available.on(phase);
+                (self.among[place(circuit, phase)], format!("{} on ", amps(available)))
+            }
+        };
+        let name = self.name(stop);
+        match among {
+            0 | 1 => format!(": alone has {of}{name}"),
+            2 => format!(": shares {of}{name} with 1 other"),
+            more => format!(": shares {of}{name} with {} others", more - 1),
+        }
+    }
+
+    fn name(&self, stop: Stop) -> String {
+        match stop {
+            Stop::Maximum => "the charger".into(),
+            Stop::Circuit { circuit, phase } => {
+                format!("{} {}", self.snapshot.circuits[circuit].id, phase.name())
+            }
+            Stop::Total => self.total.map_or("", |total| total.name).into(),
+        }
+    }
+
+    /// Where there is less left than `amount` more for a charger.
+    fn shortage(&self, position: usize, amount: i32) -> Option<Shortage> {
+        let amount = i64::from(amount);
+        let short = |place: &&usize| self.left[**place] < amount;
+        if let Some(place) = self.seats[position].places.iter().find(short) {
+            let stop = Stop::Circuit { circuit: place / 3, phase: Phase::ALL[place % 3] };
+            return Some(Shortage { stop, left: self.left[*place] });
+        }
+        let loads = self.order[position].loads();
+        let total = self.total.filter(|total| total.left < amount * loads)?;
+        Some(Shortage { stop: Stop::Total, left: total.left / loads })
+    }
+
+    fn can_rise(&self, position: usize) -> bool {
+        self.seats[position].amount > 0 && self.stop(position).is_none()
+    }
+
+    /// Sets what a charger has; the caller has seen that it fits.
+    fn give(&mut self, position: usize, amount: i32) {
+        let seat = &mut self.seats[position];
+        let more = i64::from(amount) - i64::from(seat.amount);
+        seat.amount = amount;
+        for place in &seat.places {
+            self.left[*place] -= more;
+        }
+        if let Some(total) = &mut self.total {
+            total.left -= more * self.order[position].loads();
+        }
+    }
+}
+
+fn clamp(milliamps: i64) -> i32 {
+    i32::try_from(milliamps).unwrap_or(i32::MAX)
+}
