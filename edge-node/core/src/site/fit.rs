@@ -5,7 +5,7 @@
 //! be reached are left out: what the snapshot says is available is beside them.
 
 use wattle_wire::policy::{Charger, Plan, Snapshot};
-use wattle_wire::{Milliamps, PerPhase};
+use wattle_wire::Milliamps;
 
 use super::envelope::{self, Seat};
 
