@@ -16,6 +16,7 @@ use crate::{
 
 /// All that a policy may know at one decision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Snapshot {
     /// The site.
     pub site: SiteId,
@@ -28,11 +29,56 @@ pub struct Snapshot {
     /// The chargers in order of registration.
     pub chargers: Vec<Charger>,
     /// What comes from outside the site.
+    #[serde(default)]
     pub signals: Signals,
+}
+
+/// Why a snapshot does not fit together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotError {
+    /// There is no grid connection.
+    #[error("`circuits` is empty; the first is the grid connection")]
+    NoCircuit,
+    /// A circuit that doesn't stand behind the one that feeds it.
+    #[error("`circuits[{0}].parent` must be an index below {0}; only the first circuit has none")]
+    Parent(usize),
+    /// A charger on a circuit that isn't there.
+    #[error("`chargers[{0}].circuit` is no index of `circuits`")]
+    Circuit(usize),
+    /// A charger without phases.
+    #[error("`chargers[{0}].phases` is empty; name all three where they are not known")]
+    Phases(usize),
+}
+
+impl Snapshot {
+    /// Looks whether every index leads somewhere, so that the tree can be walked.
+    ///
+    /// # Errors
+    /// With the first that doesn't.
+    pub fn check(&self) -> Result<(), SnapshotError> {
+        let stands = |(index, circuit): (usize, &Circuit)| match circuit.parent {
+            Some(parent) => (parent as usize) < index,
+            None => index == 0,
+        };
+        if self.circuits.is_empty() {
+            return Err(SnapshotError::NoCircuit);
+        }
+        if let Some(index) = self.circuits.iter().enumerate().position(|circuit| !stands(circuit)) {
+            return Err(SnapshotError::Parent(index));
+        }
+        if let Some(index) = self.chargers.iter().position(|c| c.circuit as usize >= self.circuits.len()) {
+            return Err(SnapshotError::Circuit(index));
+        }
+        match self.chargers.iter().position(|charger| charger.phases.is_empty()) {
+            Some(index) => Err(SnapshotError::Phases(index)),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A circuit as a policy sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Circuit {
     /// Its name.
     pub id: CircuitId,
@@ -50,6 +96,7 @@ pub struct Circuit {
 
 /// A charger as a policy sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Charger {
     /// Its name.
     pub id: DeviceId,
@@ -81,6 +128,7 @@ pub struct Charger {
 
 /// A vehicle's stay as a policy sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Session {
     /// Its name.
     pub id: SessionId,
@@ -102,6 +150,7 @@ pub struct Session {
 
 /// What comes from outside the site.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Signals {
     /// Price in millionths of the currency per kWh.
     pub price: Option<Series>,
@@ -113,6 +162,7 @@ pub struct Signals {
 
 /// Values at equal distances.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Series {
     /// When the first value begins to hold.
     pub start_us: Micros,
@@ -133,6 +183,7 @@ pub struct Plan {
 
 /// What a policy proposes for one charger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Allocation {
     /// Index of the charger in the snapshot.
     pub charger: u32,

@@ -29,6 +29,7 @@
 
 mod decide;
 mod envelope;
+mod fit;
 mod input;
 mod ledger;
 mod load;
@@ -48,6 +49,7 @@ mod scenarios;
 use wattle_wire::row::{Cause, Event, EventKind, Row};
 use wattle_wire::{Micros, Milliamps, PerPhase, Phase};
 
+pub use fit::{Fitted, fit};
 pub use input::{Due, Heard, Outcome, Proposal, SendSetpoint, SiteInput, Stay};
 use load::{Load, Times};
 pub use model::{Charger, Circuit, Control, Meter, ModelError, Part, SiteModel};

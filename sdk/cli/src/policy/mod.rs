@@ -1,9 +1,10 @@
-//! `wattle policy`: build and inspect load policies.
+//! `wattle policy`: build, inspect and run load policies.
 
 mod build;
 mod inspect;
+mod run;
 
-/// Build and inspect load policies
+/// Build, inspect and run load policies
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -14,15 +15,17 @@ pub struct Args {
 enum Command {
     Build(build::Args),
     Inspect(inspect::Args),
+    Run(run::Args),
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// When a policy doesn't build, or is none.
+/// When a policy doesn't build, is none, or gives no plan.
 pub fn run(args: Args) -> anyhow::Result<()> {
     match args.command {
         Command::Build(args) => build::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Run(args) => run::run(&args),
     }
 }

@@ -1,0 +1,150 @@
+//! `wattle policy run`: one decision of a policy, from a snapshot in a file.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde::Serialize;
+use wattle_edge::policy;
+use wattle_edge_core::fit;
+use wattle_policy_host::Decided;
+use wattle_wire::policy::{Allocation, Snapshot};
+use wattle_wire::{DeviceId, Milliamps};
+
+use super::inspect;
+use crate::Usage;
+
+/// The most that a snapshot or settings may have.
+const MAX_INPUT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Run a policy on one snapshot, and print its plan as JSON
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  wattle policy run equal-share --snapshot docs/examples/snapshot.json
+  wattle policy run ./mine.wasm --snapshot now.json --settings mine.json --state mine.state --envelope
+
+docs/policies/snapshot.md says what a snapshot holds.
+Exit codes: 0 it gave a plan, 1 it gave none, 2 something that can't be used.")]
+pub struct Args {
+    /// A name in the folder of policies (see docs/edge.md), or a path that ends in .wasm
+    #[arg(value_name = "NAME|FILE.wasm")]
+    policy: String,
+    /// The snapshot, JSON
+    #[arg(long, value_name = "FILE")]
+    snapshot: PathBuf,
+    /// The policy's settings, JSON; none if it is left out
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
+    /// The state that the last run has left; read if it is there, and replaced by what this run leaves
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// Add the setpoints that the edge's envelope makes of the plan
+    #[arg(long)]
+    envelope: bool,
+}
+
+/// What is printed.
+#[derive(Serialize)]
+struct Printed {
+    policy: String,
+    fuel: u64,
+    log: Vec<String>,
+    plan: Vec<Proposed>,
+    state: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    setpoints: Option<Vec<Setpoint>>,
+}
+
+#[derive(Serialize)]
+struct Proposed {
+    charger: DeviceId,
+    limit_ma: Milliamps,
+    reason: String,
+}
+
+/// What the envelope makes of the plan.
+#[derive(Serialize)]
+struct Setpoint {
+    charger: DeviceId,
+    setpoint_ma: Milliamps,
+    target_ma: Milliamps,
+    reason: &'static str,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`Usage`] for what can't be used; another when the policy gives no plan.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let snapshot = snapshot(&args.snapshot)?;
+    let settings = args.settings.as_deref().map(read).transpose()?.unwrap_or_default();
+    let state = match &args.state {
+        Some(file) if file.exists() => std::fs::read(file).map_err(|error| unusable(file, &error))?,
+        _ => Vec::new(),
+    };
+    let path = policy::path(&policy::folder(None), &args.policy);
+    let bytes = std::fs::read(&path).map_err(|error| unusable(&path, &error))?;
+    let policy = inspect::load(&path, &bytes).map_err(|error| Usage(format!("{error:#}")))?;
+    let faults = policy.validate_settings(&settings)?;
+    if let (false, Some(file)) = (faults.is_empty(), &args.settings) {
+        return Err(unusable(file, &faults.join("; ")).into());
+    }
+    let decided = policy.decide(&snapshot, &settings, &state)?;
+    if let Some(file) = &args.state {
+        std::fs::write(file, &decided.plan.state)
+            .with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    let name = format!("{} {}", policy.name(), policy.version());
+    let printed = serde_json::to_string_pretty(&printed(name, &snapshot, decided, args.envelope))?;
+    writeln!(std::io::stdout(), "{printed}").context("cannot write to standard output")
+}
+
+fn printed(policy: String, snapshot: &Snapshot, decided: Decided, envelope: bool) -> Printed {
+    let id = |index: usize| snapshot.chargers[index].id.clone();
+    let setpoints = envelope.then(|| {
+        let fitted = fit(snapshot, &decided.plan).into_iter();
+        let setpoint = |fitted: wattle_edge_core::Fitted| Setpoint {
+            charger: id(fitted.charger),
+            setpoint_ma: fitted.setpoint_ma,
+            target_ma: fitted.target_ma,
+            reason: fitted.reason,
+        };
+        fitted.map(setpoint).collect()
+    });
+    let proposed = |allocation: Allocation| Proposed {
+        // The host takes no plan that names a charger that isn't there.
+        charger: id(allocation.charger as usize),
+        limit_ma: allocation.limit_ma,
+        reason: allocation.reason,
+    };
+    Printed {
+        policy,
+        fuel: decided.fuel,
+        log: decided.log,
+        state: decided.plan.state.iter().map(|byte| format!("{byte:02x}")).collect(),
+        plan: decided.plan.allocations.into_iter().map(proposed).collect(),
+        setpoints,
+    }
+}
+
+/// Reads a snapshot, and looks whether its parts fit together.
+fn snapshot(file: &Path) -> Result<Snapshot, Usage> {
+    let text = read(file)?;
+    let mut reader = serde_json::Deserializer::from_str(&text);
+    let snapshot: Snapshot = serde_path_to_error::deserialize(&mut reader)
+        .map_err(|error| unusable(file, &format!("{}: {}", error.path(), error.inner())))?;
+    snapshot.check().map_err(|error| unusable(file, &error))?;
+    Ok(snapshot)
+}
+
+fn read(file: &Path) -> Result<String, Usage> {
+    let size = std::fs::metadata(file).map_err(|error| unusable(file, &error))?.len();
+    if size > MAX_INPUT_BYTES {
+        return Err(unusable(file, &format!("has {size} bytes; at most {MAX_INPUT_BYTES} are read")));
+    }
+    std::fs::read_to_string(file).map_err(|error| unusable(file, &error))
+}
+
+fn unusable(file: &Path, why: &dyn std::fmt::Display) -> Usage {
+    Usage(format!("{}: {why}", file.display()))
+}

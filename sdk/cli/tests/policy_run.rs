@@ -1,0 +1,107 @@
+//! `wattle policy run` on the example of the guide and on what can't be used.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/examples/snapshot.json");
+
+#[test]
+fn the_example_of_the_guide_gives_a_plan_and_the_setpoints_that_fit_now() {
+    let printed = json_of(&run(&["equal-share", "--snapshot", EXAMPLE, "--envelope"]));
+    let limits = |list: &str, key: &str| -> Vec<(String, i64)> {
+        let entry = |entry: &Value| {
+            (entry["charger"].as_str().expect("a name").into(), entry[key].as_i64().expect("a current"))
+        };
+        printed[list].as_array().expect("a list").iter().map(entry).collect()
+    };
+    let each = vec![("cp-1".to_owned(), 10_000), ("cp-2".to_owned(), 10_000)];
+    assert_eq!(limits("plan", "limit_ma"), each);
+    assert_eq!(limits("setpoints", "setpoint_ma"), each);
+    assert_eq!(printed["policy"], json!(format!("equal-share {}", env!("CARGO_PKG_VERSION"))));
+    assert!(printed["fuel"].as_u64() > Some(0));
+}
+
+#[test]
+fn a_raise_waits_for_the_charger_that_may_still_draw() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = changed(folder.path(), |snapshot| snapshot["chargers"][0]["setpoint_ma"] = json!(20_000));
+    let printed = json_of(&run(&["equal-share", "--snapshot", text(&file), "--envelope"]));
+    let second = &printed["setpoints"][1];
+    assert_eq!((second["setpoint_ma"].as_i64(), second["target_ma"].as_i64()), (Some(0), Some(10_000)));
+    assert_eq!(second["reason"], "waits for a reduction to be confirmed and measured");
+}
+
+#[test]
+fn without_the_envelope_there_is_a_plan_alone_and_the_state_is_kept() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("state");
+    let printed = json_of(&run(&["equal-share", "--snapshot", EXAMPLE, "--state", text(&state)]));
+    assert_eq!((printed.get("setpoints"), &printed["state"]), (None, &json!("")));
+    assert_eq!(std::fs::read(&state).expect("left by the run"), b"");
+}
+
+#[test]
+fn what_is_wrong_with_a_snapshot_is_named_with_its_place() {
+    let check = |change: fn(&mut Value), expected: &str| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = changed(folder.path(), change);
+        refused(&["equal-share", "--snapshot", text(&file)], expected);
+    };
+    check(|s| s["chargers"][1]["max_ma"] = json!("16"), "chargers[1].max_ma: invalid type: string \"16\"");
+    check(|s| s["chargers"][1]["amps"] = json!(16), "chargers[1].amps: unknown field `amps`");
+    check(|s| s["circuits"] = json!([]), "`circuits` is empty");
+    check(|s| s["circuits"][1]["parent"] = json!(1), "`circuits[1].parent` must be an index below 1");
+    check(|s| s["circuits"][1]["parent"] = json!(null), "`circuits[1].parent` must be an index below 1");
+    check(|s| s["chargers"][2]["circuit"] = json!(2), "`chargers[2].circuit` is no index of `circuits`");
+    check(|s| s["chargers"][2]["phases"] = json!([]), "`chargers[2].phases` is empty");
+}
+
+#[test]
+fn a_policy_or_settings_that_can_not_be_used_end_with_2() {
+    refused(&["/nowhere/p.wasm", "--snapshot", EXAMPLE], "/nowhere/p.wasm: No such file");
+    refused(&[EXAMPLE, "--snapshot", EXAMPLE], "No such file");
+    refused(&["equal-share", "--snapshot", "/nowhere/s.json"], "/nowhere/s.json: No such file");
+    let folder = tempfile::tempdir().expect("a folder");
+    let settings = folder.path().join("settings.json");
+    std::fs::write(&settings, "{\"amps\": 3}").expect("writable");
+    refused(&["equal-share", "--snapshot", EXAMPLE, "--settings", text(&settings)], "settings.json: ");
+}
+
+fn run(arguments: &[&str]) -> Output {
+    let policies = std::env::var("WATTLE_POLICIES")
+        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/policies").into());
+    assert!(
+        Path::new(&policies).join("equal-share.wasm").exists(),
+        "no policies in {policies}; run `make policies`"
+    );
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wattle"));
+    command.args(["policy", "run"]).args(arguments).env("WATTLE_POLICIES", policies);
+    command.output().expect("wattle starts")
+}
+
+fn json_of(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+fn refused(arguments: &[&str], expected: &str) {
+    let output = run(arguments);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {told}");
+    assert!(told.contains(expected), "{arguments:?}: {told}");
+}
+
+fn changed(folder: &Path, change: impl FnOnce(&mut Value)) -> PathBuf {
+    let mut snapshot: Value =
+        serde_json::from_str(&std::fs::read_to_string(EXAMPLE).expect("the example")).expect("JSON");
+    change(&mut snapshot);
+    let file = folder.join("snapshot.json");
+    std::fs::write(&file, snapshot.to_string()).expect("writable");
+    file
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a plain path")
+}
