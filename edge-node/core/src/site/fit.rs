@@ -4,8 +4,8 @@
 //! most; everything sent before is taken as confirmed, and the raise delay as over. Chargers that don't ask or can't
 //! be reached are left out: what the snapshot says is available is beside them.
 
-use wattle_wire::policy::{Charger, Plan, Snapshot};
 use wattle_wire::Milliamps;
+use wattle_wire::policy::{Charger, Plan, Snapshot};
 
 use super::envelope::{self, Seat};
 
