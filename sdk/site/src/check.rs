@@ -56,7 +56,7 @@ fn control(file: &str, control: &Control, problems: &mut Problems) {
         ": at least two intervals",
     );
     if control.policy.is_empty() {
-        problems.add(file, "control.policy", "", "is empty; name a policy such as \"equal-share\"");
+        problems.add(file, "control.policy", "", "is empty; name a policy such as \"fair-share\"");
     }
     let shadow = control.shadow.as_ref().map(|shadow| shadow.policy.as_str());
     if let Some(shadow) = shadow.filter(|name| name.is_empty() || *name == "off") {

@@ -54,7 +54,7 @@ pub struct Control {
     /// default 10 000.
     pub meter_stale_ms: Millis,
     /// The policy: the name of a component in the policy folder, or a path that ends in `.wasm`; `off` for none,
-    /// so that the built-in equal share decides. Default `equal-share`.
+    /// so that the built-in equal share decides. Default `fair-share`.
     pub policy: String,
     /// The policy's settings; default none.
     pub settings: toml::Table,
@@ -84,7 +84,7 @@ impl Default for Control {
             validity_ms: Millis(10_000),
             raise_delay_ms: Millis(5000),
             meter_stale_ms: Millis(10_000),
-            policy: "equal-share".into(),
+            policy: "fair-share".into(),
             settings: toml::Table::new(),
             policy_trial: 60,
             policy_memory_mib: 16,
