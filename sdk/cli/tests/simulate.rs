@@ -191,7 +191,10 @@ async fn stations_intervals_and_bills_add_up_to_the_same_energy() {
     assert_eq!(ask(&mut lake, intervals).await[0].1, delivered);
     let meter = "SELECT 'all', max(register_wh) - min(register_wh) FROM readings WHERE device = 'meter'";
     let metered = ask(&mut lake, meter).await[0].1;
-    assert!((metered - delivered).abs() <= 1, "the meter saw {metered} Wh of {delivered} Wh");
+    // Each register keeps the fraction of a Wh that is not whole yet to itself.
+    let stations = ask(&mut lake, "SELECT 'all', count(DISTINCT device) FROM sessions").await[0].1;
+    let more = metered - delivered;
+    assert!((-1..=stations).contains(&more), "the meter saw {metered} Wh of {delivered} Wh");
 }
 
 #[tokio::test]
@@ -219,7 +222,7 @@ fn the_same_trace_gives_the_same_summary_plain_or_gzipped_and_for_people_too() {
         assert!(summary["wall_s"].take().as_f64() > Some(0.0));
     }
     assert_eq!(plain, zipped);
-    let text = bench.simulate("trace.csv", "c", &["--policy", "equal-share"]).stdout;
+    let text = bench.simulate("trace.csv", "c", &["--policy", "fair-share"]).stdout;
     let text = String::from_utf8(text).expect("text");
     let kwh = plain["delivered_wh"].as_f64().expect("a number") / 1000.0;
     assert!(text.contains(&format!("delivered     {kwh:.3} kWh")), "{text}");

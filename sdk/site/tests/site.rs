@@ -66,7 +66,7 @@ fn every_mistake_of_sense_is_named_at_once() {
 #[test]
 fn what_a_policy_is_granted_has_bounds_and_a_shadow_names_a_policy() {
     let text = change(
-        "policy = \"equal-share\"",
+        "policy = \"fair-share\"",
         "policy = \"off\"\npolicy_trial = 100001\npolicy_memory_mib = 0\nshadow.policy = \"off\"",
     );
     check(
@@ -78,7 +78,7 @@ fn what_a_policy_is_granted_has_bounds_and_a_shadow_names_a_policy() {
         ],
     );
     let text = change(
-        "policy = \"equal-share\"",
+        "policy = \"fair-share\"",
         "policy_trial = 0\npolicy_memory_mib = 32\nshadow = { policy = \"mine.wasm\", settings = { a = 1 } }",
     );
     let control = SiteFile::parse("site.toml", &text).expect("fits").control;
