@@ -107,14 +107,14 @@ enum Turn {
 impl Turn {
     fn told(self, reason: String) -> String {
         match self {
-            Self::Now => format!("{reason}; one of its cheapest hours"),
-            Self::Late => format!("{reason}; urgent, at any price"),
+            Self::Now => reason + "; one of its cheapest hours",
+            Self::Late => reason + "; urgent, at any price",
             Self::Waits(seconds) => {
-                format!("standby: waits for a lower price, {} from now", minutes(seconds))
+                ["standby: waits for a lower price, ", &minutes(seconds), " from now"].concat()
             }
             Self::NoHourLeft => "standby: those before it have booked all hours until it leaves".into(),
-            Self::NoPrice => format!("{reason}; no price is known"),
-            Self::More => format!("{reason}; no lower price is known"),
+            Self::NoPrice => reason + "; no price is known",
+            Self::More => reason + "; no lower price is known",
             Self::HasItsEnergy => "standby: it has what was asked for".into(),
         }
     }
@@ -142,7 +142,7 @@ fn turns(snapshot: &Snapshot, line: &[Asking<'_>], wishes: &[Wish], values: &Val
         },
         (Some(hours), ..) => {
             let ready_s = wish.stay_s.saturating_sub(values.number("spare_s"));
-            let want = Want { charge: charge(one, wish), most: one.alone(snapshot).into(), ready_s };
+            let want = Want { charge: charge(one, wish), most: one.alone(snapshot), ready_s };
             match hours.book(one, want) {
                 Booked { first_s: None, .. } => Turn::NoHourLeft,
                 Booked { first_s: Some(0), missing: 0 } => Turn::Now,

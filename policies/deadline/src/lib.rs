@@ -73,7 +73,7 @@ impl Policy for Deadline {
         let urgencies: Vec<Urgency> = line.iter().map(urgency).collect();
         let mut room = Room::new(snapshot, &line);
         share(&mut room, &urgencies);
-        let reason = |position: usize| format!("{}; {}", room.reason(position), told(urgencies[position]));
+        let reason = |position: usize| room.reason(position) + &told(urgencies[position]);
         Ok(Plan { allocations: room.allocations(reason), state: Vec::new() })
     }
 }
@@ -130,9 +130,9 @@ fn share(room: &mut Room<'_>, urgencies: &[Urgency]) {
 fn told(urgency: Urgency) -> String {
     let minutes = |seconds: i64| span(seconds / 60 * 60);
     match (urgency.group, urgency.spare_s) {
-        (Group::HasItsEnergy, _) => "it has what it needs".into(),
-        (_, ..=-60) => format!("late by {}", minutes(urgency.spare_s.saturating_neg())),
-        (_, ..=59) => "no time to spare".into(),
-        (_, seconds) => format!("{} to spare", minutes(seconds)),
+        (Group::HasItsEnergy, _) => "; it has what it needs".into(),
+        (_, ..=-60) => "; late by ".to_string() + &minutes(urgency.spare_s.saturating_neg()),
+        (_, ..=59) => "; no time to spare".into(),
+        (_, seconds) => ["; ", &minutes(seconds), " to spare"].concat(),
     }
 }

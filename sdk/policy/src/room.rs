@@ -28,7 +28,7 @@ mod even;
 #[cfg(test)]
 mod tests;
 
-use crate::text::amps;
+use crate::text::{amps, number};
 use crate::{Allocation, Phase, Snapshot};
 
 pub use asking::{Asking, asking};
@@ -175,23 +175,25 @@ impl<'a> Room<'a> {
             (0, _) if self.order[position].least.is_none() => "standby: its range has no whole step".into(),
             (0, Some(Shortage { stop, left })) => {
                 let (left, least) = (amps(clamp(left)), amps(self.order[position].least.unwrap_or(0)));
-                format!("standby: {left} is left on {}, it needs {least}", self.name(stop))
+                ["standby: ", &left, " is left on ", &self.name(stop), ", it needs ", &least].concat()
             }
             (0, None) => "standby".into(),
-            (amount, _) => format!("{}{}", amps(amount), self.why(position)),
+            (amount, _) => amps(amount) + &self.why(position),
         }
     }
 
     /// The allocations of all who ask, in the order of the snapshot.
     pub fn allocations(&self, reason: impl Fn(usize) -> String) -> Vec<Allocation> {
-        let mut positions: Vec<usize> = (0..self.order.len()).collect();
-        positions.sort_unstable_by_key(|position| self.order[*position].index);
+        let mut positions = vec![None; self.snapshot.chargers.len()];
+        for (position, one) in self.order.iter().enumerate() {
+            positions[one.index] = Some(position);
+        }
         let allocation = |position: usize| Allocation {
             charger: self.order[position].index as u32,
             limit: self.seats[position].amount,
             reason: reason(position),
         };
-        positions.into_iter().map(allocation).collect()
+        positions.into_iter().flatten().map(allocation).collect()
     }
 
     fn why(&self, position: usize) -> String {
@@ -201,14 +203,14 @@ impl<'a> Room<'a> {
             Stop::Total => (self.charging, String::new()),
             Stop::Circuit { circuit, phase } => {
                 let available = self.snapshot.circuits[circuit].available.on(phase);
-                (self.among[place(circuit, phase)], format!("{} on ", amps(available)))
+                (self.among[place(circuit, phase)], amps(available) + " on ")
             }
         };
         let name = self.name(stop);
         match among {
-            0 | 1 => format!(": alone has {of}{name}"),
-            2 => format!(": shares {of}{name} with 1 other"),
-            more => format!(": shares {of}{name} with {} others", more - 1),
+            0 | 1 => [": alone has ", &of, &name].concat(),
+            2 => [": shares ", &of, &name, " with 1 other"].concat(),
+            more => [": shares ", &of, &name, " with ", &number(u64::from(more) - 1), " others"].concat(),
         }
     }
 
@@ -216,7 +218,7 @@ impl<'a> Room<'a> {
         match stop {
             Stop::Maximum => "the charger".into(),
             Stop::Circuit { circuit, phase } => {
-                format!("{} {}", self.snapshot.circuits[circuit].id, phase.name())
+                [&self.snapshot.circuits[circuit].id, " ", phase.name()].concat()
             }
             Stop::Total => self.total.map_or("", |total| total.name).into(),
         }

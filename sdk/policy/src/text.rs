@@ -1,4 +1,22 @@
 //! Amounts for people, as reasons tell them.
+//!
+//! Written digit by digit: a policy writes a reason for each charger, and `format!` costs a thousand
+//! instructions and more.
+
+/// A whole number.
+pub fn number(number: u64) -> String {
+    let (mut digits, mut rest) = ([b'0'; 20], number);
+    let mut start = digits.len() - 1;
+    loop {
+        digits[start] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+        start -= 1;
+    }
+    digits[start..].iter().map(|digit| char::from(*digit)).collect()
+}
 
 /// A current: amperes, with as many decimals as it has.
 ///
@@ -6,7 +24,7 @@
 /// assert_eq!(wattle_policy::text::amps(26_800), "26.8 A");
 /// ```
 pub fn amps(milliamps: i32) -> String {
-    thousands(milliamps.into(), "A")
+    thousands(milliamps.into(), " A")
 }
 
 /// A power: kilowatts, with as many decimals as it has.
@@ -15,7 +33,7 @@ pub fn amps(milliamps: i32) -> String {
 /// assert_eq!(wattle_policy::text::kilowatts(4_140), "4.14 kW");
 /// ```
 pub fn kilowatts(watts: i64) -> String {
-    thousands(watts, "kW")
+    thousands(watts, " kW")
 }
 
 /// A time: its two largest units.
@@ -25,27 +43,36 @@ pub fn kilowatts(watts: i64) -> String {
 /// ```
 pub fn span(seconds: i64) -> String {
     let (sign, seconds) = (if seconds < 0 { "-" } else { "" }, seconds.unsigned_abs());
-    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
-        (0, 0, seconds) => format!("{sign}{seconds} s"),
-        (0, minutes, 0) => format!("{sign}{minutes} min"),
-        (0, minutes, seconds) => format!("{sign}{minutes} min {seconds} s"),
-        (hours, 0, _) => format!("{sign}{hours} h"),
-        (hours, minutes, _) => format!("{sign}{hours} h {minutes} min"),
+    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let units = [(hours, " h"), (minutes, " min"), (rest, " s")];
+    let first = units.iter().position(|(amount, _)| *amount > 0).unwrap_or(2);
+    let mut text = [sign, &number(units[first].0), units[first].1].concat();
+    if let Some((amount, unit)) = units.get(first + 1).filter(|(amount, _)| *amount > 0) {
+        text += &[" ", &number(*amount), unit].concat();
     }
+    text
 }
 
 fn thousands(amount: i64, unit: &str) -> String {
     let (sign, size) = (if amount < 0 { "-" } else { "" }, amount.unsigned_abs());
-    let thousandths = format!("{:03}", size % 1000);
-    match thousandths.trim_end_matches('0') {
-        "" => format!("{sign}{} {unit}", size / 1000),
-        decimals => format!("{sign}{}.{decimals} {unit}", size / 1000),
+    let whole = number(size / 1000);
+    if size % 1000 == 0 {
+        return [sign, &whole, unit].concat();
     }
+    // A leading 1 keeps the zeros behind the point.
+    let decimals = number(1000 + size % 1000);
+    [sign, &whole, ".", decimals[1..].trim_end_matches('0'), unit].concat()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_is_written_in_full() {
+        assert_eq!([0, 7, 10, 1_203].map(number), ["0", "7", "10", "1203"]);
+        assert_eq!(number(u64::MAX), "18446744073709551615");
+    }
 
     #[test]
     fn an_amount_is_written_with_the_decimals_that_it_has() {
@@ -64,6 +91,7 @@ mod tests {
         let expected =
             ["0 s", "59 s", "1 min", "1 min 1 s", "59 min 59 s", "1 h", "1 h 1 min", "25 h", "-1 min 30 s"];
         assert_eq!(written, expected);
+        assert_eq!(span(3_601), "1 h");
         assert_eq!(span(i64::MIN), "-2562047788015215 h 30 min");
     }
 }
