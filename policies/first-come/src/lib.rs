@@ -57,7 +57,7 @@ impl Policy for FirstCome {
         let values = settings::read(SETTINGS, settings).map_err(|faults| faults.join("; "))?;
         let mut line = room::asking(snapshot)?;
         let memory = look(snapshot, &line, &Memory::read(state), &values);
-        line.sort_by_key(|one| (is_full(&memory, one.charger), one.by_arrival()));
+        line.sort_by_cached_key(|one| (is_full(&memory, one.charger), one.by_arrival()));
         let mut room = Room::new(snapshot, &line);
         let served = match values.choice("mode") {
             "reserve" => reserve(&mut room, line.len()),

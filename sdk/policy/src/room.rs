@@ -174,11 +174,17 @@ impl<'a> Room<'a> {
         match (seat.amount, seat.shortage) {
             (0, _) if self.order[position].least.is_none() => "standby: its range has no whole step".into(),
             (0, Some(Shortage { stop, left })) => {
-                let (left, least) = (amps(clamp(left)), amps(self.order[position].least.unwrap_or(0)));
-                ["standby: ", &left, " is left on ", &self.name(stop), ", it needs ", &least].concat()
+                let mut text = String::with_capacity(128);
+                text += "standby: ";
+                text += &amps(clamp(left));
+                text += " is left on ";
+                self.push_name(&mut text, stop);
+                text += ", it needs ";
+                text += &amps(self.order[position].least.unwrap_or(0));
+                text
             }
             (0, None) => "standby".into(),
-            (amount, _) => amps(amount) + &self.why(position),
+            (amount, _) => self.why(position, amps(amount)),
         }
     }
 
@@ -196,31 +202,41 @@ impl<'a> Room<'a> {
         positions.into_iter().flatten().map(allocation).collect()
     }
 
-    fn why(&self, position: usize) -> String {
-        let Some(stop) = self.stop(position) else { return String::new() };
-        let (among, of) = match stop {
-            Stop::Maximum => return ": its maximum".into(),
-            Stop::Total => (self.charging, String::new()),
-            Stop::Circuit { circuit, phase } => {
-                let available = self.snapshot.circuits[circuit].available.on(phase);
-                (self.among[place(circuit, phase)], amps(available) + " on ")
-            }
+    fn why(&self, position: usize, mut text: String) -> String {
+        let Some(stop) = self.stop(position) else { return text };
+        let among = match stop {
+            Stop::Maximum => return text + ": its maximum",
+            Stop::Total => self.charging,
+            Stop::Circuit { circuit, phase } => self.among[place(circuit, phase)],
         };
-        let name = self.name(stop);
-        match among {
-            0 | 1 => [": alone has ", &of, &name].concat(),
-            2 => [": shares ", &of, &name, " with 1 other"].concat(),
-            more => [": shares ", &of, &name, " with ", &number(u64::from(more) - 1), " others"].concat(),
+        text.reserve(96);
+        text += if among > 1 { ": shares " } else { ": alone has " };
+        if let Stop::Circuit { circuit, phase } = stop {
+            text += &amps(self.snapshot.circuits[circuit].available.on(phase));
+            text += " on ";
         }
+        self.push_name(&mut text, stop);
+        match among {
+            0 | 1 => {}
+            2 => text += " with 1 other",
+            more => {
+                text += " with ";
+                text += &number(u64::from(more) - 1);
+                text += " others";
+            }
+        }
+        text
     }
 
-    fn name(&self, stop: Stop) -> String {
+    fn push_name(&self, text: &mut String, stop: Stop) {
         match stop {
-            Stop::Maximum => "the charger".into(),
+            Stop::Maximum => text.push_str("the charger"),
             Stop::Circuit { circuit, phase } => {
-                [&self.snapshot.circuits[circuit].id, " ", phase.name()].concat()
+                text.push_str(&self.snapshot.circuits[circuit].id);
+                text.push(' ');
+                text.push_str(phase.name());
             }
-            Stop::Total => self.total.map_or("", |total| total.name).into(),
+            Stop::Total => text.push_str(self.total.map_or("", |total| total.name)),
         }
     }
 

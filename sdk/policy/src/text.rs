@@ -1,21 +1,13 @@
 //! Amounts for people, as reasons tell them.
 //!
-//! Written digit by digit: a policy writes a reason for each charger, and `format!` costs a thousand
-//! instructions and more.
+//! Written digit by digit: a policy writes a reason for each charger, and `format!` costs thousands of
+//! instructions.
 
 /// A whole number.
 pub fn number(number: u64) -> String {
-    let (mut digits, mut rest) = ([b'0'; 20], number);
-    let mut start = digits.len() - 1;
-    loop {
-        digits[start] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-        start -= 1;
-    }
-    digits[start..].iter().map(|digit| char::from(*digit)).collect()
+    let mut digits = Digits::default();
+    digits.whole(number);
+    digits.as_str().into()
 }
 
 /// A current: amperes, with as many decimals as it has.
@@ -54,14 +46,55 @@ pub fn span(seconds: i64) -> String {
 }
 
 fn thousands(amount: i64, unit: &str) -> String {
-    let (sign, size) = (if amount < 0 { "-" } else { "" }, amount.unsigned_abs());
-    let whole = number(size / 1000);
-    if size % 1000 == 0 {
-        return [sign, &whole, unit].concat();
+    let mut digits = Digits::default();
+    let (mut decimals, mut size) = (3, amount.unsigned_abs());
+    while decimals > 0 && size % 10 == 0 {
+        (decimals, size) = (decimals - 1, size / 10);
     }
-    // A leading 1 keeps the zeros behind the point.
-    let decimals = number(1000 + size % 1000);
-    [sign, &whole, ".", decimals[1..].trim_end_matches('0'), unit].concat()
+    for _ in 0..decimals {
+        digits.push(b'0' + (size % 10) as u8);
+        size /= 10;
+    }
+    if decimals > 0 {
+        digits.push(b'.');
+    }
+    digits.whole(size);
+    if amount < 0 {
+        digits.push(b'-');
+    }
+    let mut text = String::with_capacity(32);
+    text.push_str(digits.as_str());
+    text.push_str(unit);
+    text
+}
+
+/// A number that is written from its end.
+#[derive(Default)]
+struct Digits {
+    bytes: [u8; 32],
+    length: usize,
+}
+
+impl Digits {
+    fn push(&mut self, byte: u8) {
+        self.length += 1;
+        let start = self.bytes.len() - self.length;
+        self.bytes[start] = byte;
+    }
+
+    fn whole(&mut self, mut number: u64) {
+        loop {
+            self.push(b'0' + (number % 10) as u8);
+            number /= 10;
+            if number == 0 {
+                return;
+            }
+        }
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[self.bytes.len() - self.length..]).unwrap_or_default()
+    }
 }
 
 #[cfg(test)]
