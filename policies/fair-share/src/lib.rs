@@ -33,7 +33,7 @@ impl Policy for FairShare {
 
     fn decide(snapshot: &Snapshot, _settings: &str, _state: &[u8]) -> Result<Plan, String> {
         let mut line = room::asking(snapshot)?;
-        line.sort_by_key(Asking::by_arrival);
+        line.sort_by_cached_key(Asking::by_arrival);
         let mut room = Room::new(snapshot, &line);
         let charging: Vec<usize> = (0..line.len()).filter(|position| room.admit(*position)).collect();
         room.fill_evenly(&charging);

@@ -64,7 +64,7 @@ impl Policy for SolarSurplus {
     fn decide(snapshot: &Snapshot, settings: &str, state: &[u8]) -> Result<Plan, String> {
         let values = settings::read(SETTINGS, settings).map_err(|faults| faults.join("; "))?;
         let mut line = room::asking(snapshot)?;
-        line.sort_by_key(Asking::by_arrival);
+        line.sort_by_cached_key(Asking::by_arrival);
         Ok(match values.choice("mode") {
             "minimum" => minimum(snapshot, &line),
             _ => surplus_only(snapshot, &line, &Memory::read(state), &values),
