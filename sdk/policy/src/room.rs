@@ -1,6 +1,6 @@
 //! Room: who asks, and what of the circuits is left while they are given theirs.
 //!
-//! What policies have in common. [`asking`] lists the chargers that ask, and a policy sorts them as it sees fit.
+//! What policies have in common. [`asking()`] lists the chargers that ask, and a policy sorts them as it sees fit.
 //! A [`Room`] then gives them current, and never more than every phase of every circuit above them has:
 //!
 //! - [`Room::admit`] gives a charger the least that it can charge with, if that fits;

@@ -58,7 +58,9 @@ impl Room<'_> {
     }
 
     fn shared(&self, positions: &[usize], rises: &[bool]) -> Vec<Shared> {
-        let of = |place| Shared { place, members: Vec::new(), level: 0, is_highest: false };
+        let amounts = positions.iter().filter(|position| rises[**position]);
+        let lowest = amounts.map(|position| self.seats[*position].amount.into()).min().unwrap_or(0);
+        let of = |place| Shared { place, members: Vec::new(), level: lowest, is_highest: false };
         let mut shared: Vec<Shared> = (0..=self.left.len()).map(of).collect();
         for position in positions.iter().filter(|position| rises[**position]) {
             for place in &self.seats[*position].places {
