@@ -12,6 +12,9 @@ const MICROS: i64 = 1_000_000;
 /// The most hours with a price that are looked at; the time behind them counts as one without.
 const MOST: usize = 96;
 
+/// More than anybody stays; keeps a charge within its bounds.
+const YEAR_S: i64 = 366 * 86_400;
+
 /// The hours from now on.
 pub struct Hours {
     list: Vec<Hour>,
@@ -34,7 +37,7 @@ pub struct Want {
     /// On each of its phases, mA x s.
     pub charge: i64,
     /// The most that it can have at a time, mA.
-    pub most: i64,
+    pub most: i32,
     /// When it has to be ready, seconds from now; a vehicle that is late wants it within a second.
     pub ready_s: i64,
 }
@@ -69,8 +72,12 @@ impl Hours {
             let percent = if index == 0 { None } else { Some(expected_free_percent) };
             hour.left = charge(snapshot, seconds, percent);
         }
-        let mut cheapest: Vec<usize> = (0..list.len()).collect();
-        cheapest.sort_by_key(|index| (list[*index].price.is_none(), list[*index].price, *index));
+        let dearness = |index: &usize| (list[*index].price.is_none(), list[*index].price);
+        let mut cheapest = Vec::with_capacity(list.len());
+        for index in 0..list.len() {
+            let after = cheapest.partition_point(|other| dearness(other) <= dearness(&index));
+            cheapest.insert(after, index);
+        }
         Some(Self { list, cheapest })
     }
 
@@ -80,7 +87,10 @@ impl Hours {
         for index in &self.cheapest {
             let hour = &mut self.list[*index];
             let usable_s = hour.end_s.min(want.ready_s.max(1)) - hour.start_s;
-            let most = want.most.saturating_mul(usable_s);
+            if usable_s <= 0 {
+                continue;
+            }
+            let most = i64::from(want.most) * usable_s.min(YEAR_S);
             let taken = booked.missing.min(most).min(hour.least_left(one));
             if taken > 0 {
                 hour.take(one, taken);
@@ -226,7 +236,7 @@ mod tests {
         ages.signals.price = Some(price);
         let asking = room::asking(&ages).expect("a tree");
         let mut hours = Hours::of(&ages, i64::MAX / 1_000_000, 100).expect("a price now");
-        let booked = hours.book(&asking[0], Want { charge: i64::MAX, most: i64::MAX, ready_s: i64::MAX });
+        let booked = hours.book(&asking[0], Want { charge: i64::MAX, most: i32::MAX, ready_s: i64::MAX });
         assert!(booked.first_s.is_some());
     }
 }

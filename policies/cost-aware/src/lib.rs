@@ -71,7 +71,11 @@ impl Policy for CostAware {
 
     fn decide(snapshot: &Snapshot, settings: &str, _state: &[u8]) -> Result<Plan, String> {
         let values = settings::read(SETTINGS, settings).map_err(|faults| faults.join("; "))?;
-        let wish = |one: &Asking<'_>| wish(snapshot, one, &values);
+        let assumed = Assumed {
+            stay_s: values.number("assumed_stay_s"),
+            energy_wh: values.number("assumed_energy_wh"),
+        };
+        let wish = |one: &Asking<'_>| assumed.wish(one.charger, snapshot.now);
         let mut line = room::asking(snapshot)?;
         line.sort_by_cached_key(|one| {
             let (priority, arrived, index) = one.by_arrival();
@@ -107,14 +111,14 @@ enum Turn {
 impl Turn {
     fn told(self, reason: String) -> String {
         match self {
-            Self::Now => format!("{reason}; one of its cheapest hours"),
-            Self::Late => format!("{reason}; urgent, at any price"),
+            Self::Now => reason + "; one of its cheapest hours",
+            Self::Late => reason + "; urgent, at any price",
             Self::Waits(seconds) => {
-                format!("standby: waits for a lower price, {} from now", minutes(seconds))
+                ["standby: waits for a lower price, ", &minutes(seconds), " from now"].concat()
             }
             Self::NoHourLeft => "standby: those before it have booked all hours until it leaves".into(),
-            Self::NoPrice => format!("{reason}; no price is known"),
-            Self::More => format!("{reason}; no lower price is known"),
+            Self::NoPrice => reason + "; no price is known",
+            Self::More => reason + "; no lower price is known",
             Self::HasItsEnergy => "standby: it has what was asked for".into(),
         }
     }
@@ -124,15 +128,10 @@ fn minutes(seconds: i64) -> String {
     if seconds < 60 { span(seconds) } else { span(seconds / 60 * 60) }
 }
 
-fn wish(snapshot: &Snapshot, one: &Asking<'_>, values: &Values) -> Wish {
-    let assumed =
-        Assumed { stay_s: values.number("assumed_stay_s"), energy_wh: values.number("assumed_energy_wh") };
-    assumed.wish(one.charger, snapshot.now)
-}
-
 fn turns(snapshot: &Snapshot, line: &[Asking<'_>], wishes: &[Wish], values: &Values) -> Vec<Turn> {
     let last_s = wishes.iter().map(|wish| wish.stay_s).max().unwrap_or(0);
     let mut hours = Hours::of(snapshot, last_s, values.number("expected_free_percent"));
+    let spare_s = values.number("spare_s");
     let turn = |(one, wish): (&Asking<'_>, &Wish)| match (&mut hours, wish.energy_wh, wish.is_stated) {
         (_, 0, true) => Turn::HasItsEnergy,
         (None, ..) => Turn::NoPrice,
@@ -141,8 +140,8 @@ fn turns(snapshot: &Snapshot, line: &[Asking<'_>], wishes: &[Wish], values: &Val
             seconds => Turn::Waits(seconds),
         },
         (Some(hours), ..) => {
-            let ready_s = wish.stay_s.saturating_sub(values.number("spare_s"));
-            let want = Want { charge: charge(one, wish), most: one.alone(snapshot).into(), ready_s };
+            let ready_s = wish.stay_s.saturating_sub(spare_s);
+            let want = Want { charge: charge(one, wish), most: one.alone(snapshot), ready_s };
             match hours.book(one, want) {
                 Booked { first_s: None, .. } => Turn::NoHourLeft,
                 Booked { first_s: Some(0), missing: 0 } => Turn::Now,

@@ -14,7 +14,7 @@
 //! `hold_s` at full power, in proportion below that. Keeps no state: the setpoints in force tell who charges.
 
 use wattle_policy::room::{self, Asking, Room};
-use wattle_policy::settings::{self, Setting, Values};
+use wattle_policy::settings::{self, Setting};
 use wattle_policy::stay::Assumed;
 use wattle_policy::text::span;
 use wattle_policy::{Description, Plan, Policy, Snapshot};
@@ -63,7 +63,12 @@ impl Policy for Deadline {
 
     fn decide(snapshot: &Snapshot, settings: &str, _state: &[u8]) -> Result<Plan, String> {
         let values = settings::read(SETTINGS, settings).map_err(|faults| faults.join("; "))?;
-        let urgency = |one: &Asking<'_>| urgency(snapshot, one, &values);
+        let assumed = Assumed {
+            stay_s: values.number("assumed_stay_s"),
+            energy_wh: values.number("assumed_energy_wh"),
+        };
+        let hold_s = values.number("hold_s");
+        let urgency = |one: &Asking<'_>| urgency(snapshot, one, assumed, hold_s);
         let mut line = room::asking(snapshot)?;
         line.sort_by_cached_key(|one| {
             let Urgency { group, rank_s, .. } = urgency(one);
@@ -73,7 +78,7 @@ impl Policy for Deadline {
         let urgencies: Vec<Urgency> = line.iter().map(urgency).collect();
         let mut room = Room::new(snapshot, &line);
         share(&mut room, &urgencies);
-        let reason = |position: usize| format!("{}; {}", room.reason(position), told(urgencies[position]));
+        let reason = |position: usize| room.reason(position) + &told(urgencies[position]);
         Ok(Plan { allocations: room.allocations(reason), state: Vec::new() })
     }
 }
@@ -96,14 +101,12 @@ struct Urgency {
     spare_s: i64,
 }
 
-fn urgency(snapshot: &Snapshot, one: &Asking<'_>, values: &Values) -> Urgency {
-    let assumed =
-        Assumed { stay_s: values.number("assumed_stay_s"), energy_wh: values.number("assumed_energy_wh") };
+fn urgency(snapshot: &Snapshot, one: &Asking<'_>, assumed: Assumed, hold_s: i64) -> Urgency {
     let wish = assumed.wish(one.charger, snapshot.now);
     let full = one.alone(snapshot);
     let spare_s = wish.laxity_s(one.charger.watts(full));
     let setpoint = i64::from(one.charger.setpoint.clamp(0, full));
-    let held_s = values.number("hold_s") * setpoint / i64::from(full.max(1));
+    let held_s = hold_s * setpoint / i64::from(full.max(1));
     let rank_s = spare_s.saturating_sub(held_s);
     let group = match (wish.energy_wh, rank_s) {
         (0, _) => Group::HasItsEnergy,
@@ -130,9 +133,9 @@ fn share(room: &mut Room<'_>, urgencies: &[Urgency]) {
 fn told(urgency: Urgency) -> String {
     let minutes = |seconds: i64| span(seconds / 60 * 60);
     match (urgency.group, urgency.spare_s) {
-        (Group::HasItsEnergy, _) => "it has what it needs".into(),
-        (_, ..=-60) => format!("late by {}", minutes(urgency.spare_s.saturating_neg())),
-        (_, ..=59) => "no time to spare".into(),
-        (_, seconds) => format!("{} to spare", minutes(seconds)),
+        (Group::HasItsEnergy, _) => "; it has what it needs".into(),
+        (_, ..=-60) => "; late by ".to_string() + &minutes(urgency.spare_s.saturating_neg()),
+        (_, ..=59) => "; no time to spare".into(),
+        (_, seconds) => ["; ", &minutes(seconds), " to spare"].concat(),
     }
 }

@@ -9,8 +9,9 @@
 //! A priority decides who waits and who gets the remainder, not how large a share is. A vehicle that draws less than its
 //! charger's maximum keeps its share here; lending that to others is the edge node's business.
 //!
-//! Takes no settings and keeps no state. The work grows with chargers times depth of the tree times the number of
-//! steps in a charger's range at most.
+//! Takes no settings and keeps no state. The work grows with chargers times depth of the tree; where many
+//! circuits run out, each at a level of its own, also with the number of such levels, of which there are at most as
+//! many as steps in a charger's range.
 
 use wattle_policy::room::{self, Asking, Room};
 use wattle_policy::{Description, Plan, Policy, Snapshot, settings};
@@ -33,7 +34,7 @@ impl Policy for FairShare {
 
     fn decide(snapshot: &Snapshot, _settings: &str, _state: &[u8]) -> Result<Plan, String> {
         let mut line = room::asking(snapshot)?;
-        line.sort_by_key(Asking::by_arrival);
+        line.sort_by_cached_key(Asking::by_arrival);
         let mut room = Room::new(snapshot, &line);
         let charging: Vec<usize> = (0..line.len()).filter(|position| room.admit(*position)).collect();
         room.fill_evenly(&charging);

@@ -15,7 +15,7 @@
 use wattle_policy::memory::{Mark, Memory};
 use wattle_policy::room::{self, Asking, Room};
 use wattle_policy::settings::{self, Setting, Values};
-use wattle_policy::text::{amps, span};
+use wattle_policy::text::{amps, number, span};
 use wattle_policy::{Charger, Description, Plan, Policy, Snapshot};
 
 /// The settings that it takes.
@@ -57,21 +57,24 @@ impl Policy for FirstCome {
         let values = settings::read(SETTINGS, settings).map_err(|faults| faults.join("; "))?;
         let mut line = room::asking(snapshot)?;
         let memory = look(snapshot, &line, &Memory::read(state), &values);
-        line.sort_by_key(|one| (is_full(&memory, one.charger), one.by_arrival()));
+        line.sort_by_cached_key(|one| (is_full(&memory, one.charger), one.by_arrival()));
         let mut room = Room::new(snapshot, &line);
         let served = match values.choice("mode") {
             "reserve" => reserve(&mut room, line.len()),
             _ => serve(&mut room, line.len(), free_slots(snapshot, &values)),
         };
+        let (slots, below) = (values.number("slots"), values.number("full_below_ma") as i32);
+        let waits = ["standby: waits for one of ", &number(slots as u64), " slots, number "].concat();
+        let full =
+            ["; full: it drew less than ", &amps(below), " for ", &span(values.number("full_after_s"))]
+                .concat();
         let reason = |position: usize| {
-            let mut reason = room.reason(position);
-            if position >= served {
-                let (slots, place) = (values.number("slots"), position - served + 1);
-                reason = format!("standby: waits for one of {slots} slots, number {place} in line");
-            }
+            let mut reason = match position.checked_sub(served) {
+                Some(before) => [&waits, &number(before as u64 + 1), " in line"].concat(),
+                None => room.reason(position),
+            };
             if is_full(&memory, line[position].charger) {
-                let (below, after) = (values.number("full_below_ma") as i32, values.number("full_after_s"));
-                reason += &format!("; full: it drew less than {} for {}", amps(below), span(after));
+                reason += &full;
             }
             reason
         };

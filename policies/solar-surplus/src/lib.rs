@@ -64,7 +64,7 @@ impl Policy for SolarSurplus {
     fn decide(snapshot: &Snapshot, settings: &str, state: &[u8]) -> Result<Plan, String> {
         let values = settings::read(SETTINGS, settings).map_err(|faults| faults.join("; "))?;
         let mut line = room::asking(snapshot)?;
-        line.sort_by_key(Asking::by_arrival);
+        line.sort_by_cached_key(Asking::by_arrival);
         Ok(match values.choice("mode") {
             "minimum" => minimum(snapshot, &line),
             _ => surplus_only(snapshot, &line, &Memory::read(state), &values),
@@ -89,7 +89,8 @@ fn minimum(snapshot: &Snapshot, line: &[Asking<'_>]) -> Plan {
     let mut room = Room::new(snapshot, line);
     let charging: Vec<usize> = (0..line.len()).filter(|position| room.admit(*position)).collect();
     share_surplus(snapshot, &mut room, &charging);
-    let reason = |position: usize| format!("{}{}", room.reason(position), told(snapshot));
+    let told = told(snapshot);
+    let reason = |position: usize| room.reason(position) + &told;
     Plan { allocations: room.allocations(reason), state: Vec::new() }
 }
 
@@ -112,16 +113,17 @@ fn surplus_only(snapshot: &Snapshot, line: &[Asking<'_>], before: &Memory, value
     let charging: Vec<usize> =
         (0..line.len()).filter(|position| marks[*position].flag && room.admit(*position)).collect();
     share_surplus(snapshot, &mut room, &charging);
+    let told = told(snapshot);
     let reason = |position: usize| {
         let mark = marks[position];
         let left = |delay: &str| span(values.number(delay) - mark.seconds(snapshot.now).unwrap_or(0));
         let text = match (mark.flag, mark.since) {
             (true, None) => room.reason(position),
-            (true, Some(_)) => format!("{}; stops in {}", room.reason(position), left("stop_after_s")),
+            (true, Some(_)) => room.reason(position) + "; stops in " + &left("stop_after_s"),
             (false, None) => deserved.reason(position),
-            (false, Some(_)) => format!("standby: starts in {}", left("start_after_s")),
+            (false, Some(_)) => "standby: starts in ".to_string() + &left("start_after_s"),
         };
-        text + &told(snapshot)
+        text + &told
     };
     Plan { allocations: room.allocations(reason), state: memory.bytes() }
 }
@@ -144,7 +146,7 @@ fn share_surplus(snapshot: &Snapshot, room: &mut Room<'_>, charging: &[usize]) {
 
 fn told(snapshot: &Snapshot) -> String {
     match surplus_w(snapshot) {
-        Some(watts) => format!("; surplus {}", kilowatts(watts)),
+        Some(watts) => "; surplus ".to_string() + &kilowatts(watts),
         None => "; no surplus is known".into(),
     }
 }

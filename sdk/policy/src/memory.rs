@@ -72,10 +72,11 @@ impl Memory {
         if self.marks.is_empty() {
             return Vec::new();
         }
-        let mut bytes = vec![VERSION];
+        let mut bytes = Vec::with_capacity(1 + self.marks.len() * MARK_BYTES);
+        bytes.push(VERSION);
         for (key, mark) in &self.marks {
-            bytes.extend(key.to_le_bytes());
-            bytes.extend(mark.since.unwrap_or(i64::MIN).to_le_bytes());
+            bytes.extend_from_slice(&key.to_le_bytes());
+            bytes.extend_from_slice(&mark.since.unwrap_or(i64::MIN).to_le_bytes());
             bytes.push(mark.flag.into());
         }
         bytes

@@ -1,6 +1,6 @@
 //! Room: who asks, and what of the circuits is left while they are given theirs.
 //!
-//! What policies have in common. [`asking`] lists the chargers that ask, and a policy sorts them as it sees fit.
+//! What policies have in common. [`asking()`] lists the chargers that ask, and a policy sorts them as it sees fit.
 //! A [`Room`] then gives them current, and never more than every phase of every circuit above them has:
 //!
 //! - [`Room::admit`] gives a charger the least that it can charge with, if that fits;
@@ -28,7 +28,7 @@ mod even;
 #[cfg(test)]
 mod tests;
 
-use crate::text::amps;
+use crate::text::{amps, number};
 use crate::{Allocation, Phase, Snapshot};
 
 pub use asking::{Asking, asking};
@@ -174,51 +174,69 @@ impl<'a> Room<'a> {
         match (seat.amount, seat.shortage) {
             (0, _) if self.order[position].least.is_none() => "standby: its range has no whole step".into(),
             (0, Some(Shortage { stop, left })) => {
-                let (left, least) = (amps(clamp(left)), amps(self.order[position].least.unwrap_or(0)));
-                format!("standby: {left} is left on {}, it needs {least}", self.name(stop))
+                let mut text = String::with_capacity(128);
+                text += "standby: ";
+                text += &amps(clamp(left));
+                text += " is left on ";
+                self.push_name(&mut text, stop);
+                text += ", it needs ";
+                text += &amps(self.order[position].least.unwrap_or(0));
+                text
             }
             (0, None) => "standby".into(),
-            (amount, _) => format!("{}{}", amps(amount), self.why(position)),
+            (amount, _) => self.why(position, amps(amount)),
         }
     }
 
     /// The allocations of all who ask, in the order of the snapshot.
     pub fn allocations(&self, reason: impl Fn(usize) -> String) -> Vec<Allocation> {
-        let mut positions: Vec<usize> = (0..self.order.len()).collect();
-        positions.sort_unstable_by_key(|position| self.order[*position].index);
+        let mut positions = vec![None; self.snapshot.chargers.len()];
+        for (position, one) in self.order.iter().enumerate() {
+            positions[one.index] = Some(position);
+        }
         let allocation = |position: usize| Allocation {
             charger: self.order[position].index as u32,
             limit: self.seats[position].amount,
             reason: reason(position),
         };
-        positions.into_iter().map(allocation).collect()
+        positions.into_iter().flatten().map(allocation).collect()
     }
 
-    fn why(&self, position: usize) -> String {
-        let Some(stop) = self.stop(position) else { return String::new() };
-        let (among, of) = match stop {
-            Stop::Maximum => return ": its maximum".into(),
-            Stop::Total => (self.charging, String::new()),
-            Stop::Circuit { circuit, phase } => {
-                let available = self.snapshot.circuits[circuit].available.on(phase);
-                (self.among[place(circuit, phase)], format!("{} on ", amps(available)))
-            }
+    fn why(&self, position: usize, mut text: String) -> String {
+        let Some(stop) = self.stop(position) else { return text };
+        let among = match stop {
+            Stop::Maximum => return text + ": its maximum",
+            Stop::Total => self.charging,
+            Stop::Circuit { circuit, phase } => self.among[place(circuit, phase)],
         };
-        let name = self.name(stop);
-        match among {
-            0 | 1 => format!(": alone has {of}{name}"),
-            2 => format!(": shares {of}{name} with 1 other"),
-            more => format!(": shares {of}{name} with {} others", more - 1),
+        text.reserve(96);
+        text += if among > 1 { ": shares " } else { ": alone has " };
+        if let Stop::Circuit { circuit, phase } = stop {
+            text += &amps(self.snapshot.circuits[circuit].available.on(phase));
+            text += " on ";
         }
+        self.push_name(&mut text, stop);
+        match among {
+            0 | 1 => {}
+            2 => text += " with 1 other",
+            more => {
+                text += " with ";
+                text += &number(u64::from(more) - 1);
+                text += " others";
+            }
+        }
+        text
     }
 
-    fn name(&self, stop: Stop) -> String {
+    fn push_name(&self, text: &mut String, stop: Stop) {
         match stop {
-            Stop::Maximum => "the charger".into(),
+            Stop::Maximum => text.push_str("the charger"),
             Stop::Circuit { circuit, phase } => {
-                format!("{} {}", self.snapshot.circuits[circuit].id, phase.name())
+                text.push_str(&self.snapshot.circuits[circuit].id);
+                text.push(' ');
+                text.push_str(phase.name());
             }
-            Stop::Total => self.total.map_or("", |total| total.name).into(),
+            Stop::Total => text.push_str(self.total.map_or("", |total| total.name)),
         }
     }
 

@@ -1,4 +1,14 @@
 //! Amounts for people, as reasons tell them.
+//!
+//! Written digit by digit: a policy writes a reason for each charger, and `format!` costs thousands of
+//! instructions.
+
+/// A whole number.
+pub fn number(number: u64) -> String {
+    let mut digits = Digits::default();
+    digits.whole(number);
+    digits.as_str().into()
+}
 
 /// A current: amperes, with as many decimals as it has.
 ///
@@ -6,7 +16,7 @@
 /// assert_eq!(wattle_policy::text::amps(26_800), "26.8 A");
 /// ```
 pub fn amps(milliamps: i32) -> String {
-    thousands(milliamps.into(), "A")
+    thousands(milliamps.into(), " A")
 }
 
 /// A power: kilowatts, with as many decimals as it has.
@@ -15,7 +25,7 @@ pub fn amps(milliamps: i32) -> String {
 /// assert_eq!(wattle_policy::text::kilowatts(4_140), "4.14 kW");
 /// ```
 pub fn kilowatts(watts: i64) -> String {
-    thousands(watts, "kW")
+    thousands(watts, " kW")
 }
 
 /// A time: its two largest units.
@@ -25,27 +35,77 @@ pub fn kilowatts(watts: i64) -> String {
 /// ```
 pub fn span(seconds: i64) -> String {
     let (sign, seconds) = (if seconds < 0 { "-" } else { "" }, seconds.unsigned_abs());
-    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
-        (0, 0, seconds) => format!("{sign}{seconds} s"),
-        (0, minutes, 0) => format!("{sign}{minutes} min"),
-        (0, minutes, seconds) => format!("{sign}{minutes} min {seconds} s"),
-        (hours, 0, _) => format!("{sign}{hours} h"),
-        (hours, minutes, _) => format!("{sign}{hours} h {minutes} min"),
+    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let units = [(hours, " h"), (minutes, " min"), (rest, " s")];
+    let first = units.iter().position(|(amount, _)| *amount > 0).unwrap_or(2);
+    let mut text = [sign, &number(units[first].0), units[first].1].concat();
+    if let Some((amount, unit)) = units.get(first + 1).filter(|(amount, _)| *amount > 0) {
+        text += &[" ", &number(*amount), unit].concat();
     }
+    text
 }
 
 fn thousands(amount: i64, unit: &str) -> String {
-    let (sign, size) = (if amount < 0 { "-" } else { "" }, amount.unsigned_abs());
-    let thousandths = format!("{:03}", size % 1000);
-    match thousandths.trim_end_matches('0') {
-        "" => format!("{sign}{} {unit}", size / 1000),
-        decimals => format!("{sign}{}.{decimals} {unit}", size / 1000),
+    let mut digits = Digits::default();
+    let (mut decimals, mut size) = (3, amount.unsigned_abs());
+    while decimals > 0 && size % 10 == 0 {
+        (decimals, size) = (decimals - 1, size / 10);
+    }
+    for _ in 0..decimals {
+        digits.push(b'0' + (size % 10) as u8);
+        size /= 10;
+    }
+    if decimals > 0 {
+        digits.push(b'.');
+    }
+    digits.whole(size);
+    if amount < 0 {
+        digits.push(b'-');
+    }
+    let mut text = String::with_capacity(32);
+    text.push_str(digits.as_str());
+    text.push_str(unit);
+    text
+}
+
+/// A number that is written from its end.
+#[derive(Default)]
+struct Digits {
+    bytes: [u8; 32],
+    length: usize,
+}
+
+impl Digits {
+    fn push(&mut self, byte: u8) {
+        self.length += 1;
+        let start = self.bytes.len() - self.length;
+        self.bytes[start] = byte;
+    }
+
+    fn whole(&mut self, mut number: u64) {
+        loop {
+            self.push(b'0' + (number % 10) as u8);
+            number /= 10;
+            if number == 0 {
+                return;
+            }
+        }
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[self.bytes.len() - self.length..]).unwrap_or_default()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_is_written_in_full() {
+        assert_eq!([0, 7, 10, 1_203].map(number), ["0", "7", "10", "1203"]);
+        assert_eq!(number(u64::MAX), "18446744073709551615");
+    }
 
     #[test]
     fn an_amount_is_written_with_the_decimals_that_it_has() {
@@ -64,6 +124,7 @@ mod tests {
         let expected =
             ["0 s", "59 s", "1 min", "1 min 1 s", "59 min 59 s", "1 h", "1 h 1 min", "25 h", "-1 min 30 s"];
         assert_eq!(written, expected);
+        assert_eq!(span(3_601), "1 h");
         assert_eq!(span(i64::MIN), "-2562047788015215 h 30 min");
     }
 }

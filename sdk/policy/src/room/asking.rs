@@ -33,11 +33,12 @@ impl Asking<'_> {
     /// The most that it could have if nobody else drew anything, mA: its maximum and the limits above it, in
     /// whole steps, but at least what it can charge with.
     pub fn alone(&self, snapshot: &Snapshot) -> i32 {
-        let limits = self.path.iter().flat_map(|circuit| {
+        let mut most = self.most();
+        for circuit in &self.path {
             let limit = &snapshot.circuits[*circuit].limit;
-            self.phases().map(move |phase| limit.on(phase))
-        });
-        let most = limits.fold(self.most(), i32::min).max(self.least.unwrap_or(0));
+            most = self.phases().map(|phase| limit.on(phase)).fold(most, i32::min);
+        }
+        let most = most.max(self.least.unwrap_or(0));
         most - most % self.step()
     }
 
@@ -55,8 +56,13 @@ impl Asking<'_> {
 
     /// The phases of the circuits that it loads, as places of a room.
     pub(super) fn places(&self) -> Vec<usize> {
-        let path = self.path.iter();
-        path.flat_map(|circuit| self.phases().map(move |phase| super::place(*circuit, phase))).collect()
+        let mut places = Vec::with_capacity(self.path.len() * Phase::ALL.len());
+        for circuit in &self.path {
+            for phase in self.phases() {
+                places.push(super::place(*circuit, phase));
+            }
+        }
+        places
     }
 
     fn phases(&self) -> impl Iterator<Item = Phase> + '_ {
@@ -79,7 +85,7 @@ pub fn asking(snapshot: &Snapshot) -> Result<Vec<Asking<'_>>, String> {
 }
 
 fn path(snapshot: &Snapshot, charger: &Charger) -> Result<Vec<usize>, String> {
-    let mut path = Vec::new();
+    let mut path = Vec::with_capacity(4);
     let mut next = Some(charger.circuit);
     while let Some(index) = next {
         let circuit = snapshot.circuits.get(index as usize).ok_or_else(|| {
