@@ -8,7 +8,6 @@ use wattle_wire::row::{Cause, EventKind};
 use wattle_wire::{Micros, Milliamps, PerPhase, WattHours};
 
 use super::envelope::{self, Grant, Seat};
-use super::load::Load;
 use super::record::Made;
 use super::{Outcome, Part, Proposal, SendSetpoint, SiteMachine, equal_share};
 
@@ -97,11 +96,10 @@ impl SiteMachine {
 
     fn advance(&mut self, now: Micros) {
         self.expire(now);
-        let stale = self.stale();
         for (gauge, meter) in self.gauges.iter_mut().zip(&self.model.meters) {
             let below = &self.below[meter.circuit];
-            let (stations, chargers, times) = (&self.stations, &self.model.chargers, self.times);
-            gauge.load.settle(now, times, below.iter().map(|i| (&stations[*i], &chargers[*i])), stale);
+            let stations = &self.stations;
+            gauge.load.settle(now, self.times, below.iter().map(|index| &stations[*index]));
         }
         self.note_stale_meters(now);
         self.note_over_draws(now);
@@ -153,8 +151,11 @@ impl SiteMachine {
 
     fn budgets(&self, now: Micros) -> Vec<Budget> {
         let stale = self.stale();
-        let known = self.up_the_tree(|load| load.now(now, stale));
-        let at_most = self.up_the_tree(|load| load.at_most(now, stale));
+        let known = self.up_the_tree(|meter| self.gauges[meter].load.now(now, stale));
+        let at_most = self.up_the_tree(|meter| {
+            let at_most = self.gauges[meter].load.at_most(now, stale);
+            at_most.zip(self.misplaced(meter, now), |most, misplaced| most.map(|most| most + misplaced))
+        });
         let budget = |index: usize| {
             let circuit = &self.model.circuits[index];
             let less = |load: PerPhase<Option<Milliamps>>| {
@@ -172,16 +173,27 @@ impl SiteMachine {
         (0..self.model.circuits.len()).map(budget).collect()
     }
 
+    /// What was subtracted from a meter's reading for chargers of unknown wiring and is no more reserved for them.
+    fn misplaced(&self, meter: usize, now: Micros) -> PerPhase<Milliamps> {
+        let below = &self.below[self.model.meters[meter].circuit];
+        let subtracted = below.iter().zip(&self.gauges[meter].load.subtracted);
+        let unknown = subtracted.filter(|(index, _)| !self.model.chargers[**index].wiring_is_known());
+        let misplaced = unknown.map(|(index, subtracted)| {
+            subtracted.zip(self.may_draw(*index, now), |was, may| (was - may).max(Milliamps::ZERO))
+        });
+        misplaced.fold(PerPhase::all(Milliamps::ZERO), |sum, misplaced| sum + misplaced)
+    }
+
     /// The load of each circuit: its meter's, or that of the circuits below it.
     fn up_the_tree(
         &self,
-        load: impl Fn(&Load) -> PerPhase<Option<Milliamps>>,
+        load: impl Fn(usize) -> PerPhase<Option<Milliamps>>,
     ) -> Vec<PerPhase<Option<Milliamps>>> {
         let mut known = vec![PerPhase::all(Some(Milliamps::ZERO)); self.model.circuits.len()];
         // Children stand behind their parents, so from the back each is complete before its parent is.
         for index in (0..self.model.circuits.len()).rev() {
             if let Some(meter) = self.meter_of[index] {
-                known[index] = load(&self.gauges[meter].load);
+                known[index] = load(meter);
             }
             if let Some(parent) = self.model.circuits[index].parent {
                 known[parent] = known[parent].zip(known[index], |sum, load| Some(sum? + load?));
@@ -209,6 +221,7 @@ impl SiteMachine {
                 answers: station.is_reachable(now, validity) && !overdue,
                 in_force: station.ledger.newest().map_or(Milliamps::ZERO, |sent| sent.limit),
                 may_draw: self.may_draw(index, now),
+                beyond: station.beyond(charger, now, self.stale(), self.times.patience),
                 raise_delay_is_over: delay == Micros::ZERO
                     || station.raise_since.is_some_and(|since| now - since >= delay),
             }
@@ -347,7 +360,7 @@ impl SiteMachine {
             self.next_number += 1;
             let station = &mut self.stations[index];
             if grant.limit != seat.in_force {
-                station.command(now);
+                station.command(seat.in_force, now);
             }
             station.ledger.push(number, grant.limit, now, validity_ms.into());
             let setpoint = Setpoint { number, limit_ma: grant.limit, validity_ms, seen: station.seen };

@@ -31,6 +31,8 @@ pub(super) struct Seat {
     pub(super) answers: bool,
     pub(super) in_force: Milliamps,
     pub(super) may_draw: PerPhase<Milliamps>,
+    /// What it draws although it was told to draw less, and long enough ago to have done so.
+    pub(super) beyond: PerPhase<Milliamps>,
     pub(super) raise_delay_is_over: bool,
 }
 
@@ -65,10 +67,10 @@ pub(super) fn dispose(
     grants
 }
 
-/// What no plan can lower: a charger that doesn't answer keeps all that it may draw, any other its safe
-/// current.
+/// What no plan can lower: a charger that doesn't answer keeps all that it may draw, one that doesn't obey what it
+/// draws, any other its safe current.
 pub(super) fn unavoidable(seat: &Seat) -> PerPhase<Milliamps> {
-    if seat.answers { on_phases(seat, seat.safe) } else { seat.may_draw }
+    if seat.answers { on_phases(seat, seat.safe).zip(seat.beyond, Milliamps::max) } else { seat.may_draw }
 }
 
 fn clamp(seat: &Seat, proposed: Milliamps) -> Grant {

@@ -39,11 +39,7 @@ mod station;
 mod track;
 
 #[cfg(test)]
-mod properties;
-#[cfg(test)]
-mod rig;
-#[cfg(test)]
-mod scenarios;
+mod tests;
 
 use wattle_wire::row::{Cause, Event, EventKind, Row};
 use wattle_wire::{Micros, Milliamps, PerPhase, Phase};
@@ -278,12 +274,8 @@ impl Station {
                 self.state = state.or(self.state);
                 self.register = register_wh.filter(|register| register.0 >= 0).or(self.register);
                 self.soc_percent = soc_percent.filter(|soc| (0..=100).contains(soc)).or(self.soc_percent);
-                match setpoint {
-                    Some(0) => self.ledger.obeys_none(),
-                    Some(number) => {
-                        self.ledger.confirm(number);
-                    }
-                    None => {}
+                if let Some(number) = setpoint {
+                    self.ledger.confirm(number);
                 }
                 if let Some(current) = current_ma {
                     self.measure(charger, current, now, guard);

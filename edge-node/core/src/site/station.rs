@@ -32,8 +32,8 @@ pub(super) struct Station {
     pub(super) soc_percent: Option<i32>,
     pub(super) ledger: Ledger,
     pub(super) track: Track,
-    /// When it was last told to change its draw, oldest first, at most [`MAX_COMMANDS`].
-    commands: VecDeque<Micros>,
+    /// When it was last told to change its draw, and what it was told before; oldest first, at most [`MAX_COMMANDS`].
+    commands: VecDeque<(Micros, Milliamps)>,
     /// What it might have drawn until a moment ago, and until when that still counts for the meter.
     held: Option<(Milliamps, Micros)>,
     /// Since when a raise is wanted.
@@ -87,6 +87,20 @@ impl Station {
         may
     }
 
+    /// What it draws although nothing that it was told within `patience` is as much.
+    pub(super) fn beyond(
+        &self,
+        charger: &Charger,
+        now: Micros,
+        stale: Micros,
+        patience: Micros,
+    ) -> PerPhase<Milliamps> {
+        let told = self.ledger.most().max(charger.safe_ma);
+        let lately = self.commands.iter().filter(|(at, _)| now - *at < patience);
+        let most = lately.map(|(_, before)| *before).fold(told, Milliamps::max) + DRAW_TOLERANCE;
+        self.draw(now, stale).map(|draw| if draw > most { draw } else { Milliamps::ZERO })
+    }
+
     /// Notes what it might have drawn before a change to its ledger, for meter readings on their way.
     pub(super) fn hold(&mut self, before: Milliamps, until: Micros) {
         if before > self.ledger.most() {
@@ -124,11 +138,11 @@ impl Station {
     }
 
     /// Notes that it is told now to change its draw.
-    pub(super) fn command(&mut self, now: Micros) {
+    pub(super) fn command(&mut self, before: Milliamps, now: Micros) {
         if self.commands.len() == MAX_COMMANDS {
             self.commands.pop_front();
         }
-        self.commands.push_back(now);
+        self.commands.push_back((now, before));
     }
 
     /// The bounds of its draw about a moment if nothing but our commands has changed it: what came after a
@@ -139,27 +153,20 @@ impl Station {
         range: &Range,
         times: Times,
     ) -> (PerPhase<Milliamps>, PerPhase<Milliamps>) {
-        let command = self.commands.iter().find(|at| **at >= moment);
-        let bounds = command.and_then(|at| self.track.bounds_until(moment - times.guard, *at));
+        let command = self.commands.iter().find(|(at, _)| *at >= moment);
+        let bounds = command.and_then(|(at, _)| self.track.bounds_until(moment - times.guard, *at));
         bounds.unwrap_or((range.least, range.most))
     }
 
-    /// The bounds of its draw about a moment, as far as they are known at `now`.
-    pub(super) fn drawn_about(
-        &self,
-        charger: &Charger,
-        moment: Micros,
-        now: Micros,
-        stale: Micros,
-        times: Times,
-    ) -> Range {
+    /// The bounds of its draw about a moment, as far as they are known at `now`. Of one that is silent nobody knows
+    /// whether it still draws.
+    pub(super) fn drawn_about(&self, moment: Micros, now: Micros, times: Times) -> Range {
         let range = self.track.range(moment - times.guard, moment + times.guard);
         let is_silent = self.track.last().is_none_or(|(_, at)| now - at >= times.patience);
         if range.is_complete || !is_silent {
             return range;
         }
-        let may = self.may_draw(charger, now, stale);
-        Range { least: range.least.zip(may, Milliamps::min), is_complete: true, ..range }
+        Range { least: PerPhase::all(Milliamps::ZERO), is_complete: true, ..range }
     }
 }
 
