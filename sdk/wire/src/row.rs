@@ -186,6 +186,8 @@ event_kinds!(
     OverLimit = "over_limit",
     /// Somebody tried to connect with an unknown name or a wrong password; the detail says who.
     LoginRefused = "login_refused",
+    /// Something looks wrong with a charger; the detail begins with a code, a colon and a space.
+    Anomaly = "anomaly",
 );
 
 impl EventKind {

@@ -38,7 +38,9 @@ impl Ledger {
         self.inherited = Some((limit, expires_at));
     }
 
-    pub(super) fn push(&mut self, number: u64, limit: Milliamps, now: Micros, validity: Micros) {
+    /// Takes a setpoint that is sent at `now`. Expiries are counted on a time that never passes too fast, so they are
+    /// another clock's.
+    pub(super) fn push(&mut self, number: u64, limit: Milliamps, now: Micros, expires_at: Micros) {
         if self.sent.len() == MAX_SENT
             && let Some(mut oldest) = self.sent.pop_front()
         {
@@ -49,7 +51,7 @@ impl Ledger {
             }
             self.older = Some(oldest);
         }
-        self.sent.push_back(Sent { number, limit, sent_at: now, expires_at: now + validity });
+        self.sent.push_back(Sent { number, limit, sent_at: now, expires_at });
     }
 
     /// The charger obeys `number`; whether that was news.
@@ -107,8 +109,6 @@ impl Ledger {
 mod tests {
     use super::*;
 
-    const VALIDITY: Micros = Micros::from_secs(10);
-
     fn amps(amps: i32) -> Milliamps {
         Milliamps::from_amps(amps)
     }
@@ -120,8 +120,8 @@ mod tests {
     #[test]
     fn a_higher_setpoint_counts_until_a_lower_one_is_confirmed() {
         let mut ledger = Ledger::default();
-        ledger.push(1, amps(25), at(0), VALIDITY);
-        ledger.push(2, amps(12), at(1), VALIDITY);
+        ledger.push(1, amps(25), at(0), at(10));
+        ledger.push(2, amps(12), at(1), at(11));
         assert_eq!((ledger.most(), ledger.newest().map(|s| s.limit)), (amps(25), Some(amps(12))));
         assert!(ledger.confirm(1));
         assert_eq!(ledger.most(), amps(25), "the confirmed one itself still counts");
@@ -134,7 +134,7 @@ mod tests {
     fn a_number_that_was_never_sent_confirms_nothing() {
         let mut ledger = Ledger::default();
         ledger.inherit(amps(32), at(10));
-        ledger.push(5, amps(6), at(0), VALIDITY);
+        ledger.push(5, amps(6), at(0), at(10));
         assert!(!ledger.confirm(u64::MAX) && !ledger.confirm(4));
         assert_eq!(ledger.most(), amps(32));
         assert!(ledger.confirm(5));
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn a_setpoint_counts_until_it_expires() {
         let mut ledger = Ledger::default();
-        ledger.push(1, amps(25), at(0), VALIDITY);
+        ledger.push(1, amps(25), at(0), at(10));
         ledger.expire(at(9));
         assert_eq!(ledger.most(), amps(25));
         ledger.expire(at(10));
@@ -154,8 +154,8 @@ mod tests {
     #[test]
     fn a_refused_setpoint_counts_no_more_and_the_one_before_it_does() {
         let mut ledger = Ledger::default();
-        ledger.push(1, amps(25), at(0), VALIDITY);
-        ledger.push(2, amps(30), at(1), VALIDITY);
+        ledger.push(1, amps(25), at(0), at(10));
+        ledger.push(2, amps(30), at(1), at(11));
         ledger.refuse(2, Refusal::Expired);
         assert_eq!((ledger.most(), ledger.newest().map(|s| s.number)), (amps(25), Some(1)));
     }
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn a_second_delivery_that_is_refused_takes_nothing_from_what_the_charger_obeys() {
         let mut ledger = Ledger::default();
-        ledger.push(1, amps(25), at(0), VALIDITY);
+        ledger.push(1, amps(25), at(0), at(10));
         ledger.refuse(1, Refusal::Superseded);
         assert_eq!(ledger.most(), amps(25), "its confirmation was lost or is on its way");
         assert!(ledger.confirm(1));
@@ -176,9 +176,9 @@ mod tests {
     #[test]
     fn many_unconfirmed_setpoints_never_count_less_than_their_highest() {
         let mut ledger = Ledger::default();
-        ledger.push(1, amps(30), at(0), VALIDITY);
+        ledger.push(1, amps(30), at(0), at(10));
         for number in 2..100 {
-            ledger.push(number, amps(6), at(0), VALIDITY);
+            ledger.push(number, amps(6), at(0), at(10));
         }
         assert_eq!((ledger.most(), ledger.sent.len()), (amps(30), MAX_SENT));
     }
@@ -186,9 +186,9 @@ mod tests {
     #[test]
     fn what_has_no_room_of_its_own_is_not_ended_by_the_refusal_of_another() {
         let mut ledger = Ledger::default();
-        ledger.push(1, amps(30), at(0), VALIDITY);
+        ledger.push(1, amps(30), at(0), at(10));
         for number in 2..=MAX_SENT as u64 + 2 {
-            ledger.push(number, amps(6), at(1), VALIDITY);
+            ledger.push(number, amps(6), at(1), at(11));
         }
         for number in 2..=MAX_SENT as u64 + 2 {
             ledger.refuse(number, Refusal::Expired);

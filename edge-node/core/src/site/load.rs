@@ -26,7 +26,8 @@
 //! are never below what the meter shows. That also makes a charger of unknown wiring safe to subtract on
 //! every phase, as it is reserved on every phase. On phases that it doesn't load its reservation stands for load, so
 //! a raise has to fit beside what was subtracted for it at the last settled reading until a reading after its reduction
-//! has settled.
+//! has settled. And where there are several of them, lowering one may not help the phase that needs it: they are lowered
+//! one after the other, an interval each.
 
 use std::collections::VecDeque;
 

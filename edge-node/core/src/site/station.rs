@@ -5,7 +5,9 @@ use std::collections::VecDeque;
 use wattle_wire::message::{ChargerState, Number, Phases};
 use wattle_wire::{Micros, Milliamps, PerPhase, Phase, WattHours};
 
+use super::anomaly::Anomalies;
 use super::ledger::Ledger;
+use super::lend::Lending;
 use super::load::Times;
 use super::track::{Range, Track};
 use super::{Charger, Stay};
@@ -30,6 +32,9 @@ pub(super) struct Station {
     pub(super) stay: Option<Stay>,
     pub(super) register: Option<WattHours>,
     pub(super) soc_percent: Option<i32>,
+    pub(super) temperature_mc: Option<i32>,
+    /// What people give it whatever a policy says.
+    pub(super) manual: Option<Milliamps>,
     pub(super) ledger: Ledger,
     pub(super) track: Track,
     /// When it was last told to change its draw, and what it was told before; oldest first, at most [`MAX_COMMANDS`].
@@ -41,6 +46,15 @@ pub(super) struct Station {
     /// Since when it draws more than it may.
     pub(super) over_since: Option<Micros>,
     pub(super) over_reported: bool,
+    pub(super) anomalies: Anomalies,
+    pub(super) lending: Lending,
+    /// Why it may not charge now although its vehicle asks.
+    pub(super) held_off: Option<&'static str>,
+    /// Since when its vehicle charges, or is on standby after it has charged.
+    pub(super) resumed_at: Option<Micros>,
+    pub(super) paused_at: Option<Micros>,
+    /// How far the ramp lets it rise now.
+    pub(super) rise: Milliamps,
 }
 
 impl Station {
@@ -74,6 +88,11 @@ impl Station {
     pub(super) fn draw(&self, now: Micros, stale: Micros) -> PerPhase<Milliamps> {
         let last = self.track.last().filter(|(_, at)| now - *at < stale);
         last.map_or(PerPhase::all(Milliamps::ZERO), |(draw, _)| draw)
+    }
+
+    /// What it draws on the phase on which it draws most.
+    pub(super) fn highest_draw(&self, now: Micros, stale: Micros) -> Milliamps {
+        self.draw(now, stale).0.into_iter().fold(Milliamps::ZERO, Milliamps::max)
     }
 
     /// The most that it may draw: by what it was told, by its safe current, and by what it was measured to.
@@ -137,12 +156,25 @@ impl Station {
         most
     }
 
-    /// Notes that it is told now to change its draw.
-    pub(super) fn command(&mut self, before: Milliamps, now: Micros) {
+    /// No vehicle asks: what was learned of the last one is of no use for the next.
+    pub(super) fn forget_vehicle(&mut self) {
+        self.lending = Lending::default();
+        (self.resumed_at, self.paused_at) = (None, None);
+    }
+
+    /// Notes that it is told now to change its draw from one setpoint to another.
+    pub(super) fn command(&mut self, from: Milliamps, to: Milliamps, now: Micros) {
+        self.rise = (self.rise - (to - from).max(Milliamps::ZERO)).max(Milliamps::ZERO);
+        match (from == Milliamps::ZERO, to == Milliamps::ZERO) {
+            _ if !self.state().asks() => {}
+            (true, false) => (self.resumed_at, self.paused_at) = (Some(now), None),
+            (false, true) => (self.resumed_at, self.paused_at) = (None, Some(now)),
+            _ => {}
+        }
         if self.commands.len() == MAX_COMMANDS {
             self.commands.pop_front();
         }
-        self.commands.push_back((now, before));
+        self.commands.push_back((now, from));
     }
 
     /// The bounds of its draw about a moment if nothing but our commands has changed it: what came after a

@@ -3,10 +3,10 @@
 
 use proptest::prelude::*;
 use wattle_wire::policy::{Allocation, Plan};
-use wattle_wire::{Milliamps, PerPhase, Phase};
+use wattle_wire::{Micros, Milliamps, Millis, PerPhase, Phase};
 
 use super::super::*;
-use super::rig::{Kind, Rig, amps, charger, circuit, control, meter};
+use super::rig::{Kind, Rig, amps, charger, circuit, control, input, meter};
 
 /// The deepest tree.
 const DEPTH: usize = 5;
@@ -46,6 +46,9 @@ enum Act {
     Silence(prop::sample::Index, bool),
     RestartCharger(prop::sample::Index),
     RestartEdge,
+    Jump(i64),
+    Signal(prop::sample::Index, i32, i64),
+    Manual(prop::sample::Index, Option<i32>),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +65,8 @@ struct Case {
     /// What happens, and how long until the next, in steps.
     acts: Vec<(Act, i64)>,
     mind: Mind,
+    /// Whether what can be set is set: lending, ramp, room to resume, least times on and off.
+    settings: [bool; 5],
     /// Of ten setpoints and answers so many are lost, and as many are late or come twice.
     troubled: u64,
     seed: u64,
@@ -111,6 +116,9 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (index(), any::<bool>()).prop_map(|(meter, silent)| Act::Silence(meter, silent)),
         1 => index().prop_map(Act::RestartCharger),
         1 => Just(Act::RestartEdge),
+        1 => prop_oneof![-20_000..0_i64, 1_000..20_000_i64, Just(3_600_000), Just(-3_600_000)].prop_map(Act::Jump),
+        1 => (index(), 0..40_000, 0..5_000_i64).prop_map(|(circuit, limit, ms)| Act::Signal(circuit, limit, ms)),
+        1 => (index(), prop::option::of(0..40_000)).prop_map(|(charger, manual)| Act::Manual(charger, manual)),
     ]
 }
 
@@ -121,14 +129,16 @@ fn case() -> impl Strategy<Value = Case> {
         prop::collection::vec(outlet(), 1..7),
         prop::collection::vec((act(), 1..160_i64), 5..40),
         mind,
+        prop::array::uniform5(prop::bool::weighted(0.3)),
         prop_oneof![2 => Just(0), 1 => 1..5_u64],
         any::<u64>(),
     )
-        .prop_map(|(branches, outlets, acts, mind, troubled, seed)| Case {
+        .prop_map(|(branches, outlets, acts, mind, settings, troubled, seed)| Case {
             branches,
             outlets,
             acts,
             mind,
+            settings,
             troubled,
             seed,
         })
@@ -192,7 +202,31 @@ impl Case {
             ..charger(&format!("cp-{index}"))
         });
         let chargers = chargers.collect();
-        SiteModel { id: "depot".parse().expect("name"), control: control(), circuits, meters, chargers }
+        let (users, local_time) = (Vec::new(), LocalTime::default());
+        let control = self.control();
+        SiteModel {
+            id: "depot".parse().expect("name"),
+            control,
+            circuits,
+            meters,
+            chargers,
+            users,
+            local_time,
+        }
+    }
+
+    fn control(&self) -> Control {
+        let [lends, ramps, needs_room, rests, stays] = self.settings;
+        let length = |is_set: bool, ms: i64| Millis(if is_set { ms } else { 0 });
+        let current = |is_set: bool, amps: i32| Milliamps::from_amps(if is_set { amps } else { 0 });
+        Control {
+            lend_after_ms: length(lends, 450),
+            raise_ramp_ma_per_s: current(ramps, 5),
+            resume_room_ma: current(needs_room, 1),
+            least_off_ms: length(rests, 700),
+            least_on_ms: length(stays, 900),
+            ..control()
+        }
     }
 
     fn rig(&self) -> Rig {
@@ -209,9 +243,10 @@ impl Case {
             Mind::Greedy => rig.policy = Box::new(|snapshot| Ok(greedy(snapshot.chargers.len()))),
             Mind::Hostile => rig.policy = Box::new(move |_| plans.plan()),
         }
-        // Vehicles start and stop at the very moment at which a load rises, and chargers that may draw don't: only the
-        // next round of their readings, a guard time after the meter's, can tell the one from the other.
+        // Vehicles start and stop at the very moment at which a load rises: only the next round of their readings, a
+        // guard time after the meter's, can tell the one from the other.
         rig.extra_grace_ms = 350;
+        rig.watch.settling = Micros::from_millis(400);
         if troubled > 0 {
             // Who can't be reached keeps what it was told until that expires.
             rig.extra_grace_ms += rig.machine.model().control.validity_ms.0 + 600;
@@ -270,6 +305,15 @@ impl Case {
             }
             Act::RestartCharger(charger) => rig.restart_charger(charger.index(rig.vehicles.len())),
             Act::RestartEdge => rig.restart_edge(),
+            Act::Jump(ms) => rig.jump_ms(*ms),
+            Act::Signal(circuit, limit, ms) => {
+                let circuit = circuit.index(self.branches.len());
+                rig.signal(circuit, PerPhase::all(Milliamps(*limit)), *ms);
+            }
+            Act::Manual(charger, manual) => {
+                let index = charger.index(rig.vehicles.len());
+                rig.tell(input(Part::Charger(index), Heard::Manual(manual.map(Milliamps))));
+            }
         }
     }
 }
@@ -288,12 +332,7 @@ fn greedy(chargers: usize) -> Plan {
 }
 
 proptest! {
-    // 2,048 sites; `PROPTEST_CASES` makes it more.
-    #![proptest_config(ProptestConfig {
-        cases: 8 * ProptestConfig::default().cases,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(super::random(8))]
 
     #[test]
     fn whatever_happens_no_phase_of_any_circuit_passes_its_limit(case in case()) {

@@ -67,7 +67,7 @@ fn slow(budgets: &Budgets, raises: &Budgets, seats: &[Seat], proposed: &[Milliam
             })
         };
         let mut amount = target[i];
-        while amount > seat.in_force && amount >= seat.min && !fits(amount) {
+        while amount > seat.in_force && amount >= seat.min && !(fits(amount) && amount <= seat.ramp) {
             amount -= seat.step;
         }
         if seat.answers && seat.raise_delay_is_over && amount > seat.in_force && amount >= seat.min {
@@ -80,7 +80,13 @@ fn slow(budgets: &Budgets, raises: &Budgets, seats: &[Seat], proposed: &[Milliam
 /// The proposal in whole steps between minimum and maximum, or standby.
 fn wish(seat: &Seat, proposed: Milliamps) -> Milliamps {
     let is_new_and_absent = !seat.answers && seat.in_force == Milliamps::ZERO;
-    if !seat.asks || is_new_and_absent {
+    if !seat.asks || seat.held.is_some() {
+        return Milliamps::ZERO;
+    }
+    if proposed < seat.min && seat.stays_on && seat.in_force >= seat.min {
+        return seat.min;
+    }
+    if is_new_and_absent {
         return Milliamps::ZERO;
     }
     let mut amount = Milliamps::ZERO;
@@ -97,8 +103,9 @@ prop_compose! {
         amps in (0..33, 0..2, 0..2, 6..33, 0..4),
         (priority, step) in (0..3, prop_oneof![Just(1_000), Just(500), Just(2_000)]),
         (asks, answers) in (prop::bool::weighted(0.8), prop::bool::weighted(0.8)),
-        raise_delay_is_over in prop::bool::weighted(0.8),
+        rules in (prop::bool::weighted(0.8), prop::bool::weighted(0.2), prop::bool::weighted(0.1), 0..40),
     ) -> Seat {
+        let (raise_delay_is_over, stays_on, is_held, ramp) = rules;
         let (in_force, safe, older, max, beyond) = amps;
         let in_force = Milliamps::from_amps(if in_force < 6 { 0 } else { in_force });
         let safe = Milliamps::from_amps(6 * safe);
@@ -123,6 +130,9 @@ prop_compose! {
             may_draw,
             beyond: drawn,
             raise_delay_is_over,
+            stays_on,
+            held: is_held.then_some("held"),
+            ramp: Milliamps(ramp * 1_250),
         }
     }
 }
@@ -159,7 +169,7 @@ fn told(seat: &Seat, limit: Milliamps) -> Seat {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(super::random(8))]
 
     #[test]
     fn the_fast_envelope_agrees_with_the_slow_one((budgets, other, seats) in case()) {

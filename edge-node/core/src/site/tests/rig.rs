@@ -26,6 +26,8 @@ pub(super) fn charger(name: &str) -> Charger {
         step_ma: Milliamps::from_amps(1),
         safe_ma: Milliamps::ZERO,
         priority: 0,
+        timer: Vec::new(),
+        manual_ma: None,
     }
 }
 
@@ -37,6 +39,7 @@ pub(super) fn circuit(name: &str, parent: Option<usize>, limit: f64) -> Circuit 
         margin_ma: Milliamps::ZERO,
         fallback_ma: amps(6.0),
         generation: false,
+        schedule: Vec::new(),
     }
 }
 
@@ -50,6 +53,7 @@ pub(super) fn control() -> Control {
         validity_ms: Millis(2_000),
         raise_delay_ms: Millis(0),
         meter_stale_ms: Millis(2_000),
+        ..Control::default()
     }
 }
 
@@ -61,6 +65,8 @@ pub(super) fn model(limit: f64, chargers: &[&str]) -> SiteModel {
         circuits: vec![circuit("grid", None, limit)],
         meters: vec![meter("meter", 0)],
         chargers: chargers.iter().map(|name| charger(name)).collect(),
+        users: Vec::new(),
+        local_time: LocalTime::default(),
     }
 }
 
@@ -75,7 +81,17 @@ pub(super) fn reading(
     currents: &[Milliamps],
 ) -> SiteInput {
     let current_ma = Some(Phases::new(currents));
-    input(part, Heard::Reading { state, setpoint, current_ma, register_wh: None, soc_percent: None })
+    input(
+        part,
+        Heard::Reading {
+            state,
+            setpoint,
+            current_ma,
+            register_wh: None,
+            soc_percent: None,
+            temperature_mc: None,
+        },
+    )
 }
 
 pub(super) fn proposal(plan: Result<Plan, String>) -> Proposal {
@@ -135,13 +151,17 @@ pub(super) struct Rig {
     pub(super) rows: Vec<Row>,
     /// How much longer than usual an excess may last.
     pub(super) extra_grace_ms: i64,
+    /// What the meters show besides what flows.
+    pub(super) noise: Box<dyn FnMut() -> Milliamps>,
     /// What the machine takes for the time, less the time.
-    pub(super) clock_error: Micros,
+    clock_error: Micros,
+    /// What was signalled for each circuit, and until when by the machine's clock.
+    signalled: Vec<Option<(PerPhase<Milliamps>, Micros)>>,
     /// Setpoints that were sent.
     pub(super) sent: Vec<(Micros, usize, Setpoint)>,
     down: Vec<Letter>,
     up: Vec<(Micros, SiteInput)>,
-    watch: Watch,
+    pub(super) watch: Watch,
     paths: Vec<Vec<usize>>,
     /// When each meter was heard by the present machine.
     heard: Vec<Option<Micros>>,
@@ -172,17 +192,19 @@ impl Rig {
             watch: Watch::new(model.circuits.len(), model.chargers.len()),
             paths: (0..model.circuits.len()).map(|circuit| model.path(circuit)).collect(),
             heard: vec![None; model.meters.len()],
-            machine: SiteMachine::new(model, 1_000_000, start).expect("sound"),
             now: start,
             policy: Box::new(|snapshot| Ok(equal_share(snapshot))),
             fate: Box::new(|_| vec![LATENCY_MS]),
             rows: Vec::new(),
             extra_grace_ms: 0,
+            noise: Box::new(|| Milliamps::ZERO),
             clock_error: Micros::ZERO,
+            signalled: vec![None; model.circuits.len()],
             sent: Vec::new(),
             down: Vec::new(),
             up: Vec::new(),
             first_number: 1_000_000,
+            machine: SiteMachine::new(model, 1_000_000, start).expect("sound"),
         }
     }
 
@@ -226,6 +248,30 @@ impl Rig {
         self.excuse(self.machine.model().meters[meter].circuit);
     }
 
+    /// The machine's clock jumps. After a jump forward it knows of no load until the next readings.
+    pub(super) fn jump_ms(&mut self, ms: i64) {
+        self.clock_error += Micros::from_millis(ms);
+        // A signal that was over may hold again.
+        for circuit in 0..self.signalled.len() {
+            if self.signalled[circuit].is_some() {
+                self.excuse(circuit);
+            }
+        }
+        if ms > 0 {
+            self.heard.fill(None);
+            self.excuse_the_disobedient();
+        }
+    }
+
+    /// The grid operator limits a circuit for a time.
+    pub(super) fn signal(&mut self, circuit: usize, limit: PerPhase<Milliamps>, ms: i64) {
+        let until_us = self.machine_now() + Micros::from_millis(ms);
+        self.signalled[circuit] = Some((limit, until_us));
+        self.excuse(circuit);
+        let signalled = Signalled { limit: Limit::Current(limit), until_us };
+        self.tell(input(Part::Circuit(circuit), Heard::Limit(Some(signalled))));
+    }
+
     /// A charger starts anew: it has forgotten what it was told.
     pub(super) fn restart_charger(&mut self, index: usize) {
         let vehicle = &mut self.vehicles[index];
@@ -240,6 +286,7 @@ impl Rig {
         // Who draws what it was never told is to be heard of anew.
         self.excuse_the_disobedient();
         self.heard.fill(None);
+        self.signalled.fill(None);
     }
 
     fn excuse_the_disobedient(&mut self) {
@@ -260,6 +307,14 @@ impl Rig {
         }
         if self.vehicles.iter().any(|vehicle| vehicle.offline) {
             grace += control.validity_ms.0;
+        }
+        // Which of those of unknown wiring loads the phase is found one by one, a round and an interval each.
+        let chargers = &self.machine.model().chargers;
+        let unknown = chargers.iter().filter(|charger| !charger.wiring_is_known()).count() as i64;
+        grace += (READING_MS + control.interval_ms.0) * unknown;
+        // So long a vehicle has to obey a lower setpoint.
+        if self.vehicles.iter().any(|vehicle| vehicle.disobeys.is_some()) {
+            grace += 1_000;
         }
         let path = self.paths[circuit].clone();
         self.watch.excuse(&path, self.now + Micros::from_millis(grace));
@@ -338,6 +393,13 @@ impl Rig {
         below.fold(PerPhase::all(Milliamps::ZERO), |sum, below| sum + self.loads[below])
     }
 
+    /// What a circuit may carry now.
+    fn limit(&self, circuit: usize) -> PerPhase<Milliamps> {
+        let breaker = self.machine.model().circuits[circuit].limit_ma;
+        let signalled = self.signalled[circuit].filter(|(_, until)| *until > self.machine_now());
+        signalled.map_or(breaker, |(limit, _)| limit.zip(breaker, Milliamps::min))
+    }
+
     /// Whether the machine can't know the load of a circuit.
     fn is_blind(&self, circuit: usize) -> bool {
         let model = self.machine.model();
@@ -387,7 +449,8 @@ impl Rig {
             self.excuse(circuit);
         }
         self.heard[meter] = Some(self.now);
-        self.tell(reading(Part::Meter(meter), None, None, &self.flow(circuit).0));
+        let shown = self.flow(circuit).map(|flow| flow + (self.noise)());
+        self.tell(reading(Part::Meter(meter), None, None, &shown.0));
     }
 
     fn send_charger_reading(&mut self, index: usize) {
@@ -472,7 +535,7 @@ impl Rig {
             disobeys: self.vehicles[index].disobeys.map_or(Milliamps::ZERO, |_| self.draw(index)),
         });
         let breakers = model.circuits.iter().enumerate().map(|(index, circuit)| Breaker {
-            limit: circuit.limit_ma.map(|limit| limit - circuit.margin_ma),
+            limit: self.limit(index).map(|limit| limit - circuit.margin_ma),
             load: self.load(index),
             fallback: self.is_blind(index).then_some(circuit.fallback_ma),
         });

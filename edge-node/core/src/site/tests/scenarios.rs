@@ -167,7 +167,9 @@ fn a_restarted_machine_gives_nothing_away_that_a_charger_may_still_use() {
     let start = Micros::from_secs(1);
     let mut machine = SiteMachine::new(site, 1, start).expect("sound");
     assert_eq!(machine.may_draw(0, start)[Phase::L1], amps(32.0));
-    machine.begin_decision(start + Micros::from_secs(3), Cause::Interval);
+    for tenths in 1..=20 {
+        machine.begin_decision(start + Micros::from_millis(tenths * 100), Cause::Interval);
+    }
     assert_eq!(machine.may_draw(0, start)[Phase::L1], amps(0.0));
 }
 
@@ -199,7 +201,9 @@ fn a_setpoint_of_the_machine_before_that_is_still_on_its_way_counts() {
 
 #[test]
 fn a_status_alone_is_no_reason_to_count_on_a_charger() {
-    let mut machine = SiteMachine::new(model(30.0, &["cp-1"]), 1, Micros::ZERO).expect("sound");
+    let mut site = model(30.0, &["cp-1"]);
+    site.control.interval_ms = wattle_wire::Millis(1_000);
+    let mut machine = SiteMachine::new(site, 1, Micros::ZERO).expect("sound");
     let status = |online| input(Part::Charger(0), Heard::Online(online));
     let mut now = Micros::from_secs(10);
     let mut decide = |machine: &mut SiteMachine, input, expected: bool| {
@@ -239,4 +243,6 @@ fn a_model_that_is_not_sound_is_refused_with_the_reason() {
     check(|site| site.chargers.push(charger("cp-1")), "twice");
     check(|site| site.meters.push(Meter { id: charger("m-2").id, circuit: 0 }), "twice");
     check(|site| site.control.interval_ms.0 = 0, "above zero");
+    check(|site| site.control.nominal_mv.0 = 0, "above zero");
+    check(|site| site.control.resume_room_ma.0 = -1, "below");
 }
