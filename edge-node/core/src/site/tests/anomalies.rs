@@ -5,7 +5,8 @@ use wattle_wire::row::EventKind;
 use wattle_wire::{Micros, Milliamps};
 
 use super::super::*;
-use super::rig::{Rig, amps, input, model};
+use super::parts::{amps, input, model};
+use super::rig::Rig;
 
 fn check(rig: &Rig, codes: &[&str]) {
     let events = rig.events(EventKind::Anomaly);
@@ -88,7 +89,7 @@ fn a_hot_charger_and_one_that_is_asked_of_for_a_day_are_told() {
         };
         machine.handle(input(Part::Charger(0), heard), now);
         let snapshot = machine.begin_decision(now, Cause::Interval);
-        let outcome = machine.finish_decision(super::rig::proposal(Ok(equal_share(&snapshot))), now);
+        let outcome = machine.finish_decision(super::parts::proposal(Ok(equal_share(&snapshot))), now);
         told.extend(outcome.rows.into_iter().filter_map(|row| match row {
             Row::Event(event) if event.kind == EventKind::Anomaly => Some((minute, event.detail)),
             _ => None,

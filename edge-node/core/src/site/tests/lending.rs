@@ -2,7 +2,8 @@
 
 use wattle_wire::{Micros, Milliamps, Millis};
 
-use super::rig::{Rig, amps, model};
+use super::parts::{amps, model};
+use super::rig::Rig;
 
 /// Two chargers that share 25 A; what is left for a second is lent.
 fn rig() -> Rig {

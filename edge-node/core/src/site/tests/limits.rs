@@ -4,7 +4,8 @@ use wattle_wire::policy::{Series, Signals};
 use wattle_wire::{Micros, Milliamps, Millis, PerPhase, Phase, Watts};
 
 use super::super::*;
-use super::rig::{Rig, amps, circuit, input, model};
+use super::parts::{amps, circuit, input, model};
+use super::rig::Rig;
 
 fn rig(site: SiteModel) -> Rig {
     let mut rig = Rig::new(site);

@@ -4,6 +4,7 @@ mod anomalies;
 mod holding;
 mod lending;
 mod limits;
+mod parts;
 mod properties;
 mod reference;
 mod rig;

@@ -6,7 +6,8 @@ use wattle_wire::policy::{Allocation, Plan};
 use wattle_wire::{Micros, Milliamps, Millis, PerPhase, Phase};
 
 use super::super::*;
-use super::rig::{Kind, Rig, amps, charger, circuit, control, input, meter};
+use super::parts::{amps, charger, circuit, control, input, meter};
+use super::rig::{Kind, Rig};
 
 /// The deepest tree.
 const DEPTH: usize = 5;
@@ -342,7 +343,7 @@ proptest! {
 
 #[test]
 fn a_plan_of_a_million_entries_is_read_and_only_the_first_for_a_charger_counts() {
-    let mut rig = Rig::new(super::rig::model(30.0, &["cp-1", "cp-2"]));
+    let mut rig = Rig::new(super::parts::model(30.0, &["cp-1", "cp-2"]));
     rig.policy = Box::new(|_| {
         let entry = |i: u32| Allocation {
             charger: i % 3,

@@ -1,10 +1,12 @@
 //! The published scenarios on virtual time, and what must hold around them.
 
+use wattle_wire::message::Setpoint;
 use wattle_wire::row::EventKind;
 use wattle_wire::{Micros, Milliamps, Phase};
 
 use super::super::*;
-use super::rig::{self, Kind, Rig, amps, charger, input, model};
+use super::parts::{self, amps, charger, input, model};
+use super::rig::{Kind, Rig};
 
 fn check(rig: &mut Rig, home: f64, asking: &[usize], expected: &[i32]) {
     rig.set_home(home);
@@ -142,7 +144,7 @@ fn implausible_readings_are_no_readings() {
     check(&mut rig, 5.0, &[0], &[25]);
     for absurd in [-20_000, i32::MIN, i32::MAX, 20_000_000] {
         for part in [Part::Meter(0), Part::Charger(0), Part::Charger(9), Part::Meter(9)] {
-            rig.tell(rig::reading(part, None, None, &[Milliamps(absurd)]));
+            rig.tell(parts::reading(part, None, None, &[Milliamps(absurd)]));
         }
         check(&mut rig, 5.0, &[0], &[25]);
     }
@@ -188,15 +190,25 @@ fn a_raise_that_was_sent_and_never_recorded_still_counts_after_a_kill() {
 #[test]
 fn a_setpoint_of_the_machine_before_that_is_still_on_its_way_counts() {
     let mut rig = Rig::new(model(30.0, &["cp-1", "cp-2"]));
-    check(&mut rig, 5.0, &[1], &[25]);
+    // Of the new machine's first inputs the one about the first charger comes last.
+    (rig.meter_offsets, rig.charger_offsets) = (vec![5], vec![145, 110]);
+    check(&mut rig, 5.0, &[], &[]);
     // What the first is told now takes a second, and the machine that told it is gone by then.
     rig.fate = Box::new(|kind| vec![if kind == Kind::Setpoint { 1_000 } else { 5 }]);
     rig.ask(&[0]);
-    rig.run_ms(600);
+    rig.run_ms(300);
+    assert!(rig.sent.iter().any(|(_, to, setpoint)| *to == 0 && setpoint.limit_ma == amps(25.0)));
     rig.restart_edge();
+    rig.sent.clear();
     rig.fate = Box::new(|_| vec![5]);
-    rig.vehicles[1].asks = true;
     check(&mut rig, 5.0, &[0, 1], &[12, 12]);
+    let first = |charger, least: f64| {
+        let told = |(_, to, setpoint): &&(Micros, usize, Setpoint)| {
+            *to == charger && setpoint.limit_ma >= amps(least)
+        };
+        rig.sent.iter().find(told).map(|(at, ..)| *at).expect("told")
+    };
+    assert!(first(1, 6.0) > first(0, 0.0), "the second waits until the first has confirmed something newer");
 }
 
 #[test]
@@ -207,16 +219,16 @@ fn a_status_alone_is_no_reason_to_count_on_a_charger() {
     let status = |online| input(Part::Charger(0), Heard::Online(online));
     let mut now = Micros::from_secs(10);
     let mut decide = |machine: &mut SiteMachine, input, expected: bool| {
-        machine.handle(rig::reading(Part::Meter(0), None, None, &[amps(1.0)]), now);
+        machine.handle(parts::reading(Part::Meter(0), None, None, &[amps(1.0)]), now);
         machine.handle(input, now);
         let snapshot = machine.begin_decision(now, Cause::Interval);
         assert_eq!(snapshot.chargers[0].online, expected);
-        machine.finish_decision(rig::proposal(Ok(equal_share(&snapshot))), now);
+        machine.finish_decision(parts::proposal(Ok(equal_share(&snapshot))), now);
         now += Micros::from_secs(1);
     };
     let reading = || {
         let state = Some(wattle_wire::message::ChargerState::Charging);
-        rig::reading(Part::Charger(0), state, None, &[amps(0.0)])
+        parts::reading(Part::Charger(0), state, None, &[amps(0.0)])
     };
     decide(&mut machine, status(true), false);
     decide(&mut machine, reading(), true);

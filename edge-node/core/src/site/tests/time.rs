@@ -4,7 +4,8 @@ use wattle_wire::Millis;
 use wattle_wire::row::EventKind;
 
 use super::super::*;
-use super::rig::{Kind, Rig, amps, input, model};
+use super::parts::{amps, input, model};
+use super::rig::{Kind, Rig};
 
 fn two() -> Rig {
     let mut rig = Rig::new(model(30.0, &["cp-1", "cp-2"]));
@@ -19,6 +20,9 @@ fn a_jump_of_the_clock_ends_no_reservation_before_the_setpoint_ends() {
         rig.ask(&[0]);
         rig.run_ms(3_000);
         assert_eq!(rig.setpoints(), [25, 0]);
+        // It pauses, so no meter shows what it may draw again at any moment.
+        rig.vehicles[0].takes = amps(0.0);
+        rig.run_ms(200);
         rig.vanish(0, true);
         rig.vehicles[1].asks = true;
         rig.jump_ms(ms);

@@ -4,7 +4,8 @@ use wattle_wire::row::EventKind;
 use wattle_wire::{Milliamps, PerPhase, Phase};
 
 use super::super::*;
-use super::rig::{self, Rig, amps, circuit, meter, model};
+use super::parts::{self, amps, circuit, meter, model};
+use super::rig::Rig;
 
 /// A grid connection with a meter and boards below it, each with one charger on L1.
 fn tree(grid: f64, boards: &[f64]) -> SiteModel {
@@ -148,6 +149,31 @@ fn without_generation_an_export_is_noise_and_no_room() {
     let mut rig = everyone_asks(model(10.0, &["cp-1"]));
     rig.set_load(0, PerPhase([amps(-0.4), amps(0.0), amps(0.0)]));
     settled(&mut rig, &[10]);
-    rig.tell(rig::reading(Part::Meter(0), None, None, &[amps(-12.0)]));
+    rig.tell(parts::reading(Part::Meter(0), None, None, &[amps(-12.0)]));
     settled(&mut rig, &[10]);
+}
+
+#[test]
+fn a_charger_of_unknown_wiring_that_stops_leaves_no_room_where_it_never_drew() {
+    // The meter's reading less 6 A on every phase is 6.5 A of load on L3; the 6 A were drawn on L1.
+    let mut site = model(20.0, &["cp-1", "cp-2"]);
+    site.chargers[0].phases = None;
+    site.chargers[0].max_ma = amps(6.0);
+    site.chargers[1].phases = Some(vec![Phase::L3]);
+    site.chargers[1].priority = 1;
+    site.chargers[1].min_ma = amps(8.0);
+    for offset in (0..200).step_by(20) {
+        let mut rig = Rig::new(site.clone());
+        rig.meter_offsets[0] = offset;
+        rig.vehicles[0].wired = vec![Phase::L1];
+        rig.set_load(0, PerPhase([0.0, 0.0, 12.5].map(amps)));
+        rig.ask(&[0]);
+        rig.run_ms(3_000);
+        assert_eq!(rig.setpoints(), [6, 0]);
+        rig.ask(&[0, 1]);
+        for _ in 0..40 {
+            rig.run_ms(55);
+            assert_eq!(rig.setpoints()[1], 0, "12.5 A and 8 A don't fit");
+        }
+    }
 }
