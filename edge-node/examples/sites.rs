@@ -61,6 +61,7 @@ fn site(
                 current_ma: Some(Phases::new(&[Milliamps(6_000)])),
                 register_wh: None,
                 soc_percent: None,
+                temperature_mc: None,
             };
             machine.handle(SiteInput { part: Part::Charger(charger), seen: None, heard }, now);
         }

@@ -1,49 +1,95 @@
 //! From the site file to what the edge core runs on.
 
-use wattle_edge_core::{Charger, Circuit, Control, Meter, SiteModel};
-use wattle_site::SiteFile;
-use wattle_wire::CircuitId;
+use wattle_edge_core::{Charger, Circuit, Control, Limit, LocalTime, Meter, SiteModel, User, Window};
+use wattle_site::{Day, Hours, ScheduledLimit, SiteFile};
+use wattle_wire::{CircuitId, Millivolts, PerPhase};
 
 /// The model of a site. A [`SiteFile`] that was read by [`SiteFile::parse`] always gives one that
 /// [`SiteModel::check`] accepts.
 pub fn site_model(site: &SiteFile) -> SiteModel {
-    let control = Control {
-        interval_ms: site.control.interval_ms,
-        validity_ms: site.control.validity_ms,
-        raise_delay_ms: site.control.raise_delay_ms,
-        meter_stale_ms: site.control.meter_stale_ms,
-    };
     let index = |id: &CircuitId| site.circuits.iter().position(|circuit| circuit.id == *id);
     // A name that is nowhere becomes an index that is nowhere, which `SiteModel::check` names.
     let index_or_none = |id: &CircuitId| index(id).unwrap_or(usize::MAX);
-    let circuits = site.circuits.iter().map(|circuit| Circuit {
-        id: circuit.id.clone(),
-        parent: circuit.parent.as_ref().map(index_or_none),
-        limit_ma: circuit.limit_ma,
-        margin_ma: circuit.margin_ma,
-        fallback_ma: circuit.fallback_ma,
-        generation: false,
-    });
+    let mut circuits: Vec<Circuit> = site
+        .circuits
+        .iter()
+        .map(|circuit| self::circuit(circuit, circuit.parent.as_ref().map(index_or_none)))
+        .collect();
+    // What is fed in below a circuit may flow out of it too.
+    for index in (0..circuits.len()).rev() {
+        if let Some(parent) = circuits[index].parent.filter(|parent| *parent < index) {
+            circuits[parent].generation |= circuits[index].generation;
+        }
+    }
     let meters = site
         .meters
         .iter()
         .map(|meter| Meter { id: meter.id.clone(), circuit: index_or_none(&meter.circuit) });
+    let nominal_v = site.control.nominal_v;
     let chargers = site.chargers.iter().map(|charger| Charger {
         id: charger.id.clone(),
         circuit: index_or_none(&charger.circuit),
         phases: charger.phases.clone(),
-        min_ma: charger.min_ma,
-        max_ma: charger.max_ma,
+        min_ma: charger.min_on_a_phase(nominal_v),
+        max_ma: charger.max_on_a_phase(nominal_v),
         step_ma: charger.step_ma,
         safe_ma: charger.safe_ma,
         priority: charger.priority,
+        timer: charger.timer.iter().map(window).collect(),
+        manual_ma: charger.manual_ma,
     });
+    let users = site.users.iter().filter(|user| user.max_w.is_some() || user.priority.is_some());
+    let users =
+        users.map(|user| User { id: user.id.clone(), max_power: user.max_w, priority: user.priority });
     SiteModel {
         id: site.id.clone(),
-        control,
-        circuits: circuits.collect(),
+        control: control(&site.control),
+        circuits,
         meters: meters.collect(),
         chargers: chargers.collect(),
+        users: users.collect(),
+        local_time: LocalTime(site.clock_changes()),
+    }
+}
+
+fn control(control: &wattle_site::Control) -> Control {
+    Control {
+        interval_ms: control.interval_ms,
+        validity_ms: control.validity_ms,
+        raise_delay_ms: control.raise_delay_ms,
+        meter_stale_ms: control.meter_stale_ms,
+        lend_after_ms: control.lend_after_ms,
+        raise_ramp_ma_per_s: control.raise_ramp_ma_per_s,
+        resume_room_ma: control.resume_room_ma,
+        least_on_ms: control.least_on_ms,
+        least_off_ms: control.least_off_ms,
+        nominal_mv: Millivolts(control.nominal_v.saturating_mul(1_000)),
+    }
+}
+
+fn circuit(circuit: &wattle_site::Circuit, parent: Option<usize>) -> Circuit {
+    Circuit {
+        id: circuit.id.clone(),
+        parent,
+        limit_ma: circuit.limit_ma,
+        margin_ma: circuit.margin_ma,
+        fallback_ma: circuit.fallback_ma,
+        generation: circuit.generation,
+        schedule: circuit.schedule.iter().map(|entry| (window(&entry.hours()), limit(entry))).collect(),
+    }
+}
+
+fn window(hours: &Hours) -> Window {
+    let days = Day::ALL.map(|day| hours.days.contains(&day));
+    Window { days, from_minute: hours.from.minutes, to_minute: hours.to.minutes }
+}
+
+/// An entry that names neither current nor power, which the site file's check refuses, allows nothing.
+fn limit(entry: &ScheduledLimit) -> Limit {
+    match (entry.limit_ma, entry.limit_w) {
+        (Some(current), _) => Limit::Current(current),
+        (None, Some(power)) => Limit::Power(power),
+        (None, None) => Limit::Current(PerPhase::default()),
     }
 }
 
@@ -85,6 +131,70 @@ mod tests {
             (model.meters[0].circuit, model.chargers[0].circuit, model.chargers[0].priority),
             (0, 1, 2)
         );
+    }
+
+    #[test]
+    fn every_rule_of_a_site_file_reaches_the_core() {
+        let text = r#"
+            id = "depot"
+            time_zone = "Europe/Berlin"
+            [control]
+            lend_after_ms = 1000
+            raise_ramp_a_per_s = 0.5
+            resume_room_a = 1
+            least_on_ms = 2000
+            least_off_ms = 3000
+            nominal_v = 240
+            [[circuits]]
+            id = "grid"
+            limit_a = 63
+            schedule = [{ from = "17:00", to = "21:00", days = ["mon"], limit_w = 4200 }]
+            [[circuits]]
+            id = "roof"
+            parent = "grid"
+            limit_a = 32
+            generation = true
+            [[chargers]]
+            id = "cp-1"
+            circuit = "roof"
+            cable_a = 20
+            timer = [{ from = "22:00", to = "06:00" }]
+            manual_a = 10
+            [[chargers]]
+            id = "cp-2"
+            circuit = "grid"
+            kind = "dc"
+            min_w = 5000
+            max_w = 20000
+            [[users]]
+            id = "ann"
+            max_w = 3600
+            priority = 2
+            [[users]]
+            id = "ben"
+        "#;
+        let site = SiteFile::parse("depot.toml", text).expect("right");
+        let model = site_model(&site);
+        assert_eq!(model.check(), Ok(()));
+        let control = model.control;
+        assert_eq!((control.lend_after_ms.0, control.raise_ramp_ma_per_s.0), (1_000, 500));
+        assert_eq!(
+            (control.resume_room_ma.0, control.least_on_ms.0, control.least_off_ms.0),
+            (1_000, 2_000, 3_000)
+        );
+        assert_eq!(control.nominal_mv.0, 240_000);
+        assert!(model.circuits[0].generation, "what the roof gives may flow out");
+        let monday =
+            Window { days: Day::ALL.map(|day| day == Day::Mon), from_minute: 1_020, to_minute: 1_260 };
+        assert_eq!(model.circuits[0].schedule, [(monday, Limit::Power(wattle_wire::Watts(4_200)))]);
+        let (ac, dc) = (&model.chargers[0], &model.chargers[1]);
+        assert_eq!((ac.max_ma.0, ac.manual_ma, ac.timer.len()), (20_000, Some(Milliamps(10_000)), 1));
+        // 5 kW and 20 kW on three phases of 240 V, the one rounded up and the other down.
+        assert_eq!((dc.min_ma.0, dc.max_ma.0), (6_945, 27_777));
+        assert_eq!(model.users.len(), 1, "nothing is agreed with ben");
+        let summer = wattle_wire::Micros::from_secs(1_782_864_000);
+        let offset = model.local_time.0.iter().rev().find(|(from, _)| *from <= summer);
+        assert_eq!(offset.map(|(_, offset)| *offset), Some(7_200), "on 2026-07-01");
     }
 
     #[test]

@@ -14,6 +14,6 @@ pub mod site;
 
 pub use device::{DeviceMachine, DeviceOutput, RestoreError};
 pub use site::{
-    Charger, Circuit, Control, Due, Fitted, Heard, Meter, ModelError, Outcome, Part, Proposal, SendSetpoint,
-    SiteInput, SiteMachine, SiteModel, Stay, fit,
+    Charger, Circuit, Control, Due, Fitted, Heard, Limit, LocalTime, Meter, ModelError, Outcome, Part,
+    Proposal, SendSetpoint, Signalled, SiteInput, SiteMachine, SiteModel, Stay, User, Window, fit,
 };

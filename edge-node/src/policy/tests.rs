@@ -95,6 +95,7 @@ impl Rig {
             current_ma: Some(Phases::new(&[limit])),
             register_wh: None,
             soc_percent: None,
+            temperature_mc: None,
         };
         self.machine.handle(SiteInput { part: Part::Charger(0), seen: None, heard }, self.now);
         let snapshot = self.machine.begin_decision(self.now, Cause::Interval);

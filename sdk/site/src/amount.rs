@@ -1,10 +1,13 @@
-//! Amperes as people write them in a file: `6`, `0.5`, or one value per phase.
+//! Amperes and watts as people write them in a file: `6`, `0.5`, or one value per phase; `4200`.
 
 use serde::{Deserialize, Deserializer};
-use wattle_wire::{Milliamps, PerPhase};
+use wattle_wire::{Milliamps, PerPhase, Watts};
 
 /// The largest current that a file may name, A: far above any supply, far below what an integer holds.
 const MAX_AMPS: f64 = 100_000.0;
+
+/// The largest power that a file may name, W.
+const MAX_WATTS: i32 = 100_000_000;
 
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "a number of amperes")]
@@ -55,4 +58,20 @@ pub fn amps_per_phase<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PerP
             .map(|values| PerPhase([values[0], values[1], values[2]])),
     };
     parsed.map_err(serde::de::Error::custom)
+}
+
+/// Reads a current in A, as [`amps_per_phase`] does, that may be absent.
+pub fn optional_amps_per_phase<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<PerPhase<Milliamps>>, D::Error> {
+    amps_per_phase(deserializer).map(Some)
+}
+
+/// Reads a power in whole W that may be absent.
+pub fn watts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Watts>, D::Error> {
+    let watts = i64::deserialize(deserializer)?;
+    let in_range = i32::try_from(watts).ok().filter(|watts| (0..=MAX_WATTS).contains(watts));
+    in_range.map(|watts| Some(Watts(watts))).ok_or_else(|| {
+        serde::de::Error::custom(format!("{watts} W is no such power; give 0 to {MAX_WATTS} W"))
+    })
 }

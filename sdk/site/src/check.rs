@@ -1,10 +1,13 @@
 //! What must fit together in a site.
 
+mod chargers;
+
 use std::collections::BTreeSet;
 
-use wattle_wire::{Milliamps, Millis, Phase};
+use wattle_wire::{Milliamps, Millis};
 
-use crate::file::{Charger, Circuit, Control, SiteFile, Tariff};
+use crate::file::{Circuit, Control, SiteFile, Tariff};
+use crate::hours::Hours;
 use crate::problem::Problems;
 
 /// Adds every mistake of `site`.
@@ -13,10 +16,7 @@ pub fn site(file: &str, site: &SiteFile, problems: &mut Problems) {
     control(file, &site.control, problems);
     circuits(file, &site.circuits, problems);
     devices(file, site, problems);
-    for charger in &site.chargers {
-        self::charger(file, charger, site, problems);
-    }
-    safe_currents(file, site, problems);
+    chargers::check(file, site, problems);
     names(file, "users", site.users.iter().map(|u| u.id.as_str()), problems);
     tariff(file, &site.tariff, problems);
 }
@@ -55,6 +55,20 @@ fn control(file: &str, control: &Control, problems: &mut Problems) {
         3_600_000,
         ": at least two intervals",
     );
+    range("lend_after_ms", control.lend_after_ms, 0, 3_600_000, "");
+    range("least_on_ms", control.least_on_ms, 0, 3_600_000, "");
+    range("least_off_ms", control.least_off_ms, 0, 3_600_000, "");
+    for (key, value) in
+        [("raise_ramp_a_per_s", control.raise_ramp_ma_per_s), ("resume_room_a", control.resume_room_ma)]
+    {
+        if value < Milliamps::ZERO {
+            problems.add(file, format!("control.{key}"), show(value), "is below zero");
+        }
+    }
+    if !(100..=300).contains(&control.nominal_v) {
+        let allowed = "give 100 to 300 V, between a phase and neutral";
+        problems.add(file, "control.nominal_v", control.nominal_v, allowed);
+    }
     if control.policy.is_empty() {
         problems.add(file, "control.policy", "", "is empty; name a policy such as \"fair-share\"");
     }
@@ -107,6 +121,35 @@ fn circuits(file: &str, circuits: &[Circuit], problems: &mut Problems) {
             }
         }
         limits(file, circuit, problems);
+        schedule(file, circuit, problems);
+    }
+}
+
+fn schedule(file: &str, circuit: &Circuit, problems: &mut Problems) {
+    for (index, entry) in circuit.schedule.iter().enumerate() {
+        let key = format!("circuits.{}.schedule[{index}]", circuit.id);
+        if entry.limit_ma.is_some() == entry.limit_w.is_some() {
+            problems.add(file, &key, "", "give one of limit_a and limit_w");
+        }
+        if entry.limit_ma.is_some_and(|limit| limit.0.iter().any(|limit| *limit < Milliamps::ZERO)) {
+            problems.add(file, format!("{key}.limit_a"), "", "has a value below zero");
+        }
+        hours(file, &key, &entry.hours(), problems);
+    }
+}
+
+fn hours(file: &str, key: &str, hours: &Hours, problems: &mut Problems) {
+    let distinct: BTreeSet<_> = hours.days.iter().collect();
+    if distinct.is_empty() || distinct.len() != hours.days.len() {
+        problems.add(file, format!("{key}.days"), "", "must name one to seven days, each once");
+    }
+    if hours.from.minutes == 24 * 60 {
+        problems.add(
+            file,
+            format!("{key}.from"),
+            "24:00",
+            "give the midnight at which a day begins, \"00:00\"",
+        );
     }
 }
 
@@ -140,90 +183,6 @@ fn known_circuit(file: &str, site: &SiteFile, key: String, circuit: &str, proble
         let known = site.circuits.iter().map(|c| c.id.as_str()).collect::<Vec<_>>().join(", ");
         problems.add(file, key, circuit, format!("is no circuit of this site ({known})"));
     }
-}
-
-fn charger(file: &str, charger: &Charger, site: &SiteFile, problems: &mut Problems) {
-    let key = |field: &str| format!("chargers.{}.{field}", charger.id);
-    known_circuit(file, site, key("circuit"), charger.circuit.as_str(), problems);
-    let zero = Milliamps::ZERO;
-    if charger.min_ma <= zero {
-        problems.add(file, key("min_a"), show(charger.min_ma), "must be above 0 A");
-    }
-    if charger.max_ma < charger.min_ma {
-        problems.add(file, key("max_a"), show(charger.max_ma), "is below min_a");
-    }
-    if charger.step_ma <= zero {
-        problems.add(file, key("step_a"), show(charger.step_ma), "must be above 0 A");
-    }
-    if charger.safe_ma < zero || charger.safe_ma > charger.max_ma {
-        problems.add(file, key("safe_a"), show(charger.safe_ma), "must be from 0 A to max_a");
-    }
-    if charger.cable_ma.is_some_and(|cable| cable < charger.min_ma) {
-        problems.add(file, key("cable_a"), "", "is below min_a");
-    }
-    if let Some(phases) = &charger.phases {
-        let distinct: BTreeSet<_> = phases.iter().collect();
-        if phases.is_empty() || distinct.len() != phases.len() {
-            problems.add(file, key("phases"), "", "must name one to three phases, each once");
-        }
-        wired_phases(file, charger, phases, site, problems);
-    }
-}
-
-/// A phase without a limit above zero is not there, so nothing can hang on it.
-fn wired_phases(file: &str, charger: &Charger, phases: &[Phase], site: &SiteFile, problems: &mut Problems) {
-    let Some(circuit) = site.circuits.iter().find(|c| c.id == charger.circuit) else { return };
-    for phase in phases {
-        if circuit.limit_ma[*phase] <= Milliamps::ZERO {
-            let key = format!("chargers.{}.phases", charger.id);
-            problems.add(
-                file,
-                key,
-                format!("{phase:?}"),
-                format!("circuit {} has no such phase", circuit.id),
-            );
-        }
-    }
-}
-
-/// What chargers fall back to by themselves must fit, for nothing can lower it.
-fn safe_currents(file: &str, site: &SiteFile, problems: &mut Problems) {
-    for circuit in &site.circuits {
-        for phase in Phase::ALL {
-            let safe: Milliamps = site
-                .chargers
-                .iter()
-                .filter(|charger| hangs_below(site, charger, circuit))
-                .filter(|charger| charger.phases.as_ref().is_none_or(|phases| phases.contains(&phase)))
-                .map(|charger| charger.safe_ma)
-                .sum();
-            let room = circuit.limit_ma[phase] - circuit.margin_ma - circuit.max_load_ma;
-            if safe > Milliamps::ZERO && safe > room {
-                problems.add(
-                    file,
-                    format!("circuits.{}", circuit.id),
-                    format!("safe currents on {phase:?} come to {}", show(safe)),
-                    format!(
-                        "at most {} fit beside max_load_a and margin_a; lower the chargers' safe_a",
-                        show(room)
-                    ),
-                );
-            }
-        }
-    }
-}
-
-fn hangs_below(site: &SiteFile, charger: &Charger, circuit: &Circuit) -> bool {
-    let mut place = Some(&charger.circuit);
-    // A tree can't be deeper than it has circuits: a loop ends here, and is reported as a bad parent.
-    for _ in 0..site.circuits.len() {
-        match place {
-            Some(id) if *id == circuit.id => return true,
-            Some(id) => place = site.circuits.iter().find(|c| c.id == *id).and_then(|c| c.parent.as_ref()),
-            None => return false,
-        }
-    }
-    false
 }
 
 fn tariff(file: &str, tariff: &Tariff, problems: &mut Problems) {

@@ -2,10 +2,11 @@
 
 use rust_decimal::Decimal;
 use serde::Deserialize;
-use wattle_wire::{CircuitId, DeviceId, Milliamps, Millis, PerPhase, Phase, SiteId, UserId};
+use wattle_wire::{CircuitId, DeviceId, Milliamps, Millis, PerPhase, Phase, SiteId, UserId, Watts};
 
-use crate::amount::{amps, amps_per_phase, optional_amps};
+use crate::amount::{amps, amps_per_phase, optional_amps, watts};
 use crate::check;
+use crate::hours::{Hours, ScheduledLimit};
 use crate::problem::Problems;
 use crate::read::read;
 
@@ -53,6 +54,21 @@ pub struct Control {
     /// How long a meter may be silent before its circuit has its fallback budget, ms; at least two intervals,
     /// default 10 000.
     pub meter_stale_ms: Millis,
+    /// How long a vehicle draws less than it may before what it leaves is lent to others, ms; 0 to 3 600 000, 0 for
+    /// never, default 30 000.
+    pub lend_after_ms: Millis,
+    /// How fast a setpoint rises, A per second; 0 for at once, which is the default.
+    #[serde(rename = "raise_ramp_a_per_s", deserialize_with = "amps")]
+    pub raise_ramp_ma_per_s: Milliamps,
+    /// How much more than its minimum has to be free before a vehicle on standby charges again, A; default 0.
+    #[serde(rename = "resume_room_a", deserialize_with = "amps")]
+    pub resume_room_ma: Milliamps,
+    /// How long a vehicle charges at least before a policy may put it on standby, ms; 0 to 3 600 000, default 0.
+    pub least_on_ms: Millis,
+    /// How long a vehicle stays on standby at least, ms; 0 to 3 600 000, default 0.
+    pub least_off_ms: Millis,
+    /// The voltage between a phase and neutral by which limits in W become currents, V; 100 to 300, default 230.
+    pub nominal_v: i32,
     /// The policy: the name of a component in the policy folder, or a path that ends in `.wasm`; `off` for none,
     /// so that the built-in equal share decides. Default `fair-share`.
     pub policy: String,
@@ -84,6 +100,12 @@ impl Default for Control {
             validity_ms: Millis(10_000),
             raise_delay_ms: Millis(5000),
             meter_stale_ms: Millis(10_000),
+            lend_after_ms: Millis(30_000),
+            raise_ramp_ma_per_s: Milliamps::ZERO,
+            resume_room_ma: Milliamps::ZERO,
+            least_on_ms: Millis(0),
+            least_off_ms: Millis(0),
+            nominal_v: 230,
             policy: "fair-share".into(),
             settings: toml::Table::new(),
             policy_trial: 60,
@@ -114,6 +136,12 @@ pub struct Circuit {
     /// The largest load that other consumers are expected to put on a phase, A; default 0.
     #[serde(rename = "max_load_a", default, deserialize_with = "amps")]
     pub max_load_ma: Milliamps,
+    /// Whether something on it or below it generates, so that its meter may show an export; default false.
+    #[serde(default)]
+    pub generation: bool,
+    /// Lower limits at some hours; default none.
+    #[serde(default)]
+    pub schedule: Vec<ScheduledLimit>,
 }
 
 /// A meter.
@@ -126,6 +154,17 @@ pub struct Meter {
     pub circuit: CircuitId,
 }
 
+/// How a charger's limits are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChargerKind {
+    /// By the current on each phase.
+    #[default]
+    Ac,
+    /// By the power that it takes from all its phases.
+    Dc,
+}
+
 /// A charger.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -134,6 +173,9 @@ pub struct Charger {
     pub id: DeviceId,
     /// The circuit that feeds it.
     pub circuit: CircuitId,
+    /// `"ac"`, or `"dc"` with its limits in W; default `"ac"`.
+    #[serde(default)]
+    pub kind: ChargerKind,
     /// The phases of the site in the order in which they are wired to it, `["L2"]`; without it they are not known
     /// and it counts on all three.
     #[serde(default)]
@@ -156,6 +198,18 @@ pub struct Charger {
     /// The largest current that the vehicle's cable carries, A; default `max_a`.
     #[serde(rename = "cable_a", default, deserialize_with = "optional_amps")]
     pub cable_ma: Option<Milliamps>,
+    /// With `kind = "dc"`: the least power that it charges with, W; default 0, which is one step.
+    #[serde(default, deserialize_with = "watts")]
+    pub min_w: Option<Watts>,
+    /// With `kind = "dc"`, which needs it: the most power that it takes, W.
+    #[serde(default, deserialize_with = "watts")]
+    pub max_w: Option<Watts>,
+    /// When it may charge; default always.
+    #[serde(default)]
+    pub timer: Vec<Hours>,
+    /// What it gets, as far as it fits, whatever the policy says, A; 0 for standby; default none.
+    #[serde(rename = "manual_a", default, deserialize_with = "optional_amps")]
+    pub manual_ma: Option<Milliamps>,
 }
 
 /// Someone who may be billed.
@@ -167,6 +221,12 @@ pub struct User {
     /// The name on a bill; default none.
     #[serde(default)]
     pub name: String,
+    /// The highest power that the user may charge with, W; default none.
+    #[serde(default, deserialize_with = "watts")]
+    pub max_w: Option<Watts>,
+    /// Instead of the charger's priority while this user charges; default none.
+    #[serde(default)]
+    pub priority: Option<i32>,
 }
 
 /// What a charge costs.
@@ -196,6 +256,35 @@ impl Default for Tariff {
     }
 }
 
+impl Charger {
+    /// The least that a vehicle charges with on each phase, `nominal_v` volts given.
+    pub fn min_on_a_phase(&self, nominal_v: i32) -> Milliamps {
+        match self.kind {
+            ChargerKind::Ac => self.min_ma,
+            ChargerKind::Dc => {
+                let least =
+                    self.on_a_phase(self.min_w.unwrap_or_default(), nominal_v, |a, b| (a + b - 1) / b);
+                least.max(self.step_ma)
+            }
+        }
+    }
+
+    /// The most that it takes on each phase, by itself and by its cable, `nominal_v` volts given.
+    pub fn max_on_a_phase(&self, nominal_v: i32) -> Milliamps {
+        let most = match self.kind {
+            ChargerKind::Ac => self.max_ma,
+            ChargerKind::Dc => self.on_a_phase(self.max_w.unwrap_or_default(), nominal_v, |a, b| a / b),
+        };
+        self.cable_ma.map_or(most, |cable| most.min(cable))
+    }
+
+    fn on_a_phase(&self, power: Watts, nominal_v: i32, divide: impl Fn(i64, i64) -> i64) -> Milliamps {
+        let phases = self.phases.as_ref().map_or(3, |phases| phases.len().max(1)) as i64;
+        let milliamps = divide(i64::from(power.0) * 1000, phases * i64::from(nominal_v.max(1)));
+        Milliamps(i32::try_from(milliamps).unwrap_or(i32::MAX))
+    }
+}
+
 impl SiteFile {
     /// Reads a site; `file` is how mistakes name it.
     ///
@@ -210,12 +299,15 @@ fn default_time_zone() -> String {
     "UTC".into()
 }
 
+pub(crate) const DEFAULT_MIN: Milliamps = Milliamps::from_amps(6);
+pub(crate) const DEFAULT_MAX: Milliamps = Milliamps::from_amps(32);
+
 fn default_min() -> Milliamps {
-    Milliamps::from_amps(6)
+    DEFAULT_MIN
 }
 
 fn default_max() -> Milliamps {
-    Milliamps::from_amps(32)
+    DEFAULT_MAX
 }
 
 fn default_step() -> Milliamps {

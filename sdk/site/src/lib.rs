@@ -11,9 +11,12 @@
 mod amount;
 mod check;
 mod file;
+mod hours;
 mod problem;
 mod read;
+mod zone;
 
-pub use file::{Charger, Circuit, Control, Meter, Shadow, SiteFile, Tariff, User};
+pub use file::{Charger, ChargerKind, Circuit, Control, Meter, Shadow, SiteFile, Tariff, User};
+pub use hours::{Day, Hours, ScheduledLimit, TimeOfDay};
 pub use problem::{Problem, Problems};
 pub use read::read;

@@ -1,7 +1,7 @@
 //! A site that fits is taken; one that doesn't is refused with every mistake at once.
 
-use wattle_site::SiteFile;
-use wattle_wire::{Milliamps, PerPhase, Phase};
+use wattle_site::{Day, SiteFile};
+use wattle_wire::{Milliamps, PerPhase, Phase, Watts};
 
 const EXAMPLE: &str = include_str!("../../../docs/site.toml");
 
@@ -145,4 +145,123 @@ fn amperes_may_have_three_decimals_and_no_more() {
     assert_eq!(site.circuits[0].margin_ma, Milliamps(125));
     check(&change("margin_a = 0", "margin_a = 0.00001"), &["finer than a thousandth"]);
     check(&change("margin_a = 0", "margin_a = nan"), &["is no current"]);
+}
+
+/// The example with keys added to its control, its circuit, its first charger and its first user.
+fn with(control: &str, circuit: &str, charger: &str, user: &str) -> String {
+    EXAMPLE
+        .replacen("policy = ", &format!("{control}\npolicy = "), 1)
+        .replacen("margin_a = 0", &format!("margin_a = 0\n{circuit}"), 1)
+        .replacen("min_a = 6\nmax_a = 32", charger, 1)
+        .replacen("name = \"Alice Andersen\"", user, 1)
+}
+
+#[test]
+fn the_rules_of_control_are_read() {
+    let text = with(
+        "",
+        "generation = true\nschedule = [{ from = \"17:00\", to = \"21:30\", days = [\"mon\"], limit_a = [20, 0, 0] }, \
+         { limit_w = 4200 }]",
+        "kind = \"dc\"\nmax_w = 22000\ntimer = [{ from = \"22:00\", to = \"06:00\" }]\nmanual_a = 0",
+        "max_w = 7000\npriority = -1",
+    );
+    let text = text.replace("raise_ramp_a_per_s = 0 ", "raise_ramp_a_per_s = 0.5 ");
+    let site = SiteFile::parse("s", &text).expect("fits");
+    assert_eq!(site.control.raise_ramp_ma_per_s, Milliamps(500));
+    let [evening, always] = site.circuits[0].schedule.as_slice() else { panic!("two entries") };
+    assert_eq!((evening.hours().from.minutes, evening.hours().to.minutes), (1_020, 1_290));
+    assert_eq!((evening.hours().days, evening.limit_w), (vec![Day::Mon], None));
+    assert_eq!((always.hours().days.len(), always.limit_w), (7, Some(Watts(4_200))));
+    let charger = &site.chargers[0];
+    // One phase of 230 V, and a minimum of one step.
+    assert_eq!(
+        (charger.min_on_a_phase(230), charger.max_on_a_phase(230)),
+        (Milliamps(1_000), Milliamps(95_652))
+    );
+    assert_eq!((charger.timer.len(), charger.manual_ma), (1, Some(Milliamps::ZERO)));
+    assert_eq!((site.users[0].max_w, site.users[0].priority), (Some(Watts(7_000)), Some(-1)));
+}
+
+#[test]
+fn a_cable_is_a_second_maximum() {
+    let site = SiteFile::parse("s", &with("", "", "cable_a = 20", "")).expect("fits");
+    assert_eq!(site.chargers[0].max_on_a_phase(230), Milliamps(20_000));
+    assert_eq!(site.chargers[1].max_on_a_phase(230), Milliamps(32_000));
+}
+
+#[test]
+fn every_mistake_in_the_rules_of_control_is_named_at_once() {
+    let text = with(
+        "",
+        "schedule = [{ from = \"24:00\", days = [] }, { limit_a = -1 }, { limit_a = 1, limit_w = 1 }]",
+        "max_w = 7000\nmanual_a = -1\ntimer = [{ days = [\"sun\", \"sun\"] }]",
+        "",
+    );
+    let text = text
+        .replace("lend_after_ms = 30000", "lend_after_ms = -1")
+        .replace("resume_room_a = 0", "resume_room_a = -2")
+        .replace("nominal_v = 230", "nominal_v = 23");
+    check(
+        &text,
+        &[
+            "control.lend_after_ms: -1: give 0 to",
+            "control.resume_room_a: -2 A: is below zero",
+            "control.nominal_v: 23: give 100 to 300 V",
+            "circuits.grid.schedule[0]: give one of limit_a and limit_w",
+            "circuits.grid.schedule[0].days: must name one to seven days",
+            "circuits.grid.schedule[0].from: 24:00: give",
+            "circuits.grid.schedule[1].limit_a: has a value below zero",
+            "circuits.grid.schedule[2]: give one of",
+            "chargers.cp-1.max_w: is for kind = \"dc\" only",
+            "chargers.cp-1.manual_a: is below zero",
+            "chargers.cp-1.timer[0].days: must name one to seven days",
+        ],
+    );
+}
+
+#[test]
+fn hours_and_powers_that_are_none_are_named() {
+    let text = with(
+        "",
+        "schedule = [{ from = \"5pm\", limit_w = 1.5 }, { to = 7, limit_w = -1 }, { days = [\"someday\"], limit_a = 1 }]",
+        "",
+        "",
+    );
+    check(
+        &text,
+        &[
+            "schedule[0].from: \"5pm\": is no time of day; give \"00:00\" to \"24:00\"",
+            "schedule[0].limit_w: 1.5",
+            "schedule[0]: give one of",
+            "schedule[1].to: 7",
+            "schedule[1].limit_w: -1: -1 W is no such power",
+            "schedule[1]: give one of",
+            "schedule[2].days[0]: \"someday\"",
+            "schedule[2].days: must name one to seven days",
+        ],
+    );
+}
+
+#[test]
+fn a_dc_charger_has_its_limits_in_watts() {
+    check(
+        &with("", "", "kind = \"dc\"\nmin_a = 8\nmax_a = 16", ""),
+        &["cp-1.max_w: is missing", "cp-1.min_a: is for kind = \"ac\"", "cp-1.max_a: is for kind = \"ac\""],
+    );
+    check(&with("", "", "kind = \"dc\"\nmin_w = 9000\nmax_w = 8000", ""), &["cp-1.max_w: is below min_w"]);
+}
+
+#[test]
+fn the_clocks_of_a_site_change_twice_a_year_where_they_do() {
+    let changes =
+        |zone: &str| SiteFile::parse("s", &change("Europe/Berlin", zone)).expect("fits").clock_changes();
+    let berlin = changes("Europe/Berlin");
+    // 2020-03-29T01:00:00Z and 2020-10-25T01:00:00Z.
+    let secs = wattle_wire::Micros::from_secs;
+    assert_eq!(
+        berlin[..3],
+        [(secs(1_577_836_800), 3_600), (secs(1_585_443_600), 7_200), (secs(1_603_587_600), 3_600)]
+    );
+    assert!(berlin.last().is_some_and(|(last, _)| *last > secs(2_524_608_000)), "beyond 2050");
+    assert_eq!(changes("UTC"), [(secs(1_577_836_800), 0)]);
 }

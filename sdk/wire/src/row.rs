@@ -196,6 +196,8 @@ event_kinds!(
     PolicyRefused = "policy_refused",
     /// A version of a policy failed too often; the one before it decides again.
     PolicyRolledBack = "policy_rolled_back",
+    /// Something looks wrong with a charger; the detail begins with a code, a colon and a space.
+    Anomaly = "anomaly",
 );
 
 impl EventKind {

@@ -172,6 +172,7 @@ impl DeviceMachine {
                 current_ma: row.values.current_ma,
                 register_wh: row.values.register_wh,
                 soc_percent: row.values.soc_percent,
+                temperature_mc: row.values.temperature_mc,
             };
             self.tell(heard, out);
         }
@@ -266,7 +267,7 @@ impl DeviceMachine {
     pub fn handle_announce(&mut self, announce: &Announce, now: Micros, out: &mut DeviceOutput) {
         let expected = match self.part {
             Part::Charger(_) => DeviceKind::Charger,
-            Part::Meter(_) => DeviceKind::Meter,
+            Part::Meter(_) | Part::Circuit(_) | Part::Site => DeviceKind::Meter,
         };
         if announce.kind != expected {
             let text =

@@ -3,17 +3,14 @@
 use std::collections::BTreeMap;
 
 use wattle_wire::message::Setpoint;
-use wattle_wire::policy::{self, Plan, Snapshot};
+use wattle_wire::policy::{Plan, Snapshot};
 use wattle_wire::row::{Cause, EventKind};
-use wattle_wire::{Micros, Milliamps, PerPhase, WattHours};
+use wattle_wire::{Micros, Milliamps, PerPhase};
 
+use super::budget::Budget;
 use super::envelope::{self, Grant, Seat};
-use super::load::Load;
 use super::record::Made;
-use super::{Outcome, Part, Proposal, SendSetpoint, SiteMachine, equal_share};
-
-/// A charger that draws this much above what it may, for the patience of its site, is reported.
-const OVER_DRAW: Milliamps = Milliamps::from_amps(1);
+use super::{Outcome, Proposal, SendSetpoint, SiteMachine, equal_share};
 
 /// The most bytes of a policy's state that are kept; a plan with more is not taken.
 const MAX_POLICY_STATE_BYTES: usize = 64 * 1024;
@@ -33,32 +30,34 @@ pub(super) struct LastPlan {
     held: u32,
 }
 
-/// What a circuit's chargers may draw together, and why.
-struct Budget {
-    uncontrolled: PerPhase<Option<Milliamps>>,
-    budget: PerPhase<Milliamps>,
-    for_raises: PerPhase<Milliamps>,
-}
-
 impl SiteMachine {
     /// Begins a decision: settles what is known of the load at `now` and gives what a policy may know.
     pub fn begin_decision(&mut self, now: Micros, cause: Cause) -> Snapshot {
+        let now = self.passing.pass(now);
         self.cause = cause;
         self.advance(now);
-        let (budgets, seats) = (self.budgets(now), self.seats(now));
+        let budgets = self.budgets(now);
         let mut available: Vec<_> = budgets.iter().map(|budget| budget.budget).collect();
-        for seat in seats.iter().filter(|seat| !seat.asks || !seat.answers) {
-            for circuit in &seat.path {
-                available[*circuit] = available[*circuit] - envelope::unavoidable(seat);
+        self.hold(available.clone(), now);
+        let seats = self.seats(now);
+        for (seat, station) in seats.iter().zip(&self.stations) {
+            let unavoidable = envelope::unavoidable(seat);
+            match station.manual {
+                _ if !seat.may_charge() => envelope::take(&mut available, seat, unavoidable),
+                Some(manual) => {
+                    let given = envelope::on_phases(seat, envelope::whole(seat, manual));
+                    envelope::take(&mut available, seat, given.zip(unavoidable, Milliamps::max));
+                }
+                None => {}
             }
         }
         Snapshot {
             site: self.model.id.clone(),
-            now_us: now,
+            now_us: self.passing.clock(),
             interval_ms: self.model.control.interval_ms,
             circuits: self.snapshot_circuits(&budgets, &available),
             chargers: (0..seats.len()).map(|i| self.snapshot_charger(i, &seats[i], now)).collect(),
-            signals: policy::Signals::default(),
+            signals: self.snapshot_signals(),
         }
     }
 
@@ -66,9 +65,17 @@ impl SiteMachine {
     /// [`Self::begin_decision`]. Without a plan the last good one stands for three decisions while the same vehicles
     /// ask, else the built-in equal share decides.
     pub fn finish_decision(&mut self, proposal: Proposal, now: Micros) -> Outcome {
-        self.expire(now);
-        let made = self.choose(proposal, now);
-        let (proposed, reasons) = self.sort_out(&made.plan);
+        let clock = now;
+        let now = self.passing.pass(clock);
+        self.expire();
+        let made = self.choose(proposal, clock);
+        let (mut proposed, mut reasons) = self.sort_out(&made.plan);
+        for (index, station) in self.stations.iter().enumerate() {
+            if let Some(manual) = station.manual {
+                (proposed[index], reasons[index]) = (manual, "given by hand".into());
+            }
+        }
+        self.rise(now);
         let seats = self.seats(now);
         let (budgets, raise_budgets): (Vec<_>, Vec<_>) =
             self.budgets(now).iter().map(|budget| (budget.budget, budget.for_raises)).unzip();
@@ -84,199 +91,35 @@ impl SiteMachine {
         Outcome { setpoints, rows }
     }
 
-    /// By how much the worst phase of the worst circuit is overcommitted; zero if none is.
-    pub(super) fn excess(&self, now: Micros) -> Milliamps {
-        let mut reserved = vec![PerPhase::all(Milliamps::ZERO); self.model.circuits.len()];
-        for (index, path) in self.paths.iter().enumerate() {
-            let may = self.may_draw(index, now);
-            for circuit in path {
-                reserved[*circuit] = reserved[*circuit] + may;
-            }
-        }
-        let budgets = self.budgets(now);
-        let over = reserved.iter().zip(&budgets).flat_map(|(reserved, budget)| {
-            // A phase that no charger loads can't be helped by any setpoint.
-            reserved.zip(budget.budget, |r, b| if r > Milliamps::ZERO { r - b } else { Milliamps::ZERO }).0
-        });
-        over.fold(Milliamps::ZERO, Milliamps::max)
-    }
-
     fn advance(&mut self, now: Micros) {
-        self.expire(now);
-        let stale = self.stale();
+        self.expire();
         for (gauge, meter) in self.gauges.iter_mut().zip(&self.model.meters) {
             let below = &self.below[meter.circuit];
-            let (stations, chargers, times) = (&self.stations, &self.model.chargers, self.times);
-            gauge.load.settle(now, times, below.iter().map(|i| (&stations[*i], &chargers[*i])), stale);
+            let stations = &self.stations;
+            gauge.load.settle(now, self.times, below.iter().map(|index| &stations[*index]));
         }
-        self.note_stale_meters(now);
-        self.note_over_draws(now);
+        self.notice(now);
     }
 
-    fn expire(&mut self, now: Micros) {
+    fn expire(&mut self) {
         for station in &mut self.stations {
-            station.ledger.expire(now);
+            station.ledger.expire(self.passing.sure());
         }
     }
 
-    fn note_stale_meters(&mut self, now: Micros) {
-        let stale = self.stale();
-        for index in 0..self.gauges.len() {
-            let is_heard = self.gauges[index].load.measured(now, stale).0.iter().any(Option::is_some);
-            let circuit = &self.model.circuits[self.model.meters[index].circuit];
-            if !is_heard && !self.gauges[index].is_stale && now - self.started_at >= stale {
-                let text = format!(
-                    "no plausible reading for {}; the chargers of circuit {} share {} per phase",
-                    self.model.control.meter_stale_ms, circuit.id, circuit.fallback_ma
-                );
-                self.gauges[index].is_stale = true;
-                self.gauges[index].load.forget();
-                self.note(EventKind::MeterStale, Some(Part::Meter(index)), text);
-            } else if is_heard && self.gauges[index].is_stale {
-                let text = format!("the chargers of circuit {} share what its meter leaves", circuit.id);
-                self.gauges[index].is_stale = false;
-                self.note(EventKind::MeterBack, Some(Part::Meter(index)), text);
-            }
-        }
-    }
-
-    fn note_over_draws(&mut self, now: Micros) {
-        for index in 0..self.stations.len() {
-            let station = &self.stations[index];
-            let told = station.ledger.most().max(self.model.chargers[index].safe_ma);
-            let draw = station.draw(now, self.stale()).0.into_iter().fold(Milliamps::ZERO, Milliamps::max);
-            let is_over = draw > told + OVER_DRAW;
-            let station = &mut self.stations[index];
-            station.over_since = if is_over { station.over_since.or(Some(now)) } else { None };
-            let lasts = station.over_since.is_some_and(|since| now - since >= self.times.patience);
-            if lasts && !station.over_reported {
-                let text = format!("draws {draw}, may draw {told}");
-                self.note(EventKind::OverDraw, Some(Part::Charger(index)), text);
-            }
-            self.stations[index].over_reported = lasts;
-        }
-    }
-
-    fn budgets(&self, now: Micros) -> Vec<Budget> {
-        let stale = self.stale();
-        let known = self.up_the_tree(|load| load.now(now, stale));
-        let at_most = self.up_the_tree(|load| load.at_most(now, stale));
-        let budget = |index: usize| {
-            let circuit = &self.model.circuits[index];
-            let less = |load: PerPhase<Option<Milliamps>>| {
-                circuit.limit_ma.zip(load, |limit, load| match load {
-                    Some(load) => limit - circuit.margin_ma - load,
-                    None => circuit.fallback_ma.min(limit - circuit.margin_ma),
-                })
-            };
-            Budget {
-                uncontrolled: known[index],
-                budget: less(known[index]),
-                for_raises: less(at_most[index]),
-            }
+    /// Lets setpoints rise by what the time since the last decision allows; what isn't used doesn't gather beyond a step
+    /// or an interval.
+    fn rise(&mut self, now: Micros) {
+        let ramp = i64::from(self.model.control.raise_ramp_ma_per_s.0);
+        let in_a_while = |length: Micros| {
+            let rise = ramp.saturating_mul(length.0) / 1_000_000;
+            Milliamps(i32::try_from(rise).unwrap_or(i32::MAX))
         };
-        (0..self.model.circuits.len()).map(budget).collect()
-    }
-
-    /// The load of each circuit: its meter's, or that of the circuits below it.
-    fn up_the_tree(
-        &self,
-        load: impl Fn(&Load) -> PerPhase<Option<Milliamps>>,
-    ) -> Vec<PerPhase<Option<Milliamps>>> {
-        let mut known = vec![PerPhase::all(Some(Milliamps::ZERO)); self.model.circuits.len()];
-        // Children stand behind their parents, so from the back each is complete before its parent is.
-        for index in (0..self.model.circuits.len()).rev() {
-            if let Some(meter) = self.meter_of[index] {
-                known[index] = load(&self.gauges[meter].load);
-            }
-            if let Some(parent) = self.model.circuits[index].parent {
-                known[parent] = known[parent].zip(known[index], |sum, load| Some(sum? + load?));
-            }
+        let passed = in_a_while(self.decided_at.map_or(Micros::ZERO, |at| now - at));
+        let most = in_a_while(self.model.control.interval_ms.into());
+        for (station, charger) in self.stations.iter_mut().zip(&self.model.chargers) {
+            station.rise = (station.rise + passed).min(most.max(charger.step_ma));
         }
-        known
-    }
-
-    fn seats(&self, now: Micros) -> Vec<Seat> {
-        let validity: Micros = self.model.control.validity_ms.into();
-        let delay: Micros = self.model.control.raise_delay_ms.into();
-        let seat = |index: usize| {
-            let (charger, station) = (&self.model.chargers[index], &self.stations[index]);
-            let waits = station.ledger.unconfirmed_since();
-            let overdue = waits.is_some_and(|since| now - since >= self.times.patience);
-            Seat {
-                path: self.paths[index].clone(),
-                phases: charger.wired().to_vec(),
-                min: charger.min_ma,
-                max: charger.max_ma,
-                step: charger.step_ma,
-                safe: charger.safe_ma,
-                priority: charger.priority,
-                asks: station.state().asks(),
-                answers: station.is_reachable(now, validity) && !overdue,
-                in_force: station.ledger.newest().map_or(Milliamps::ZERO, |sent| sent.limit),
-                may_draw: self.may_draw(index, now),
-                raise_delay_is_over: delay == Micros::ZERO
-                    || station.raise_since.is_some_and(|since| now - since >= delay),
-            }
-        };
-        (0..self.stations.len()).map(seat).collect()
-    }
-
-    fn snapshot_circuits(
-        &self,
-        budgets: &[Budget],
-        available: &[PerPhase<Milliamps>],
-    ) -> Vec<policy::Circuit> {
-        let circuit = |index: usize| {
-            let (circuit, budget) = (&self.model.circuits[index], &budgets[index]);
-            policy::Circuit {
-                id: circuit.id.clone(),
-                parent: circuit.parent.map(|parent| parent as u32),
-                limit_ma: circuit.limit_ma.map(|limit| limit - circuit.margin_ma),
-                available_ma: available[index].map(|i| i.max(Milliamps::ZERO)),
-                uncontrolled_ma: budget.uncontrolled.map(Option::unwrap_or_default),
-                stale: budget.uncontrolled.0.iter().any(Option::is_none),
-            }
-        };
-        (0..budgets.len()).map(circuit).collect()
-    }
-
-    fn snapshot_charger(&self, index: usize, seat: &Seat, now: Micros) -> policy::Charger {
-        let (charger, station) = (&self.model.chargers[index], &self.stations[index]);
-        policy::Charger {
-            id: charger.id.clone(),
-            circuit: charger.circuit as u32,
-            phases: seat.phases.clone(),
-            state: station.state(),
-            online: seat.answers,
-            min_ma: seat.min,
-            max_ma: seat.max,
-            step_ma: seat.step,
-            safe_ma: seat.safe,
-            setpoint_ma: seat.in_force,
-            draw_ma: station.draw(now, self.stale()),
-            priority: seat.priority,
-            session: self.snapshot_session(index),
-        }
-    }
-
-    fn snapshot_session(&self, index: usize) -> Option<policy::Session> {
-        let station = &self.stations[index];
-        let stay = station.stay.as_ref()?;
-        let delivered = match (stay.register_wh, station.register) {
-            (Some(from), Some(to)) => (to - from).max(WattHours::ZERO),
-            _ => WattHours::ZERO,
-        };
-        Some(policy::Session {
-            id: stay.id.clone(),
-            user: stay.user.clone(),
-            arrived_us: stay.arrived_us,
-            departure_us: stay.departure_us,
-            requested_wh: stay.requested_wh,
-            needed_wh: stay.requested_wh.map(|requested| (requested - delivered).max(WattHours::ZERO)),
-            delivered_wh: delivered,
-            soc_percent: station.soc_percent,
-        })
     }
 
     /// The plan that counts, with what is recorded of where it came from.
@@ -351,6 +194,7 @@ impl SiteMachine {
 
     fn send(&mut self, seats: &[Seat], grants: &[Grant], now: Micros) -> Vec<SendSetpoint> {
         let validity_ms = self.model.control.validity_ms;
+        let expires_at = self.passing.sure() + validity_ms.into();
         let mut setpoints = Vec::new();
         for (index, (seat, grant)) in seats.iter().zip(grants).enumerate() {
             if !self.has_to_send(index, seat, grant.limit, now) {
@@ -360,9 +204,9 @@ impl SiteMachine {
             self.next_number += 1;
             let station = &mut self.stations[index];
             if grant.limit != seat.in_force {
-                station.command(now);
+                station.command(seat.in_force, grant.limit, now);
             }
-            station.ledger.push(number, grant.limit, now, validity_ms.into());
+            station.ledger.push(number, grant.limit, now, expires_at);
             let setpoint = Setpoint { number, limit_ma: grant.limit, validity_ms, seen: station.seen };
             setpoints.push(SendSetpoint { device: self.model.chargers[index].id.clone(), setpoint });
         }

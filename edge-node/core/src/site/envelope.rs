@@ -1,13 +1,15 @@
 //! The envelope: what a policy proposes becomes what fits.
 //!
 //! 1. *Clamp*: a proposal is lowered to the charger's maximum and to a whole step; below its minimum it is
-//!    standby; who doesn't ask or can't be reached gets nothing new.
+//!    standby, unless it charges and its least time on isn't over: then it keeps its minimum; who doesn't ask, can't
+//!    be reached or is held gets nothing new.
 //! 2. *Shed*: while a phase of a circuit, from the charger's own up to the grid connection, would be
 //!    overcommitted, the charger of lowest priority, then of latest registration, gives up what is too much;
 //!    if less than its minimum is left it stands by.
 //! 3. *Lower at once*: what is less than the setpoint in force is granted as it is.
 //! 4. *Raise into what is free*: in order of priority, within the limit less all that may still be drawn, so
-//!    a raise waits until the reduction that pays for it is confirmed and measured; and for the raise delay.
+//!    a raise waits until the reduction that pays for it is confirmed and measured; for the raise delay; and for
+//!    the ramp.
 //!
 //! So the sum of what may be drawn never grows on a phase where it would pass what the chargers may draw
 //! together there, whatever the proposals are.
@@ -29,9 +31,17 @@ pub(super) struct Seat {
     pub(super) asks: bool,
     /// Whether what is sent to it can be counted on: connected, heard of, and confirming.
     pub(super) answers: bool,
+    /// Why it may not charge now although it asks.
+    pub(super) held: Option<&'static str>,
+    /// Whether its least time on isn't over.
+    pub(super) stays_on: bool,
     pub(super) in_force: Milliamps,
     pub(super) may_draw: PerPhase<Milliamps>,
+    /// What it draws although it was told to draw less, and long enough ago to have done so.
+    pub(super) beyond: PerPhase<Milliamps>,
     pub(super) raise_delay_is_over: bool,
+    /// The highest that the ramp lets it have now.
+    pub(super) ramp: Milliamps,
 }
 
 /// What the envelope gives.
@@ -53,8 +63,7 @@ pub(super) fn dispose(
     seats: &[Seat],
     proposed: &[Milliamps],
 ) -> Vec<Grant> {
-    let mut order: Vec<usize> = (0..seats.len()).collect();
-    order.sort_by_key(|i| (std::cmp::Reverse(seats[*i].priority), *i));
+    let order = in_order(seats);
     let mut grants: Vec<Grant> = seats.iter().zip(proposed).map(|(seat, p)| clamp(seat, *p)).collect();
     shed(budgets, seats, &order, &mut grants);
     for (seat, grant) in seats.iter().zip(&mut grants) {
@@ -65,10 +74,17 @@ pub(super) fn dispose(
     grants
 }
 
-/// What no plan can lower: a charger that doesn't answer keeps all that it may draw, any other its safe
-/// current.
+/// The order in which chargers are served: by priority, then by registration.
+pub(super) fn in_order(seats: &[Seat]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..seats.len()).collect();
+    order.sort_by_key(|i| (std::cmp::Reverse(seats[*i].priority), *i));
+    order
+}
+
+/// What no plan can lower: a charger that doesn't answer keeps all that it may draw, one that doesn't obey what it
+/// draws, any other its safe current.
 pub(super) fn unavoidable(seat: &Seat) -> PerPhase<Milliamps> {
-    if seat.answers { on_phases(seat, seat.safe) } else { seat.may_draw }
+    if seat.answers { on_phases(seat, seat.safe).zip(seat.beyond, Milliamps::max) } else { seat.may_draw }
 }
 
 fn clamp(seat: &Seat, proposed: Milliamps) -> Grant {
@@ -76,18 +92,31 @@ fn clamp(seat: &Seat, proposed: Milliamps) -> Grant {
     if !seat.asks {
         return standby(if proposed > Milliamps::ZERO { "no vehicle asks" } else { "" });
     }
+    if let Some(reason) = seat.held {
+        return standby(reason);
+    }
     if !seat.answers && proposed > Milliamps::ZERO && seat.in_force == Milliamps::ZERO {
         return standby("does not answer");
+    }
+    if proposed < seat.min && seat.stays_on && seat.in_force >= seat.min {
+        let reason = "keeps its minimum for its least time on";
+        return Grant { target: seat.min, limit: Milliamps::ZERO, reason };
     }
     if proposed <= Milliamps::ZERO {
         return standby(if proposed < Milliamps::ZERO { "a proposal below zero" } else { "" });
     }
-    let target = proposed.min(seat.max).floor_to(seat.step);
-    if target < seat.min || target <= Milliamps::ZERO {
+    let target = whole(seat, proposed);
+    if target == Milliamps::ZERO {
         return standby("below the minimum");
     }
     let reason = if target < proposed { "lowered to a whole step within the maximum" } else { "" };
     Grant { target, limit: Milliamps::ZERO, reason }
+}
+
+/// An amount in whole steps between minimum and maximum, or standby.
+pub(super) fn whole(seat: &Seat, amount: Milliamps) -> Milliamps {
+    let whole = amount.min(seat.max).floor_to(seat.step);
+    if whole < seat.min || whole <= Milliamps::ZERO { Milliamps::ZERO } else { whole }
 }
 
 fn shed(budgets: &[PerPhase<Milliamps>], seats: &[Seat], order: &[usize], grants: &mut [Grant]) {
@@ -128,14 +157,20 @@ fn raise(budgets: &[PerPhase<Milliamps>], seats: &[Seat], order: &[usize], grant
         }
         let free =
             places(seat).map(|(c, phase)| budgets[c][phase] - used[c][phase] + seat.may_draw[phase]).min();
-        let possible = free.unwrap_or_default().clamp(Milliamps::ZERO, grant.target).floor_to(seat.step);
+        let free = free.unwrap_or_default().clamp(Milliamps::ZERO, grant.target);
+        let possible = free.min(seat.ramp).floor_to(seat.step);
         if possible > seat.in_force && possible >= seat.min {
             grant.limit = possible;
             let grown = on_phases(seat, possible).zip(seat.may_draw, Milliamps::max) - seat.may_draw;
             add(&mut used, seat, grown);
         }
         if grant.limit < grant.target {
-            grant.reason = "waits for a reduction to be confirmed and measured";
+            let waits_for_room = free < grant.target;
+            grant.reason = if waits_for_room {
+                "waits for a reduction to be confirmed and measured"
+            } else {
+                "rises by its ramp"
+            };
         }
     }
 }
@@ -149,12 +184,19 @@ pub(super) fn reserved(circuits: usize, seats: &[Seat]) -> Vec<PerPhase<Milliamp
     used
 }
 
-fn on_phases(seat: &Seat, amount: Milliamps) -> PerPhase<Milliamps> {
+pub(super) fn on_phases(seat: &Seat, amount: Milliamps) -> PerPhase<Milliamps> {
     let mut all = PerPhase::all(Milliamps::ZERO);
     for phase in &seat.phases {
         all[*phase] = amount;
     }
     all
+}
+
+/// Takes an amount from what is free on a charger's way.
+pub(super) fn take(free: &mut [PerPhase<Milliamps>], seat: &Seat, amount: PerPhase<Milliamps>) {
+    for circuit in &seat.path {
+        free[*circuit] = free[*circuit] - amount;
+    }
 }
 
 fn add(used: &mut [PerPhase<Milliamps>], seat: &Seat, amount: PerPhase<Milliamps>) {
@@ -163,6 +205,7 @@ fn add(used: &mut [PerPhase<Milliamps>], seat: &Seat, amount: PerPhase<Milliamps
     }
 }
 
-fn places(seat: &Seat) -> impl Iterator<Item = (usize, Phase)> + '_ {
+/// Every phase of every circuit that a charger loads.
+pub(super) fn places(seat: &Seat) -> impl Iterator<Item = (usize, Phase)> + '_ {
     seat.path.iter().flat_map(|circuit| seat.phases.iter().map(move |phase| (*circuit, *phase)))
 }

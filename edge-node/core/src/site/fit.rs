@@ -4,8 +4,8 @@
 //! most; everything sent before is taken as confirmed, and the raise delay as over. Chargers that don't ask or can't
 //! be reached are left out: what the snapshot says is available is beside them.
 
-use wattle_wire::Milliamps;
 use wattle_wire::policy::{Charger, Plan, Snapshot};
+use wattle_wire::{Milliamps, PerPhase};
 
 use super::envelope::{self, Seat};
 
@@ -65,8 +65,12 @@ fn seat(snapshot: &Snapshot, charger: &Charger) -> Seat {
         priority: charger.priority,
         asks: true,
         answers: true,
+        held: None,
+        stays_on: false,
         in_force: charger.setpoint_ma,
         may_draw,
+        beyond: PerPhase::all(Milliamps::ZERO),
         raise_delay_is_over: true,
+        ramp: Milliamps::MAX,
     }
 }

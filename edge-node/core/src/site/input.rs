@@ -1,16 +1,16 @@
 //! What a site hears, and what it answers.
 
 use wattle_wire::message::{ChargerState, Number, Phases, Refusal, Setpoint};
-use wattle_wire::policy::Plan;
+use wattle_wire::policy::{Plan, Signals};
 use wattle_wire::row::{Cause, Row};
 use wattle_wire::{DeviceId, Micros, Milliamps, SessionId, UserId, WattHours};
 
-use super::Part;
+use super::{Part, Signalled};
 
-/// What a device machine tells its site.
+/// What a site hears: from a device's machine, or of the world outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SiteInput {
-    /// Who.
+    /// Of whom.
     pub part: Part,
     /// The last numbered message of the device's present start.
     pub seen: Option<Number>,
@@ -18,7 +18,7 @@ pub struct SiteInput {
     pub heard: Heard,
 }
 
-/// What was heard of a device.
+/// What was heard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
     /// A reading of the present.
@@ -33,6 +33,8 @@ pub enum Heard {
         register_wh: Option<WattHours>,
         /// The vehicle's state of charge.
         soc_percent: Option<i32>,
+        /// Temperature inside, thousandths of a degree Celsius.
+        temperature_mc: Option<i32>,
     },
     /// It obeys this setpoint.
     Confirmed(u64),
@@ -47,6 +49,12 @@ pub enum Heard {
     Online(bool),
     /// The stay that is open now, if any.
     Stay(Option<Stay>),
+    /// Of a charger: what people give it whatever a policy says, as far as it fits; none for the policy again.
+    Manual(Option<Milliamps>),
+    /// Of a circuit: a limit for a time, or that there is none any more.
+    Limit(Option<Signalled>),
+    /// Of the site: prices, surplus, the grid operator's limit.
+    Signals(Signals),
 }
 
 /// A vehicle's stay at a charger.

@@ -2,17 +2,18 @@
 //!
 //! A setpoint counts from when it is sent until it expires, until the charger has confirmed a newer one, or
 //! until the charger has refused it. A refusal of what the charger obeys, or has obeyed, counts for nothing:
-//! a setpoint that is delivered twice is obeyed and then refused as superseded. What a charger may have been told before this machine was started is a
-//! reservation without a number: it ends with the first confirmation, when the charger says that it obeys
-//! none, or one validity after the start.
+//! a setpoint that is delivered twice is obeyed and then refused as superseded.
+//!
+//! What a charger may have been told before this machine was started is a reservation without a number: it ends with
+//! the first confirmation, or one validity after the start. That the charger says to obey none doesn't end it: what
+//! the earlier machine has sent may still be on its way.
 
 use std::collections::VecDeque;
 
 use wattle_wire::message::Refusal;
 use wattle_wire::{Micros, Milliamps};
 
-/// Setpoints that are kept; when one more is sent the two oldest become one with the higher limit and the
-/// later expiry.
+/// Setpoints that are kept one by one; of those before them the highest limit and the latest expiry are kept.
 const MAX_SENT: usize = 16;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub(super) struct Sent {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Ledger {
     sent: VecDeque<Sent>,
+    /// What became of those for which there was no room: it ends with the confirmation of any newer one.
+    older: Option<Sent>,
     inherited: Option<(Milliamps, Micros)>,
     confirmed: u64,
 }
@@ -35,15 +38,20 @@ impl Ledger {
         self.inherited = Some((limit, expires_at));
     }
 
-    pub(super) fn push(&mut self, number: u64, limit: Milliamps, now: Micros, validity: Micros) {
+    /// Takes a setpoint that is sent at `now`. Expiries are counted on a time that never passes too fast, so they are
+    /// another clock's.
+    pub(super) fn push(&mut self, number: u64, limit: Milliamps, now: Micros, expires_at: Micros) {
         if self.sent.len() == MAX_SENT
-            && let Some(oldest) = self.sent.pop_front()
-            && let Some(next) = self.sent.front_mut()
+            && let Some(mut oldest) = self.sent.pop_front()
         {
-            next.limit = next.limit.max(oldest.limit);
-            next.expires_at = next.expires_at.max(oldest.expires_at);
+            if let Some(older) = &self.older {
+                oldest.limit = oldest.limit.max(older.limit);
+                oldest.expires_at = oldest.expires_at.max(older.expires_at);
+                oldest.sent_at = older.sent_at;
+            }
+            self.older = Some(oldest);
         }
-        self.sent.push_back(Sent { number, limit, sent_at: now, expires_at: now + validity });
+        self.sent.push_back(Sent { number, limit, sent_at: now, expires_at });
     }
 
     /// The charger obeys `number`; whether that was news.
@@ -51,7 +59,7 @@ impl Ledger {
         let news = number > self.confirmed && self.sent.iter().any(|sent| sent.number == number);
         if news {
             self.confirmed = number;
-            self.inherited = None;
+            (self.inherited, self.older) = (None, None);
             self.sent.retain(|sent| sent.number >= number);
         }
         news
@@ -65,20 +73,16 @@ impl Ledger {
         }
     }
 
-    /// The charger obeys no setpoint, so nothing is left of what it was told before the start.
-    pub(super) fn obeys_none(&mut self) {
-        self.inherited = None;
-    }
-
     pub(super) fn expire(&mut self, now: Micros) {
         self.sent.retain(|sent| sent.expires_at > now);
+        self.older.take_if(|older| older.expires_at <= now);
         self.inherited = self.inherited.filter(|(_, expires_at)| *expires_at > now);
     }
 
     /// The most that the charger may draw by what it was told.
     pub(super) fn most(&self) -> Milliamps {
         let inherited = self.inherited.map_or(Milliamps::ZERO, |(limit, _)| limit);
-        self.sent.iter().map(|sent| sent.limit).fold(inherited, Milliamps::max)
+        self.all().map(|sent| sent.limit).fold(inherited, Milliamps::max)
     }
 
     /// The newest setpoint.
@@ -93,15 +97,17 @@ impl Ledger {
 
     /// Since when a setpoint waits for its confirmation.
     pub(super) fn unconfirmed_since(&self) -> Option<Micros> {
-        self.sent.iter().find(|sent| sent.number > self.confirmed).map(|sent| sent.sent_at)
+        self.all().find(|sent| sent.number > self.confirmed).map(|sent| sent.sent_at)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Sent> {
+        self.older.iter().chain(&self.sent)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const VALIDITY: Micros = Micros::from_secs(10);
 
     fn amps(amps: i32) -> Milliamps {
         Milliamps::from_amps(amps)
@@ -114,8 +120,8 @@ mod tests {
     #[test]
     fn a_higher_setpoint_counts_until_a_lower_one_is_confirmed() {
         let mut ledger = Ledger::default();
-        ledger.push(1, amps(25), at(0), VALIDITY);
-        ledger.push(2, amps(12), at(1), VALIDITY);
+        ledger.push(1, amps(25), at(0), at(10));
+        ledger.push(2, amps(12), at(1), at(11));
         assert_eq!((ledger.most(), ledger.newest().map(|s| s.limit)), (amps(25), Some(amps(12))));
         assert!(ledger.confirm(1));
         assert_eq!(ledger.most(), amps(25), "the confirmed one itself still counts");
@@ -128,7 +134,7 @@ mod tests {
     fn a_number_that_was_never_sent_confirms_nothing() {
         let mut ledger = Ledger::default();
         ledger.inherit(amps(32), at(10));
-        ledger.push(5, amps(6), at(0), VALIDITY);
+        ledger.push(5, amps(6), at(0), at(10));
         assert!(!ledger.confirm(u64::MAX) && !ledger.confirm(4));
         assert_eq!(ledger.most(), amps(32));
         assert!(ledger.confirm(5));
@@ -138,7 +144,7 @@ mod tests {
     #[test]
     fn a_setpoint_counts_until_it_expires() {
         let mut ledger = Ledger::default();
-        ledger.push(1, amps(25), at(0), VALIDITY);
+        ledger.push(1, amps(25), at(0), at(10));
         ledger.expire(at(9));
         assert_eq!(ledger.most(), amps(25));
         ledger.expire(at(10));
@@ -148,8 +154,8 @@ mod tests {
     #[test]
     fn a_refused_setpoint_counts_no_more_and_the_one_before_it_does() {
         let mut ledger = Ledger::default();
-        ledger.push(1, amps(25), at(0), VALIDITY);
-        ledger.push(2, amps(30), at(1), VALIDITY);
+        ledger.push(1, amps(25), at(0), at(10));
+        ledger.push(2, amps(30), at(1), at(11));
         ledger.refuse(2, Refusal::Expired);
         assert_eq!((ledger.most(), ledger.newest().map(|s| s.number)), (amps(25), Some(1)));
     }
@@ -157,7 +163,7 @@ mod tests {
     #[test]
     fn a_second_delivery_that_is_refused_takes_nothing_from_what_the_charger_obeys() {
         let mut ledger = Ledger::default();
-        ledger.push(1, amps(25), at(0), VALIDITY);
+        ledger.push(1, amps(25), at(0), at(10));
         ledger.refuse(1, Refusal::Superseded);
         assert_eq!(ledger.most(), amps(25), "its confirmation was lost or is on its way");
         assert!(ledger.confirm(1));
@@ -170,10 +176,25 @@ mod tests {
     #[test]
     fn many_unconfirmed_setpoints_never_count_less_than_their_highest() {
         let mut ledger = Ledger::default();
-        ledger.push(1, amps(30), at(0), VALIDITY);
+        ledger.push(1, amps(30), at(0), at(10));
         for number in 2..100 {
-            ledger.push(number, amps(6), at(0), VALIDITY);
+            ledger.push(number, amps(6), at(0), at(10));
         }
         assert_eq!((ledger.most(), ledger.sent.len()), (amps(30), MAX_SENT));
+    }
+
+    #[test]
+    fn what_has_no_room_of_its_own_is_not_ended_by_the_refusal_of_another() {
+        let mut ledger = Ledger::default();
+        ledger.push(1, amps(30), at(0), at(10));
+        for number in 2..=MAX_SENT as u64 + 2 {
+            ledger.push(number, amps(6), at(1), at(11));
+        }
+        for number in 2..=MAX_SENT as u64 + 2 {
+            ledger.refuse(number, Refusal::Expired);
+        }
+        assert_eq!((ledger.most(), ledger.unconfirmed_since()), (amps(30), Some(at(0))));
+        ledger.expire(at(11));
+        assert_eq!(ledger.most(), amps(0));
     }
 }

@@ -17,20 +17,22 @@
 //! - A **raise** has to fit beside the most that the load can be by the readings that are not settled yet,
 //!   each less the least that the chargers' latest readings showed or that they were told since, and by the
 //!   upper bound of the one that was settled last: while draws change, raises wait.
-//! - A charger that has been silent for [`Times::patience`] is not waited for: it counts with its last
-//!   reading, at most with what it may draw.
+//! - A charger that has been silent for [`Times::patience`] is not waited for: it drew something between nothing and
+//!   its last reading.
 //! - Below zero only where there is generation.
 //!
 //! The error is on the safe side: load may be seen too high for a moment, availability never. Every
 //! subtracted draw is at most what the ledger reserves for that charger, so load and reservations together
 //! are never below what the meter shows. That also makes a charger of unknown wiring safe to subtract on
-//! every phase, as it is reserved on every phase.
+//! every phase, as it is reserved on every phase. On phases that it doesn't load its reservation stands for load, so
+//! a raise has to fit beside what was subtracted for it at the last settled reading until a reading after its reduction
+//! has settled. And where there are several of them, lowering one may not help the phase that needs it: they are lowered
+//! one after the other, an interval each.
 
 use std::collections::VecDeque;
 
 use wattle_wire::{Micros, Milliamps, PerPhase};
 
-use super::Charger;
 use super::station::{DRAW_TOLERANCE, Station};
 
 /// Meter readings that wait for a confirmation; the oldest goes first. They are kept half a guard time
@@ -74,6 +76,8 @@ pub(super) struct Load {
     /// The upper bound of the reading that was settled last.
     doubt: Current,
     heard: PerPhase<Option<(Milliamps, Micros)>>,
+    /// What was subtracted at most for each charger of the reading that was settled last.
+    pub(super) subtracted: Vec<PerPhase<Milliamps>>,
 }
 
 impl Load {
@@ -85,6 +89,7 @@ impl Load {
             settled: nothing,
             doubt: nothing,
             heard: PerPhase::all(None),
+            subtracted: Vec::new(),
         }
     }
 
@@ -117,20 +122,19 @@ impl Load {
         &mut self,
         now: Micros,
         times: Times,
-        below: impl Iterator<Item = (&'a Station, &'a Charger)> + Clone,
-        stale: Micros,
+        below: impl Iterator<Item = &'a Station> + Clone,
     ) {
         while let Some(waiting) = self.waiting.front() {
             let nothing = PerPhase::all(Milliamps::ZERO);
-            let drawn =
-                below.clone().try_fold([nothing; 4], |[least, likely, most, sure], (station, charger)| {
-                    let range = station.drawn_about(charger, waiting.at, now, stale, times);
-                    let (low, high) = station.drawn_but_for_commands(waiting.at, &range, times);
-                    let steady =
-                        range.least.zip(range.most, |l, m| if m - l <= DRAW_TOLERANCE { m } else { l });
-                    range.is_complete.then(|| [least + range.least, likely + low, most + high, sure + steady])
-                });
+            let about = |station: &Station| station.drawn_about(waiting.at, now, times);
+            let drawn = below.clone().try_fold([nothing; 4], |[least, likely, most, sure], station| {
+                let range = about(station);
+                let (low, high) = station.drawn_but_for_commands(waiting.at, &range, times);
+                let steady = range.least.zip(range.most, |l, m| if m - l <= DRAW_TOLERANCE { m } else { l });
+                range.is_complete.then(|| [least + range.least, likely + low, most + high, sure + steady])
+            });
             let Some(drawn) = drawn else { return };
+            self.subtracted = below.clone().map(|station| about(station).most).collect();
             let measured = waiting.measured;
             self.waiting.pop_front();
             self.settle_on(measured, drawn);
@@ -182,6 +186,7 @@ impl Load {
         self.waiting.clear();
         self.settled = PerPhase::all(None);
         self.doubt = PerPhase::all(None);
+        self.subtracted.clear();
     }
 
     fn floor(&self) -> Milliamps {

@@ -5,7 +5,10 @@
 //! takes what it proposes through the envelope and gives setpoints and rows. Inputs may come in between.
 //!
 //! - The uncontrolled load is found as the `load` module says, the reservations as the `ledger` module says,
-//!   and what fits as the `envelope` module says.
+//!   what fits as the `envelope` module says, and a circuit's limit of the moment as the `limits` module says.
+//! - What a vehicle has no use for is lent to others (`lend`); some may not charge now though they ask (`hold`); what
+//!   looks wrong becomes an event (`anomaly`).
+//! - Time passes as the `passing` module says, whatever becomes of the clock.
 //! - What a charger *may draw* is the highest of what it was told and has not superseded by a confirmation,
 //!   what it is measured to draw (beyond a noise of 0.25 A), and its safe current.
 //! - A charger that is offline, of which there was no reading of the present and no answer to a setpoint for
@@ -27,32 +30,42 @@
 //!   not know, as setpoints don't wait for it: so the charger counts with its maximum, for one validity or
 //!   until it confirms.
 
+mod anomaly;
+mod budget;
+mod calendar;
 mod decide;
 mod envelope;
 mod fit;
+mod hear;
+mod hold;
 mod input;
 mod ledger;
+mod lend;
+mod limits;
 mod load;
 mod model;
+mod notice;
+mod passing;
 mod record;
 mod share;
+mod snapshot;
 mod station;
 mod track;
 
 #[cfg(test)]
-mod properties;
-#[cfg(test)]
-mod rig;
-#[cfg(test)]
-mod scenarios;
+mod tests;
 
+use wattle_wire::policy::Signals;
 use wattle_wire::row::{Cause, Event, EventKind, Row};
-use wattle_wire::{Micros, Milliamps, PerPhase, Phase};
+use wattle_wire::{Micros, Milliamps, PerPhase};
 
+pub use calendar::{LocalTime, Window};
 pub use fit::{Fitted, fit};
 pub use input::{Due, Heard, Outcome, Proposal, SendSetpoint, SiteInput, Stay};
+pub use limits::{Limit, Signalled};
 use load::{Load, Times};
-pub use model::{Charger, Circuit, Control, Meter, ModelError, Part, SiteModel};
+pub use model::{Charger, Circuit, Control, Meter, ModelError, Part, SiteModel, User};
+use passing::Passing;
 use record::Recorder;
 pub use share::equal_share;
 use station::Station;
@@ -67,6 +80,7 @@ pub struct SiteMachine {
     model: SiteModel,
     paths: Vec<Vec<usize>>,
     times: Times,
+    passing: Passing,
     stations: Vec<Station>,
     /// One per meter.
     gauges: Vec<Gauge>,
@@ -74,6 +88,9 @@ pub struct SiteMachine {
     meter_of: Vec<Option<usize>>,
     /// Per circuit the chargers on it and below it.
     below: Vec<Vec<usize>>,
+    /// Per circuit what was signalled for it.
+    signalled: Vec<Option<Signalled>>,
+    signals: Signals,
     started_at: Micros,
     decided_at: Option<Micros>,
     cause: Cause,
@@ -116,9 +133,13 @@ impl SiteMachine {
         let mut stations = vec![Station::default(); model.chargers.len()];
         for (station, charger) in stations.iter_mut().zip(&model.chargers) {
             station.ledger.inherit(charger.max_ma, now + model.control.validity_ms.into());
+            station.manual = charger.manual_ma;
         }
         Ok(Self {
             times: Times::of(model.control.interval_ms.into()),
+            passing: Passing::new(now, model.control.interval_ms.into()),
+            signalled: vec![None; model.circuits.len()],
+            signals: Signals::default(),
             model,
             paths,
             stations,
@@ -150,115 +171,31 @@ impl SiteMachine {
 
     /// Takes an input; whether a decision is due now. An index that the model doesn't have is passed over.
     pub fn handle(&mut self, input: SiteInput, now: Micros) -> Due {
-        match input.part {
-            Part::Meter(index) if index < self.gauges.len() => self.hear_meter(index, input.heard, now),
-            Part::Charger(index) if index < self.stations.len() => self.hear_charger(index, input, now),
-            _ => Due::No,
-        }
+        let is_set_back = now < self.passing.clock();
+        let now = self.passing.pass(now);
+        let due = self.hear(input, now);
+        // Who wakes the machine was told a time by a clock that is no more.
+        if is_set_back && due == Due::No { Due::Now(Cause::Interval) } else { due }
     }
 
     /// When [`Self::wake`] is to be called next.
     pub fn next_wakeup(&self) -> Micros {
-        self.decided_at.map_or(self.started_at, |at| at + self.model.control.interval_ms.into())
+        let due = self.decided_at.map_or(self.started_at, |at| at + self.model.control.interval_ms.into());
+        self.passing.clock_at(due)
     }
 
     /// Looks at the time; whether a decision is due now.
     pub fn wake(&self, now: Micros) -> Due {
-        if now >= self.next_wakeup() { Due::Now(Cause::Interval) } else { Due::No }
-    }
-
-    fn hear_meter(&mut self, index: usize, heard: Heard, now: Micros) -> Due {
-        let Heard::Reading { current_ma: Some(current), .. } = heard else { return Due::No };
-        let circuit = self.model.meters[index].circuit;
-        let measured = station::plausible_meter(current, self.model.circuits[circuit].generation);
-        if measured.0.iter().all(Option::is_none) {
-            return Due::No;
-        }
-        let nothing = PerPhase::all(Milliamps::ZERO);
-        let (mut most, mut least_lately, mut most_lately) = (nothing, nothing, nothing);
-        for index in &self.below[circuit] {
-            let (charger, station) = (&self.model.chargers[*index], &self.stations[*index]);
-            let (low, high) = station.drawn_lately(now, self.times);
-            most = most + station.may_have_drawn(charger, now, self.stale(), self.times);
-            (least_lately, most_lately) = (least_lately + low, most_lately + high);
-        }
-        let limit = &self.model.circuits[circuit];
-        let mut drawn = most;
-        for phase in Phase::ALL {
-            let allowed = limit.limit_ma[phase] - limit.margin_ma;
-            if measured[phase].is_some_and(|measured| measured > allowed) {
-                drawn[phase] = most_lately[phase];
-            }
-        }
-        self.gauges[index].load.push(measured, drawn, least_lately, now, self.times.guard);
-        self.note_over_limit(index, measured);
-        self.breach(now)
-    }
-
-    fn hear_charger(&mut self, index: usize, input: SiteInput, now: Micros) -> Due {
-        let validity = self.model.control.validity_ms.into();
-        let (asked, reachable, told) = {
-            let station = &self.stations[index];
-            (station.state().asks(), station.is_reachable(now, validity), station.ledger.most())
-        };
-        let may_before = self.may_draw(index, now);
-        let stay_before = self.stations[index].stay.as_ref().map(|stay| stay.id.clone());
-        let until = now + self.times.guard;
-        let station = &mut self.stations[index];
-        station.seen = input.seen;
-        if matches!(input.heard, Heard::Reading { .. } | Heard::Confirmed(_) | Heard::Refused { .. }) {
-            station.online = true;
-            station.heard_at = Some(now);
-        }
-        station.hear(&self.model.chargers[index], input.heard, now, self.times.guard);
-        station.hold(told, until);
-
-        let station = &self.stations[index];
-        let stay = station.stay.as_ref().map(|stay| &stay.id);
-        let changed = station.state().asks() != asked
-            || station.is_reachable(now, validity) != reachable
-            || stay != stay_before.as_ref();
-        let may = self.may_draw(index, now);
-        let (freed, grown) = Phase::ALL.iter().fold((false, false), |(freed, grown), phase| {
-            (freed || may[*phase] < may_before[*phase], grown || may[*phase] > may_before[*phase])
-        });
-        if changed || (freed && self.raise_waits) {
-            return Due::Now(Cause::Request);
-        }
-        if grown { self.breach(now) } else { Due::No }
-    }
-
-    /// Whether load and reservations pass a limit by more than the last decision had to leave.
-    fn breach(&self, now: Micros) -> Due {
-        if self.excess(now) > self.left_excess { Due::Now(Cause::Breach) } else { Due::No }
-    }
-
-    fn note_over_limit(&mut self, meter: usize, measured: PerPhase<Option<Milliamps>>) {
-        let circuit = &self.model.circuits[self.model.meters[meter].circuit];
-        let over = |phase: &Phase| measured[*phase].is_some_and(|m| m > circuit.limit_ma[*phase]);
-        let well_below = |phase: &Phase| {
-            measured[*phase].is_none_or(|m| m <= circuit.limit_ma[*phase] - station::DRAW_TOLERANCE)
-        };
-        if let Some(phase) =
-            Phase::ALL.iter().find(|phase| over(phase)).filter(|_| !self.gauges[meter].is_over)
-        {
-            let shown = measured[*phase].unwrap_or_default();
-            let text = format!(
-                "circuit {} draws {shown} on {phase:?}, its limit is {}",
-                circuit.id, circuit.limit_ma[*phase]
-            );
-            self.gauges[meter].is_over = true;
-            self.note(EventKind::OverLimit, Some(Part::Meter(meter)), text);
-        } else if Phase::ALL.iter().all(well_below) {
-            self.gauges[meter].is_over = false;
-        }
+        let is_set_back = now < self.passing.clock();
+        if is_set_back || now >= self.next_wakeup() { Due::Now(Cause::Interval) } else { Due::No }
     }
 
     fn note(&mut self, kind: EventKind, part: Option<Part>, text: String) {
         if self.events.len() < MAX_PENDING_EVENTS {
-            let device = part.map(|part| match part {
-                Part::Meter(index) => self.model.meters[index].id.clone(),
-                Part::Charger(index) => self.model.chargers[index].id.clone(),
+            let device = part.and_then(|part| match part {
+                Part::Meter(index) => Some(self.model.meters[index].id.clone()),
+                Part::Charger(index) => Some(self.model.chargers[index].id.clone()),
+                Part::Circuit(_) | Part::Site => None,
             });
             self.events.push(Row::Event(Event::new(self.model.id.clone(), device, kind, text)));
         }
@@ -270,38 +207,5 @@ impl SiteMachine {
 
     fn stale(&self) -> Micros {
         self.model.control.meter_stale_ms.into()
-    }
-}
-
-impl Station {
-    fn hear(&mut self, charger: &Charger, heard: Heard, now: Micros, guard: Micros) {
-        match heard {
-            Heard::Reading { state, setpoint, current_ma, register_wh, soc_percent } => {
-                self.state = state.or(self.state);
-                self.register = register_wh.filter(|register| register.0 >= 0).or(self.register);
-                self.soc_percent = soc_percent.filter(|soc| (0..=100).contains(soc)).or(self.soc_percent);
-                match setpoint {
-                    Some(0) => self.ledger.obeys_none(),
-                    Some(number) => {
-                        self.ledger.confirm(number);
-                    }
-                    None => {}
-                }
-                if let Some(current) = current_ma {
-                    self.measure(charger, current, now, guard);
-                }
-            }
-            Heard::Confirmed(number) => {
-                self.ledger.confirm(number);
-            }
-            Heard::Refused { number, reason } => self.ledger.refuse(number, reason),
-            Heard::Online(online) => self.online = online,
-            Heard::Stay(stay) => {
-                if stay.is_none() {
-                    self.soc_percent = None;
-                }
-                self.stay = stay;
-            }
-        }
     }
 }

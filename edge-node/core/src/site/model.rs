@@ -1,13 +1,18 @@
 //! What a site is: plain data, made from the site file by whoever runs the machine.
 
-use wattle_wire::{CircuitId, DeviceId, Milliamps, Millis, PerPhase, Phase, SiteId};
+use wattle_wire::{
+    CircuitId, DeviceId, Milliamps, Millis, Millivolts, PerPhase, Phase, SiteId, UserId, Watts,
+};
+
+use super::calendar::{LocalTime, Window};
+use super::limits::Limit;
 
 /// A site.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SiteModel {
     /// Its name.
     pub id: SiteId,
-    /// Timings of control.
+    /// How it is controlled.
     pub control: Control,
     /// The circuits, a parent before its children; the first is the grid connection.
     pub circuits: Vec<Circuit>,
@@ -15,9 +20,13 @@ pub struct SiteModel {
     pub meters: Vec<Meter>,
     /// The chargers in order of registration.
     pub chargers: Vec<Charger>,
+    /// What is agreed with users; who isn't here has no agreement.
+    pub users: Vec<User>,
+    /// The site's clocks, for timers and schedules.
+    pub local_time: LocalTime,
 }
 
-/// Timings of control.
+/// How a site is controlled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Control {
     /// The time between two decisions.
@@ -28,6 +37,18 @@ pub struct Control {
     pub raise_delay_ms: Millis,
     /// After this long without a plausible reading a meter is stale, and a charger's draw forgotten.
     pub meter_stale_ms: Millis,
+    /// How long a vehicle draws less than it may before what it leaves is lent; zero for never.
+    pub lend_after_ms: Millis,
+    /// How much a setpoint rises in a second; zero for at once.
+    pub raise_ramp_ma_per_s: Milliamps,
+    /// How much more than its minimum has to be free before a vehicle on standby charges again.
+    pub resume_room_ma: Milliamps,
+    /// How long a vehicle charges before a policy may put it on standby.
+    pub least_on_ms: Millis,
+    /// How long a vehicle stays on standby.
+    pub least_off_ms: Millis,
+    /// The voltage by which limits in W become currents.
+    pub nominal_mv: Millivolts,
 }
 
 impl Default for Control {
@@ -37,6 +58,12 @@ impl Default for Control {
             validity_ms: Millis(10_000),
             raise_delay_ms: Millis(5_000),
             meter_stale_ms: Millis(10_000),
+            lend_after_ms: Millis(30_000),
+            raise_ramp_ma_per_s: Milliamps::ZERO,
+            resume_room_ma: Milliamps::ZERO,
+            least_on_ms: Millis(0),
+            least_off_ms: Millis(0),
+            nominal_mv: Millivolts(230_000),
         }
     }
 }
@@ -54,8 +81,10 @@ pub struct Circuit {
     pub margin_ma: Milliamps,
     /// What its chargers may draw together on each phase while its meter is stale.
     pub fallback_ma: Milliamps,
-    /// Whether something on it generates, so that the other load may be below zero.
+    /// Whether something on it or below it generates, so that the other load may be below zero.
     pub generation: bool,
+    /// Lower limits at some hours.
+    pub schedule: Vec<(Window, Limit)>,
 }
 
 /// A meter.
@@ -87,15 +116,34 @@ pub struct Charger {
     pub safe_ma: Milliamps,
     /// Higher goes first; between equals the order of registration decides.
     pub priority: i32,
+    /// When it may charge; always if there is no window.
+    pub timer: Vec<Window>,
+    /// What it gets, as far as it fits, whatever a policy says.
+    pub manual_ma: Option<Milliamps>,
 }
 
-/// What a device is in its site's model.
+/// What is agreed with a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// Who.
+    pub id: UserId,
+    /// The highest power to charge with.
+    pub max_power: Option<Watts>,
+    /// Instead of the charger's priority.
+    pub priority: Option<i32>,
+}
+
+/// What a device, or another thing that an input is about, is in its site's model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Part {
     /// The meter with this index.
     Meter(usize),
     /// The charger with this index.
     Charger(usize),
+    /// Not a device: the circuit with this index.
+    Circuit(usize),
+    /// Not a device: the site.
+    Site,
 }
 
 /// Why a model can't be run.
@@ -113,9 +161,9 @@ pub enum ModelError {
     /// Two devices with one name, or two meters on one circuit.
     #[error("device {0} is there twice, or is a second meter of its circuit")]
     Twice(DeviceId),
-    /// A timing that is not above zero (the raise delay may be zero).
-    #[error("a control timing is not above zero")]
-    Timing,
+    /// A timing, step or voltage of control that is not above zero (where that means something, zero may be).
+    #[error("a control timing is not above zero, or another control setting is below")]
+    Control,
 }
 
 impl SiteModel {
@@ -130,9 +178,16 @@ impl SiteModel {
     /// # Errors
     /// With the first such thing.
     pub fn check(&self) -> Result<(), ModelError> {
-        let Control { interval_ms, validity_ms, raise_delay_ms, meter_stale_ms } = self.control;
-        if interval_ms.0 <= 0 || validity_ms.0 <= 0 || meter_stale_ms.0 <= 0 || raise_delay_ms.0 < 0 {
-            return Err(ModelError::Timing);
+        let control = &self.control;
+        let above_zero = [control.interval_ms, control.validity_ms, control.meter_stale_ms];
+        let not_below =
+            [control.raise_delay_ms, control.lend_after_ms, control.least_on_ms, control.least_off_ms];
+        if above_zero.iter().any(|length| length.0 <= 0)
+            || not_below.iter().any(|length| length.0 < 0)
+            || control.raise_ramp_ma_per_s.min(control.resume_room_ma) < Milliamps::ZERO
+            || control.nominal_mv.0 <= 0
+        {
+            return Err(ModelError::Control);
         }
         let root = self.circuits.first().ok_or(ModelError::NoCircuit)?;
         if root.parent.is_some() {

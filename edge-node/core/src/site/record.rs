@@ -88,14 +88,14 @@ impl SiteMachine {
     }
 
     fn decided_circuits(&self, now: Micros) -> Vec<DecidedCircuit> {
-        let known = self.uncontrolled(now).into_iter().zip(self.reserved(now));
-        let circuit = |(circuit, (uncontrolled_ma, reserved_ma)): (&super::Circuit, _)| DecidedCircuit {
-            circuit: circuit.id.clone(),
-            limit_ma: circuit.limit_ma.map(|limit| limit - circuit.margin_ma),
+        let known = self.uncontrolled(now).into_iter().zip(self.reserved(now)).enumerate();
+        let circuit = |(index, (uncontrolled_ma, reserved_ma)): (usize, _)| DecidedCircuit {
+            circuit: self.model.circuits[index].id.clone(),
+            limit_ma: self.limit(index),
             uncontrolled_ma,
             reserved_ma,
         };
-        self.model.circuits.iter().zip(known).map(circuit).collect()
+        known.map(circuit).collect()
     }
 }
 

@@ -5,7 +5,9 @@ use std::collections::VecDeque;
 use wattle_wire::message::{ChargerState, Number, Phases};
 use wattle_wire::{Micros, Milliamps, PerPhase, Phase, WattHours};
 
+use super::anomaly::Anomalies;
 use super::ledger::Ledger;
+use super::lend::Lending;
 use super::load::Times;
 use super::track::{Range, Track};
 use super::{Charger, Stay};
@@ -30,10 +32,13 @@ pub(super) struct Station {
     pub(super) stay: Option<Stay>,
     pub(super) register: Option<WattHours>,
     pub(super) soc_percent: Option<i32>,
+    pub(super) temperature_mc: Option<i32>,
+    /// What people give it whatever a policy says.
+    pub(super) manual: Option<Milliamps>,
     pub(super) ledger: Ledger,
     pub(super) track: Track,
-    /// When it was last told to change its draw, oldest first, at most [`MAX_COMMANDS`].
-    commands: VecDeque<Micros>,
+    /// When it was last told to change its draw, and what it was told before; oldest first, at most [`MAX_COMMANDS`].
+    commands: VecDeque<(Micros, Milliamps)>,
     /// What it might have drawn until a moment ago, and until when that still counts for the meter.
     held: Option<(Milliamps, Micros)>,
     /// Since when a raise is wanted.
@@ -41,6 +46,15 @@ pub(super) struct Station {
     /// Since when it draws more than it may.
     pub(super) over_since: Option<Micros>,
     pub(super) over_reported: bool,
+    pub(super) anomalies: Anomalies,
+    pub(super) lending: Lending,
+    /// Why it may not charge now although its vehicle asks.
+    pub(super) held_off: Option<&'static str>,
+    /// Since when its vehicle charges, or is on standby after it has charged.
+    pub(super) resumed_at: Option<Micros>,
+    pub(super) paused_at: Option<Micros>,
+    /// How far the ramp lets it rise now.
+    pub(super) rise: Milliamps,
 }
 
 impl Station {
@@ -76,6 +90,11 @@ impl Station {
         last.map_or(PerPhase::all(Milliamps::ZERO), |(draw, _)| draw)
     }
 
+    /// What it draws on the phase on which it draws most.
+    pub(super) fn highest_draw(&self, now: Micros, stale: Micros) -> Milliamps {
+        self.draw(now, stale).0.into_iter().fold(Milliamps::ZERO, Milliamps::max)
+    }
+
     /// The most that it may draw: by what it was told, by its safe current, and by what it was measured to.
     pub(super) fn may_draw(&self, charger: &Charger, now: Micros, stale: Micros) -> PerPhase<Milliamps> {
         let told = self.ledger.most().max(charger.safe_ma);
@@ -85,6 +104,20 @@ impl Station {
             may[*phase] = may[*phase].max(told);
         }
         may
+    }
+
+    /// What it draws although nothing that it was told within `patience` is as much.
+    pub(super) fn beyond(
+        &self,
+        charger: &Charger,
+        now: Micros,
+        stale: Micros,
+        patience: Micros,
+    ) -> PerPhase<Milliamps> {
+        let told = self.ledger.most().max(charger.safe_ma);
+        let lately = self.commands.iter().filter(|(at, _)| now - *at < patience);
+        let most = lately.map(|(_, before)| *before).fold(told, Milliamps::max) + DRAW_TOLERANCE;
+        self.draw(now, stale).map(|draw| if draw > most { draw } else { Milliamps::ZERO })
     }
 
     /// Notes what it might have drawn before a change to its ledger, for meter readings on their way.
@@ -123,12 +156,25 @@ impl Station {
         most
     }
 
-    /// Notes that it is told now to change its draw.
-    pub(super) fn command(&mut self, now: Micros) {
+    /// No vehicle asks: what was learned of the last one is of no use for the next.
+    pub(super) fn forget_vehicle(&mut self) {
+        self.lending = Lending::default();
+        (self.resumed_at, self.paused_at) = (None, None);
+    }
+
+    /// Notes that it is told now to change its draw from one setpoint to another.
+    pub(super) fn command(&mut self, from: Milliamps, to: Milliamps, now: Micros) {
+        self.rise = (self.rise - (to - from).max(Milliamps::ZERO)).max(Milliamps::ZERO);
+        match (from == Milliamps::ZERO, to == Milliamps::ZERO) {
+            _ if !self.state().asks() => {}
+            (true, false) => (self.resumed_at, self.paused_at) = (Some(now), None),
+            (false, true) => (self.resumed_at, self.paused_at) = (None, Some(now)),
+            _ => {}
+        }
         if self.commands.len() == MAX_COMMANDS {
             self.commands.pop_front();
         }
-        self.commands.push_back(now);
+        self.commands.push_back((now, from));
     }
 
     /// The bounds of its draw about a moment if nothing but our commands has changed it: what came after a
@@ -139,27 +185,20 @@ impl Station {
         range: &Range,
         times: Times,
     ) -> (PerPhase<Milliamps>, PerPhase<Milliamps>) {
-        let command = self.commands.iter().find(|at| **at >= moment);
-        let bounds = command.and_then(|at| self.track.bounds_until(moment - times.guard, *at));
+        let command = self.commands.iter().find(|(at, _)| *at >= moment);
+        let bounds = command.and_then(|(at, _)| self.track.bounds_until(moment - times.guard, *at));
         bounds.unwrap_or((range.least, range.most))
     }
 
-    /// The bounds of its draw about a moment, as far as they are known at `now`.
-    pub(super) fn drawn_about(
-        &self,
-        charger: &Charger,
-        moment: Micros,
-        now: Micros,
-        stale: Micros,
-        times: Times,
-    ) -> Range {
+    /// The bounds of its draw about a moment, as far as they are known at `now`. Of one that is silent nobody knows
+    /// whether it still draws.
+    pub(super) fn drawn_about(&self, moment: Micros, now: Micros, times: Times) -> Range {
         let range = self.track.range(moment - times.guard, moment + times.guard);
         let is_silent = self.track.last().is_none_or(|(_, at)| now - at >= times.patience);
         if range.is_complete || !is_silent {
             return range;
         }
-        let may = self.may_draw(charger, now, stale);
-        Range { least: range.least.zip(may, Milliamps::min), is_complete: true, ..range }
+        Range { least: PerPhase::all(Milliamps::ZERO), is_complete: true, ..range }
     }
 }
 

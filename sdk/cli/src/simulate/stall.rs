@@ -268,6 +268,8 @@ mod tests {
             step_ma: Milliamps::from_amps(1),
             safe_ma: Milliamps::ZERO,
             priority: 0,
+            timer: vec![],
+            manual_ma: None,
         }
     }
 

@@ -147,6 +147,7 @@ mod tests {
             margin_ma: amps(0),
             fallback_ma: amps(0),
             generation: false,
+            schedule: vec![],
         };
         let charger = |id: &str| Charger {
             id: id.parse().expect("name"),
@@ -157,6 +158,8 @@ mod tests {
             step_ma: amps(1),
             safe_ma: amps(0),
             priority: 0,
+            timer: vec![],
+            manual_ma: None,
         };
         let model = SiteModel {
             id: "s".parse().expect("name"),
@@ -164,6 +167,8 @@ mod tests {
             circuits: vec![circuit("grid", None, 100), circuit("board", Some(0), 32)],
             meters: vec![],
             chargers: vec![charger("a"), charger("b")],
+            users: vec![],
+            local_time: Default::default(),
         };
         Watch::new(&model, &[Phase::L1, Phase::L1])
     }

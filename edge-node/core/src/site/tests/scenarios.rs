@@ -1,10 +1,12 @@
 //! The published scenarios on virtual time, and what must hold around them.
 
+use wattle_wire::message::Setpoint;
 use wattle_wire::row::EventKind;
 use wattle_wire::{Micros, Milliamps, Phase};
 
-use super::rig::{Rig, amps, charger, model};
-use super::*;
+use super::super::*;
+use super::parts::{self, amps, charger, input, model};
+use super::rig::{Kind, Rig};
 
 fn check(rig: &mut Rig, home: f64, asking: &[usize], expected: &[i32]) {
     rig.set_home(home);
@@ -65,8 +67,8 @@ fn the_third_published_scenario_keeps_below_limit_less_margin_whatever_the_home_
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         rig.set_home(((seed >> 33) % 20_001) as f64 / 1000.0);
         rig.run_ms(10_000);
-        let expected = (22_000 - rig.home.0) / 1000;
-        assert_eq!(rig.setpoints(), [if expected < 6 { 0 } else { expected }], "home {}", rig.home);
+        let expected = (22_000 - rig.home().0) / 1000;
+        assert_eq!(rig.setpoints(), [if expected < 6 { 0 } else { expected }], "home {}", rig.home());
     }
 }
 
@@ -84,10 +86,10 @@ fn a_vehicle_that_takes_less_than_it_may_and_then_more_is_not_mistaken_for_load(
 fn a_silent_meter_gives_the_fallback_budget_and_is_journaled_once() {
     let mut rig = Rig::new(model(30.0, &["cp-1", "cp-2"]));
     check(&mut rig, 5.0, &[0, 1], &[12, 12]);
-    rig.meter_is_silent = true;
+    rig.silence(0, true);
     check(&mut rig, 5.0, &[0, 1], &[6, 0]);
     assert_eq!(rig.events(EventKind::MeterStale).len(), 1);
-    rig.meter_is_silent = false;
+    rig.silence(0, false);
     check(&mut rig, 5.0, &[0, 1], &[12, 12]);
     assert_eq!((rig.events(EventKind::MeterStale).len(), rig.events(EventKind::MeterBack).len()), (1, 1));
 }
@@ -97,7 +99,7 @@ fn what_a_lost_charger_may_still_draw_is_given_to_others_only_after_it_has_expir
     let mut rig = Rig::new(model(30.0, &["cp-1", "cp-2"]));
     check(&mut rig, 5.0, &[0], &[25]);
     rig.vehicles[0].offline = true;
-    rig.tell(SiteInput { part: Part::Charger(0), seen: None, heard: Heard::Online(false) });
+    rig.tell(input(Part::Charger(0), Heard::Online(false)));
     rig.vehicles[1].asks = true;
     rig.run_ms(800);
     assert_eq!(rig.setpoints()[1], 0, "the first may still draw 25 A");
@@ -109,16 +111,16 @@ fn what_a_lost_charger_may_still_draw_is_given_to_others_only_after_it_has_expir
 fn setpoints_and_confirmations_that_are_lost_delay_and_never_harm() {
     let mut rig = Rig::new(model(30.0, &["cp-1", "cp-2"]));
     let mut seed = 3u64;
-    rig.is_lost = Box::new(move || {
+    rig.fate = Box::new(move |kind| {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        (seed >> 33).is_multiple_of(3)
+        if kind != Kind::Reading && (seed >> 33).is_multiple_of(3) { vec![] } else { vec![5] }
     });
     rig.set_home(5.0);
     for round in 0..40 {
         rig.ask(if round % 2 == 0 { &[0] } else { &[0, 1] });
         rig.run_ms(2_500);
     }
-    rig.is_lost = Box::new(|| false);
+    rig.fate = Box::new(|_| vec![5]);
     check(&mut rig, 5.0, &[0, 1], &[12, 12]);
 }
 
@@ -159,7 +161,7 @@ fn implausible_readings_are_no_readings() {
     check(&mut rig, 5.0, &[0], &[25]);
     for absurd in [-20_000, i32::MIN, i32::MAX, 20_000_000] {
         for part in [Part::Meter(0), Part::Charger(0), Part::Charger(9), Part::Meter(9)] {
-            rig.tell(rig::reading(part, None, None, Milliamps(absurd)));
+            rig.tell(parts::reading(part, None, None, &[Milliamps(absurd)]));
         }
         check(&mut rig, 5.0, &[0], &[25]);
     }
@@ -184,7 +186,9 @@ fn a_restarted_machine_gives_nothing_away_that_a_charger_may_still_use() {
     let start = Micros::from_secs(1);
     let mut machine = SiteMachine::new(site, 1, start).expect("sound");
     assert_eq!(machine.may_draw(0, start)[Phase::L1], amps(32.0));
-    machine.begin_decision(start + Micros::from_secs(3), Cause::Interval);
+    for tenths in 1..=20 {
+        machine.begin_decision(start + Micros::from_millis(tenths * 100), Cause::Interval);
+    }
     assert_eq!(machine.may_draw(0, start)[Phase::L1], amps(0.0));
 }
 
@@ -195,27 +199,53 @@ fn a_raise_that_was_sent_and_never_recorded_still_counts_after_a_kill() {
     check(&mut rig, 5.0, &[0, 1], &[12, 12]);
     check(&mut rig, 5.0, &[0], &[25]);
     // The next machine knows nothing of the one before; the limit is checked at each step.
-    rig.machine = SiteMachine::new(site, 2_000_000, rig.now).expect("sound");
+    rig.restart_edge();
     assert_eq!(rig.machine.may_draw(0, rig.now)[Phase::L1], amps(32.0));
     check(&mut rig, 5.0, &[0, 1], &[12, 12]);
 }
 
 #[test]
+fn a_setpoint_of_the_machine_before_that_is_still_on_its_way_counts() {
+    let mut rig = Rig::new(model(30.0, &["cp-1", "cp-2"]));
+    // Of the new machine's first inputs the one about the first charger comes last.
+    (rig.meter_offsets, rig.charger_offsets) = (vec![5], vec![145, 110]);
+    check(&mut rig, 5.0, &[], &[]);
+    // What the first is told now takes a second, and the machine that told it is gone by then.
+    rig.fate = Box::new(|kind| vec![if kind == Kind::Setpoint { 1_000 } else { 5 }]);
+    rig.ask(&[0]);
+    rig.run_ms(300);
+    assert!(rig.sent.iter().any(|(_, to, setpoint)| *to == 0 && setpoint.limit_ma == amps(25.0)));
+    rig.restart_edge();
+    rig.sent.clear();
+    rig.fate = Box::new(|_| vec![5]);
+    check(&mut rig, 5.0, &[0, 1], &[12, 12]);
+    let first = |charger, least: f64| {
+        let told = |(_, to, setpoint): &&(Micros, usize, Setpoint)| {
+            *to == charger && setpoint.limit_ma >= amps(least)
+        };
+        rig.sent.iter().find(told).map(|(at, ..)| *at).expect("told")
+    };
+    assert!(first(1, 6.0) > first(0, 0.0), "the second waits until the first has confirmed something newer");
+}
+
+#[test]
 fn a_status_alone_is_no_reason_to_count_on_a_charger() {
-    let mut machine = SiteMachine::new(model(30.0, &["cp-1"]), 1, Micros::ZERO).expect("sound");
-    let status = |online| SiteInput { part: Part::Charger(0), seen: None, heard: Heard::Online(online) };
+    let mut site = model(30.0, &["cp-1"]);
+    site.control.interval_ms = wattle_wire::Millis(1_000);
+    let mut machine = SiteMachine::new(site, 1, Micros::ZERO).expect("sound");
+    let status = |online| input(Part::Charger(0), Heard::Online(online));
     let mut now = Micros::from_secs(10);
     let mut decide = |machine: &mut SiteMachine, input, expected: bool| {
-        machine.handle(rig::reading(Part::Meter(0), None, None, amps(1.0)), now);
+        machine.handle(parts::reading(Part::Meter(0), None, None, &[amps(1.0)]), now);
         machine.handle(input, now);
         let snapshot = machine.begin_decision(now, Cause::Interval);
         assert_eq!(snapshot.chargers[0].online, expected);
-        machine.finish_decision(rig::proposal(Ok(equal_share(&snapshot))), now);
+        machine.finish_decision(parts::proposal(Ok(equal_share(&snapshot))), now);
         now += Micros::from_secs(1);
     };
     let reading = || {
         let state = Some(wattle_wire::message::ChargerState::Charging);
-        rig::reading(Part::Charger(0), state, None, amps(0.0))
+        parts::reading(Part::Charger(0), state, None, &[amps(0.0)])
     };
     decide(&mut machine, status(true), false);
     decide(&mut machine, reading(), true);
@@ -242,4 +272,6 @@ fn a_model_that_is_not_sound_is_refused_with_the_reason() {
     check(|site| site.chargers.push(charger("cp-1")), "twice");
     check(|site| site.meters.push(Meter { id: charger("m-2").id, circuit: 0 }), "twice");
     check(|site| site.control.interval_ms.0 = 0, "above zero");
+    check(|site| site.control.nominal_mv.0 = 0, "above zero");
+    check(|site| site.control.resume_room_ma.0 = -1, "below");
 }

@@ -1,0 +1,117 @@
+//! What may be shared at a moment: the limits less the uncontrolled load, and the chargers that want of it.
+
+use wattle_wire::{Micros, Milliamps, PerPhase};
+
+use super::SiteMachine;
+use super::envelope::Seat;
+
+/// What a circuit's chargers may draw together, and why.
+pub(super) struct Budget {
+    pub(super) uncontrolled: PerPhase<Option<Milliamps>>,
+    pub(super) budget: PerPhase<Milliamps>,
+    pub(super) for_raises: PerPhase<Milliamps>,
+}
+
+impl SiteMachine {
+    /// By how much the worst phase of the worst circuit is overcommitted; zero if none is.
+    pub(super) fn excess(&self, now: Micros) -> Milliamps {
+        let mut reserved = vec![PerPhase::all(Milliamps::ZERO); self.model.circuits.len()];
+        for (index, path) in self.paths.iter().enumerate() {
+            let may = self.may_draw(index, now);
+            for circuit in path {
+                reserved[*circuit] = reserved[*circuit] + may;
+            }
+        }
+        let budgets = self.budgets(now);
+        let over = reserved.iter().zip(&budgets).flat_map(|(reserved, budget)| {
+            // A phase that no charger loads can't be helped by any setpoint.
+            reserved.zip(budget.budget, |r, b| if r > Milliamps::ZERO { r - b } else { Milliamps::ZERO }).0
+        });
+        over.fold(Milliamps::ZERO, Milliamps::max)
+    }
+
+    pub(super) fn budgets(&self, now: Micros) -> Vec<Budget> {
+        let stale = self.stale();
+        let known = self.up_the_tree(|meter| self.gauges[meter].load.now(now, stale));
+        let at_most = self.up_the_tree(|meter| {
+            let at_most = self.gauges[meter].load.at_most(now, stale);
+            at_most.zip(self.misplaced(meter, now), |most, misplaced| most.map(|most| most + misplaced))
+        });
+        let budget = |index: usize| {
+            let (limit, fallback) = (self.limit(index), self.model.circuits[index].fallback_ma);
+            let less = |load: PerPhase<Option<Milliamps>>| {
+                limit.zip(load, |limit, load| load.map_or(fallback.min(limit), |load| limit - load))
+            };
+            Budget {
+                uncontrolled: known[index],
+                budget: less(known[index]),
+                for_raises: less(at_most[index]),
+            }
+        };
+        (0..self.model.circuits.len()).map(budget).collect()
+    }
+
+    /// What was subtracted from a meter's reading for chargers of unknown wiring and is no more reserved for them.
+    fn misplaced(&self, meter: usize, now: Micros) -> PerPhase<Milliamps> {
+        let below = &self.below[self.model.meters[meter].circuit];
+        let subtracted = below.iter().zip(&self.gauges[meter].load.subtracted);
+        let unknown = subtracted.filter(|(index, _)| !self.model.chargers[**index].wiring_is_known());
+        let misplaced = unknown.map(|(index, subtracted)| {
+            subtracted.zip(self.may_draw(*index, now), |was, may| (was - may).max(Milliamps::ZERO))
+        });
+        misplaced.fold(PerPhase::all(Milliamps::ZERO), |sum, misplaced| sum + misplaced)
+    }
+
+    /// The load of each circuit: its meter's, or that of the circuits below it.
+    fn up_the_tree(
+        &self,
+        load: impl Fn(usize) -> PerPhase<Option<Milliamps>>,
+    ) -> Vec<PerPhase<Option<Milliamps>>> {
+        let mut known = vec![PerPhase::all(Some(Milliamps::ZERO)); self.model.circuits.len()];
+        // Children stand behind their parents, so from the back each is complete before its parent is.
+        for index in (0..self.model.circuits.len()).rev() {
+            if let Some(meter) = self.meter_of[index] {
+                known[index] = load(meter);
+            }
+            if let Some(parent) = self.model.circuits[index].parent {
+                known[parent] = known[parent].zip(known[index], |sum, load| Some(sum? + load?));
+            }
+        }
+        known
+    }
+
+    pub(super) fn seats(&self, now: Micros) -> Vec<Seat> {
+        let validity: Micros = self.model.control.validity_ms.into();
+        let delay: Micros = self.model.control.raise_delay_ms.into();
+        let least_on: Micros = self.model.control.least_on_ms.into();
+        let ramp = self.model.control.raise_ramp_ma_per_s;
+        let seat = |index: usize| {
+            let (charger, station) = (&self.model.chargers[index], &self.stations[index]);
+            let waits = station.ledger.unconfirmed_since();
+            let overdue = waits.is_some_and(|since| now - since >= self.times.patience);
+            let in_force = station.ledger.newest().map_or(Milliamps::ZERO, |sent| sent.limit);
+            let risen = if in_force < charger.min_ma { charger.min_ma } else { in_force + station.rise };
+            let priority = self.user(index).and_then(|user| user.priority);
+            Seat {
+                path: self.paths[index].clone(),
+                phases: charger.wired().to_vec(),
+                min: charger.min_ma,
+                max: self.most(index),
+                step: charger.step_ma,
+                safe: charger.safe_ma,
+                priority: priority.unwrap_or(charger.priority),
+                asks: station.state().asks(),
+                answers: station.is_reachable(now, validity) && !overdue,
+                held: station.held_off,
+                stays_on: station.resumed_at.is_some_and(|since| now - since < least_on),
+                in_force,
+                may_draw: self.may_draw(index, now),
+                beyond: station.beyond(charger, now, self.stale(), self.times.patience),
+                raise_delay_is_over: delay == Micros::ZERO
+                    || station.raise_since.is_some_and(|since| now - since >= delay),
+                ramp: if ramp == Milliamps::ZERO { Milliamps::MAX } else { risen },
+            }
+        };
+        (0..self.stations.len()).map(seat).collect()
+    }
+}

@@ -1,0 +1,83 @@
+//! Who may not charge now although its vehicle asks.
+//!
+//! A vehicle that is held shows itself to a policy as plugged in and not asking, so its share goes to others; the
+//! envelope gives it nothing. It is held
+//! - outside of its charger's timer,
+//! - while the highest power of its user is below its minimum,
+//! - for its least time off after a standby,
+//! - after a standby, until there is room for its minimum and [`Control::resume_room_ma`](super::Control) beside the
+//!   minimums of all who go before it or charge now: so a load that trembles at the edge of a limit switches nobody on and off.
+//!
+//! A vehicle that was never put on standby, one that has just come, doesn't wait for more than its minimum.
+
+use wattle_wire::{Micros, Milliamps, PerPhase};
+
+use super::SiteMachine;
+use super::envelope::{self, Seat};
+
+impl SiteMachine {
+    /// Finds anew who is held. `available` is what the chargers of each circuit may draw together.
+    pub(super) fn hold(&mut self, mut available: Vec<PerPhase<Milliamps>>, now: Micros) {
+        for index in 0..self.stations.len() {
+            self.stations[index].held_off = self.held_by_itself(index, now);
+        }
+        let room = self.model.control.resume_room_ma;
+        if room == Milliamps::ZERO {
+            return;
+        }
+        let seats = self.seats(now);
+        for seat in seats.iter().filter(|seat| !seat.may_charge()) {
+            envelope::take(&mut available, seat, envelope::unavoidable(seat));
+        }
+        for index in envelope::in_order(&seats).into_iter().filter(|index| seats[*index].may_charge()) {
+            let (seat, is_paused) = (&seats[index], self.stations[index].paused_at.is_some());
+            let needed = if is_paused { seat.min + room } else { seat.min };
+            if envelope::places(seat).all(|(circuit, phase)| available[circuit][phase] >= needed) {
+                envelope::take(&mut available, seat, envelope::on_phases(seat, seat.min));
+            } else if is_paused {
+                self.stations[index].held_off = Some("waits for more room than its minimum");
+            }
+        }
+    }
+
+    fn held_by_itself(&self, index: usize, now: Micros) -> Option<&'static str> {
+        let (charger, station) = (&self.model.chargers[index], &self.stations[index]);
+        let clock = self.passing.clock();
+        let is_on = |window: &super::Window| window.holds(&self.model.local_time, clock);
+        if !charger.timer.is_empty() && !charger.timer.iter().any(is_on) {
+            return Some("outside of its timer");
+        }
+        if self.most(index) < charger.min_ma {
+            return Some("the highest power of its user is below its minimum");
+        }
+        let least_off: Micros = self.model.control.least_off_ms.into();
+        station
+            .paused_at
+            .is_some_and(|since| now - since < least_off)
+            .then_some("rests for its least time off")
+    }
+
+    /// The most that a charger may be given: by itself, by its user, and by its vehicle's appetite.
+    pub(super) fn most(&self, index: usize) -> Milliamps {
+        let (charger, station) = (&self.model.chargers[index], &self.stations[index]);
+        let power = self.user(index).and_then(|user| user.max_power);
+        let phases = charger.wired().len();
+        let allowed =
+            power.map(|power| super::limits::on_each_phase(power, phases, self.model.control.nominal_mv));
+        let of_use = station.lending.ceiling();
+        [allowed, of_use].into_iter().flatten().fold(charger.max_ma, Milliamps::min)
+    }
+
+    /// What is agreed with who charges there.
+    pub(super) fn user(&self, index: usize) -> Option<&super::User> {
+        let user = self.stations[index].stay.as_ref()?.user.as_ref()?;
+        self.model.users.iter().find(|agreed| agreed.id == *user)
+    }
+}
+
+impl Seat {
+    /// Whether something new may be given to it.
+    pub(super) fn may_charge(&self) -> bool {
+        self.asks && self.answers && self.held.is_none()
+    }
+}

@@ -1,0 +1,68 @@
+//! What is noticed at a decision and becomes an event: silent meters, chargers that draw more than they may, anomalies.
+
+use wattle_wire::row::EventKind;
+use wattle_wire::{Micros, Milliamps};
+
+use super::{Part, SiteMachine};
+
+/// A charger that draws this much above what it may, for the patience of its site, is reported.
+const OVER_DRAW: Milliamps = Milliamps::from_amps(1);
+
+impl SiteMachine {
+    /// Looks at all meters and chargers.
+    pub(super) fn notice(&mut self, now: Micros) {
+        self.note_stale_meters(now);
+        self.note_over_draws(now);
+        self.note_anomalies(now);
+    }
+
+    fn note_stale_meters(&mut self, now: Micros) {
+        let stale = self.stale();
+        for index in 0..self.gauges.len() {
+            let is_heard = self.gauges[index].load.measured(now, stale).0.iter().any(Option::is_some);
+            let circuit = &self.model.circuits[self.model.meters[index].circuit];
+            if !is_heard && !self.gauges[index].is_stale && now - self.started_at >= stale {
+                let text = format!(
+                    "no plausible reading for {}; the chargers of circuit {} share {} per phase",
+                    self.model.control.meter_stale_ms, circuit.id, circuit.fallback_ma
+                );
+                self.gauges[index].is_stale = true;
+                self.gauges[index].load.forget();
+                self.note(EventKind::MeterStale, Some(Part::Meter(index)), text);
+            } else if is_heard && self.gauges[index].is_stale {
+                let text = format!("the chargers of circuit {} share what its meter leaves", circuit.id);
+                self.gauges[index].is_stale = false;
+                self.note(EventKind::MeterBack, Some(Part::Meter(index)), text);
+            }
+        }
+    }
+
+    fn note_over_draws(&mut self, now: Micros) {
+        for index in 0..self.stations.len() {
+            let station = &self.stations[index];
+            let told = station.ledger.most().max(self.model.chargers[index].safe_ma);
+            let draw = station.highest_draw(now, self.stale());
+            let is_over = draw > told + OVER_DRAW;
+            let station = &mut self.stations[index];
+            station.over_since = if is_over { station.over_since.or(Some(now)) } else { None };
+            let lasts = station.over_since.is_some_and(|since| now - since >= self.times.patience);
+            if lasts && !station.over_reported {
+                let text = format!("draws {draw}, may draw {told}");
+                self.note(EventKind::OverDraw, Some(Part::Charger(index)), text);
+            }
+            self.stations[index].over_reported = lasts;
+        }
+    }
+
+    fn note_anomalies(&mut self, now: Micros) {
+        for index in 0..self.stations.len() {
+            let draw = self.stations[index].highest_draw(now, self.stale());
+            let mut anomalies = std::mem::take(&mut self.stations[index].anomalies);
+            let texts = anomalies.look(&self.stations[index], &self.model.chargers[index], draw, now);
+            self.stations[index].anomalies = anomalies;
+            for text in texts {
+                self.note(EventKind::Anomaly, Some(Part::Charger(index)), text);
+            }
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Timers, users, currents by hand, and contactors that live.
+
+use wattle_wire::{Micros, Millis, Phase, UserId, Watts};
+
+use super::super::*;
+use super::parts::{amps, input, model};
+use super::rig::Rig;
+
+fn rig(site: SiteModel) -> Rig {
+    let mut rig = Rig::new(site);
+    rig.ask(&[0, 1]);
+    rig
+}
+
+fn settled(rig: &mut Rig, expected: [i32; 2]) {
+    rig.run_ms(3_000);
+    assert_eq!(rig.setpoints(), expected);
+}
+
+fn stay(user: &str) -> Heard {
+    Heard::Stay(Some(Stay {
+        id: "s-1".parse().expect("name"),
+        user: Some(UserId::new(user).expect("name")),
+        arrived_us: Micros::ZERO,
+        departure_us: None,
+        requested_wh: None,
+        register_wh: None,
+    }))
+}
+
+fn agreed(user: &str, max_power: Option<i32>, priority: Option<i32>) -> User {
+    User { id: UserId::new(user).expect("name"), max_power: max_power.map(Watts), priority }
+}
+
+fn last_reason(rig: &Rig, charger: usize) -> String {
+    rig.decisions().last().map(|decision| decision.chargers[charger].reason.clone()).unwrap_or_default()
+}
+
+#[test]
+fn a_charger_outside_of_its_timer_stands_by_and_its_share_goes_to_others() {
+    let mut site = model(30.0, &["cp-1", "cp-2"]);
+    // The rig begins at 00:16:40.
+    site.chargers[0].timer = vec![Window { days: [true; 7], from_minute: 17, to_minute: 18 }];
+    let mut rig = rig(site);
+    settled(&mut rig, [0, 30]);
+    assert_eq!(last_reason(&rig, 0), "outside of its timer");
+    rig.run_ms(17_000);
+    settled(&mut rig, [15, 15]);
+    rig.run_ms(60_000);
+    settled(&mut rig, [0, 30]);
+}
+
+#[test]
+fn a_user_s_highest_power_is_held_and_what_is_above_it_goes_to_others() {
+    let mut site = model(30.0, &["cp-1", "cp-2"]);
+    site.users = vec![agreed("ann", Some(2_300), None), agreed("ben", Some(1_000), None)];
+    let mut rig = rig(site);
+    settled(&mut rig, [15, 15]);
+    rig.tell(input(Part::Charger(0), stay("ann")));
+    settled(&mut rig, [10, 20]);
+    rig.tell(input(Part::Charger(0), stay("ben")));
+    settled(&mut rig, [0, 30]);
+    assert_eq!(last_reason(&rig, 0), "the highest power of its user is below its minimum");
+    rig.tell(input(Part::Charger(0), stay("somebody")));
+    settled(&mut rig, [15, 15]);
+}
+
+#[test]
+fn a_highest_power_counts_on_all_phases_that_the_charger_has() {
+    let mut site = model(30.0, &["cp-1", "cp-2"]);
+    site.chargers[0].phases = Some(Phase::ALL.to_vec());
+    site.users = vec![agreed("ann", Some(6_900), None)];
+    let mut rig = rig(site);
+    rig.tell(input(Part::Charger(0), stay("ann")));
+    settled(&mut rig, [10, 20]);
+}
+
+#[test]
+fn a_user_s_priority_takes_the_place_of_the_charger_s() {
+    let mut site = model(10.0, &["cp-1", "cp-2"]);
+    site.users = vec![agreed("ann", None, Some(1))];
+    let mut rig = rig(site);
+    settled(&mut rig, [10, 0]);
+    rig.tell(input(Part::Charger(1), stay("ann")));
+    settled(&mut rig, [0, 10]);
+}
+
+#[test]
+fn what_is_given_by_hand_stands_whatever_the_policy_says_as_far_as_it_fits() {
+    let mut rig = rig(model(30.0, &["cp-1", "cp-2"]));
+    let by_hand = |current: Option<f64>| input(Part::Charger(0), Heard::Manual(current.map(amps)));
+    for (current, expected) in
+        [(10.7, [10, 20]), (0.0, [0, 30]), (5.0, [0, 30]), (99.0, [30, 0]), (-1.0, [0, 30])]
+    {
+        rig.tell(by_hand(Some(current)));
+        settled(&mut rig, expected);
+    }
+    rig.tell(by_hand(Some(20.0)));
+    settled(&mut rig, [20, 10]);
+    assert!(last_reason(&rig, 0).starts_with("given by hand"), "{}", last_reason(&rig, 0));
+    rig.set_home(15.0);
+    settled(&mut rig, [15, 0]);
+    rig.set_home(0.0);
+    rig.tell(by_hand(None));
+    settled(&mut rig, [15, 15]);
+}
+
+#[test]
+fn a_setpoint_rises_no_faster_than_the_ramp_and_falls_at_once() {
+    let mut site = model(30.0, &["cp-1", "cp-2"]);
+    site.control.raise_ramp_ma_per_s = amps(2.0);
+    let mut rig = Rig::new(site);
+    rig.ask(&[0]);
+    rig.run_ms(1_000);
+    let first = rig.setpoints()[0];
+    assert!((6..=8).contains(&first), "{first}");
+    for _ in 0..10 {
+        let before = rig.setpoints()[0];
+        rig.run_ms(1_000);
+        let risen = rig.setpoints()[0] - before;
+        assert!((1..=3).contains(&risen), "{risen} in a second");
+    }
+    rig.run_ms(5_000);
+    assert_eq!(rig.setpoints(), [30, 0]);
+    rig.set_home(20.0);
+    rig.run_ms(450);
+    assert_eq!(rig.setpoints(), [10, 0]);
+    rig.set_home(0.0);
+    rig.run_ms(5_000);
+    assert!((17..=20).contains(&rig.setpoints()[0]), "{:?}", rig.setpoints());
+}
+
+#[test]
+fn a_policy_that_changes_its_mind_leaves_a_vehicle_on_for_its_least_time_and_no_longer() {
+    let mut site = model(30.0, &["cp-1", "cp-2"]);
+    site.control.least_on_ms = Millis(5_000);
+    let mut rig = Rig::new(site);
+    rig.ask(&[0]);
+    rig.run_ms(1_000);
+    rig.policy = Box::new(|_| Ok(Default::default()));
+    rig.run_ms(3_000);
+    assert_eq!(rig.setpoints(), [6, 0]);
+    assert_eq!(last_reason(&rig, 0), "keeps its minimum for its least time on");
+    rig.run_ms(2_000);
+    assert_eq!(rig.setpoints(), [0, 0]);
+}
+
+#[test]
+fn the_least_time_on_never_passes_a_limit() {
+    let mut site = model(30.0, &["cp-1", "cp-2"]);
+    site.control.least_on_ms = Millis(60_000);
+    let mut rig = rig(site);
+    settled(&mut rig, [15, 15]);
+    rig.set_home(20.0);
+    settled(&mut rig, [10, 0]);
+}
+
+#[test]
+fn who_stands_by_rests_for_the_least_time_off_and_one_that_comes_does_not_wait() {
+    let mut site = model(30.0, &["cp-1", "cp-2"]);
+    site.control.least_off_ms = Millis(10_000);
+    let mut rig = rig(site);
+    settled(&mut rig, [15, 15]);
+    rig.set_home(20.0);
+    settled(&mut rig, [10, 0]);
+    rig.set_home(0.0);
+    settled(&mut rig, [30, 0]);
+    assert_eq!(last_reason(&rig, 1), "rests for its least time off");
+    rig.run_ms(5_000);
+    settled(&mut rig, [15, 15]);
+    rig.set_home(20.0);
+    settled(&mut rig, [10, 0]);
+    // The vehicle leaves and another comes.
+    rig.set_home(0.0);
+    rig.ask(&[0]);
+    rig.run_ms(1_000);
+    rig.ask(&[0, 1]);
+    settled(&mut rig, [15, 15]);
+}
+
+/// How often the second charger is put on or taken off standby in an hour at the edge of its limit, where the load
+/// trembles by 0.05 A.
+fn switches(change: impl Fn(&mut Control)) -> usize {
+    let mut site = model(30.0, &["cp-1", "cp-2"]);
+    change(&mut site.control);
+    let mut rig = rig(site);
+    rig.set_home(17.99);
+    let mut seed = 11_u64;
+    rig.noise = Box::new(move || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        wattle_wire::Milliamps((seed >> 33) as i32 % 101 - 50)
+    });
+    rig.run_ms(3_600_000);
+    let second =
+        rig.sent.iter().filter(|(_, to, _)| *to == 1).map(|(_, _, setpoint)| setpoint.limit_ma.0 > 0);
+    let is_on: Vec<bool> = second.collect();
+    is_on.windows(2).filter(|pair| pair[0] != pair[1]).count()
+}
+
+#[test]
+fn a_load_that_trembles_at_the_edge_switches_nobody_on_and_off() {
+    assert!(switches(|_| ()) > 1_000, "or the edge is none");
+    assert!(switches(|control| control.resume_room_ma = amps(1.0)) <= 2);
+    assert!(switches(|control| control.least_off_ms = Millis(600_000)) <= 12);
+}

@@ -1,0 +1,143 @@
+//! Limits that change: by the grid operator's signal and by the hour.
+
+use wattle_wire::policy::{Series, Signals};
+use wattle_wire::{Micros, Milliamps, Millis, PerPhase, Phase, Watts};
+
+use super::super::*;
+use super::parts::{amps, circuit, input, model};
+use super::rig::Rig;
+
+fn rig(site: SiteModel) -> Rig {
+    let mut rig = Rig::new(site);
+    rig.set_home(5.0);
+    rig.ask(&[0, 1]);
+    rig.run_ms(3_000);
+    rig
+}
+
+fn depot() -> SiteModel {
+    model(30.0, &["cp-1", "cp-2"])
+}
+
+#[test]
+fn a_signal_lowers_at_once_and_its_end_raises() {
+    let mut rig = rig(depot());
+    assert_eq!(rig.setpoints(), [12, 12]);
+    rig.signal(0, PerPhase::all(amps(20.0)), 2_000);
+    rig.run_ms(20);
+    assert_eq!(rig.setpoints(), [7, 7], "not at the next interval: at once");
+    rig.run_ms(1_500);
+    assert_eq!(rig.setpoints(), [7, 7]);
+    rig.run_ms(2_000);
+    assert_eq!(rig.setpoints(), [12, 12]);
+}
+
+#[test]
+fn a_signal_never_raises_a_breaker_and_can_be_taken_back() {
+    let mut rig = rig(depot());
+    rig.signal(0, PerPhase::all(amps(60.0)), 60_000);
+    rig.run_ms(2_000);
+    assert_eq!(rig.setpoints(), [12, 12]);
+    rig.signal(0, PerPhase::all(amps(10.0)), 60_000);
+    rig.run_ms(2_000);
+    assert_eq!(rig.setpoints(), [0, 0]);
+    rig.signal(0, PerPhase::all(amps(60.0)), 0);
+    rig.tell(input(Part::Circuit(0), Heard::Limit(None)));
+    rig.run_ms(2_000);
+    assert_eq!(rig.setpoints(), [12, 12]);
+}
+
+#[test]
+fn a_signal_for_a_board_leaves_the_others_alone() {
+    let mut site = depot();
+    site.circuits.push(circuit("board", Some(0), 32.0));
+    site.chargers[1].circuit = 1;
+    let mut rig = rig(site);
+    rig.signal(1, PerPhase::all(amps(8.0)), 60_000);
+    rig.run_ms(2_000);
+    assert_eq!(rig.setpoints(), [17, 8]);
+}
+
+#[test]
+fn a_limit_in_watts_is_the_same_current_on_each_phase_at_the_nominal_voltage() {
+    let mut site = depot();
+    site.chargers.iter_mut().for_each(|charger| charger.phases = Some(Phase::ALL.to_vec()));
+    let mut rig = Rig::new(site);
+    rig.ask(&[0, 1]);
+    rig.run_ms(2_000);
+    let until_us = rig.now + Micros::from_secs(60);
+    // 4,200 W are 6.09 A on three phases of 230 V: one charger at its minimum, whatever the voltage is.
+    let limit = Limit::Power(Watts(4_200));
+    rig.excuse(0);
+    rig.tell(input(Part::Circuit(0), Heard::Limit(Some(Signalled { limit, until_us }))));
+    rig.run_ms(2_000);
+    assert_eq!(rig.setpoints(), [6, 0]);
+    let snapshot = rig.machine.begin_decision(rig.now, Cause::Interval);
+    let told = snapshot.signals.grid_limit_w.expect("signalled");
+    assert_eq!((told.values, told.start_us), (vec![4_200], rig.now));
+    assert_eq!(snapshot.circuits[0].limit_ma, PerPhase::all(Milliamps(6_086)));
+}
+
+#[test]
+fn a_series_of_the_operator_limits_the_site_step_by_step_and_is_shown_to_policies() {
+    let mut site = depot();
+    site.circuits[0].limit_ma = PerPhase([amps(30.0), Milliamps::ZERO, Milliamps::ZERO]);
+    let mut rig = rig(site);
+    let series =
+        |values: &[i64]| Some(Series { start_us: rig.now, step_ms: Millis(2_000), values: values.to_vec() });
+    let signals = Signals {
+        price: series(&[300_000, 100_000]),
+        surplus_w: series(&[-5, 2_000]),
+        grid_limit_w: series(&[4_600, 100_000]),
+    };
+    rig.excuse(0);
+    rig.tell(input(Part::Site, Heard::Signals(signals.clone())));
+    rig.run_ms(1_500);
+    // 20 A on the one phase that there is.
+    assert_eq!(rig.setpoints(), [7, 7]);
+    assert_eq!(rig.machine.begin_decision(rig.now, Cause::Interval).signals, signals);
+    rig.run_ms(2_000);
+    assert_eq!(rig.setpoints(), [12, 12]);
+    rig.run_ms(3_000);
+    assert_eq!(rig.setpoints(), [12, 12], "behind its last value a series says nothing");
+}
+
+#[test]
+fn a_series_that_is_too_long_is_cut() {
+    let mut rig = Rig::new(depot());
+    let price = Some(Series { start_us: rig.now, step_ms: Millis(1), values: vec![1; 1_000_000] });
+    rig.tell(input(Part::Site, Heard::Signals(Signals { price, ..Signals::default() })));
+    let snapshot = rig.machine.begin_decision(rig.now, Cause::Interval);
+    assert_eq!(snapshot.signals.price.map(|price| price.values.len()), Some(2_016));
+}
+
+#[test]
+fn a_schedule_lowers_within_an_interval_of_its_hour() {
+    let mut site = depot();
+    // The rig begins 1,000 s after the midnight of 1970-01-01; the site's clocks are a quarter of an hour ahead.
+    site.local_time = LocalTime(vec![(Micros::ZERO, 900)]);
+    let window = |from, to| Window { days: [true; 7], from_minute: from, to_minute: to };
+    let limit = Limit::Current(PerPhase::all(amps(20.0)));
+    site.circuits[0].schedule = vec![(window(32, 33), limit), (window(0, 0), Limit::Power(Watts(100_000)))];
+    let mut rig = rig(site);
+    rig.run_ms(15_000);
+    assert_eq!(rig.setpoints(), [12, 12], "{}", rig.now);
+    rig.run_ms(2_500);
+    assert_eq!(rig.setpoints(), [7, 7], "{}", rig.now);
+    rig.run_ms(62_000);
+    assert_eq!(rig.setpoints(), [12, 12], "{}", rig.now);
+}
+
+#[test]
+fn inputs_for_what_is_not_there_are_passed_over() {
+    let mut rig = rig(depot());
+    let signalled = Signalled { limit: Limit::Power(Watts(0)), until_us: Micros(i64::MAX) };
+    for part in [Part::Circuit(9), Part::Site, Part::Meter(0), Part::Charger(0), Part::Charger(9)] {
+        rig.tell(input(part, Heard::Limit(Some(signalled))));
+    }
+    for part in [Part::Circuit(0), Part::Meter(0), Part::Charger(0)] {
+        rig.tell(input(part, Heard::Signals(Signals::default())));
+    }
+    rig.run_ms(1_000);
+    assert_eq!(rig.setpoints(), [12, 12]);
+}

@@ -1,0 +1,359 @@
+//! Promise 1 on random sites: trees of circuits, phases, loads, vehicles, losses, restarts and hostile plans. The rig
+//! looks at every phase of every circuit at every step.
+
+use proptest::prelude::*;
+use wattle_wire::policy::{Allocation, Plan};
+use wattle_wire::{Micros, Milliamps, Millis, PerPhase, Phase};
+
+use super::super::*;
+use super::parts::{amps, charger, circuit, control, input, meter};
+use super::rig::{Kind, Rig};
+
+/// The deepest tree.
+const DEPTH: usize = 5;
+
+#[derive(Debug, Clone)]
+struct Branch {
+    /// Which of the circuits before it feeds it.
+    parent: prop::sample::Index,
+    limit: [i32; 3],
+    margin: i32,
+    fallback: i32,
+    metered: bool,
+    /// When within a round its meter sends, in steps.
+    offset: i64,
+}
+
+#[derive(Debug, Clone)]
+struct Outlet {
+    circuit: prop::sample::Index,
+    wired: Vec<Phase>,
+    wiring_is_known: bool,
+    /// How many phases the vehicle loads.
+    uses: usize,
+    max: i32,
+    safe: i32,
+    priority: i32,
+    offset: i64,
+}
+
+#[derive(Debug, Clone)]
+enum Act {
+    Load(prop::sample::Index, [i32; 3]),
+    Ask(prop::sample::Index, bool),
+    Take(prop::sample::Index, i32),
+    Disobey(prop::sample::Index, Option<i32>),
+    Vanish(prop::sample::Index, bool),
+    Silence(prop::sample::Index, bool),
+    RestartCharger(prop::sample::Index),
+    RestartEdge,
+    Jump(i64),
+    Signal(prop::sample::Index, i32, i64),
+    Manual(prop::sample::Index, Option<i32>),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Mind {
+    Equal,
+    Greedy,
+    Hostile,
+}
+
+#[derive(Debug, Clone)]
+struct Case {
+    branches: Vec<Branch>,
+    outlets: Vec<Outlet>,
+    /// What happens, and how long until the next, in steps.
+    acts: Vec<(Act, i64)>,
+    mind: Mind,
+    /// Whether what can be set is set: lending, ramp, room to resume, least times on and off.
+    settings: [bool; 5],
+    /// Of ten setpoints and answers so many are lost, and as many are late or come twice.
+    troubled: u64,
+    seed: u64,
+}
+
+fn branch() -> impl Strategy<Value = Branch> {
+    let limit = prop_oneof![3 => (10..80).prop_map(|limit| [limit; 3]), 1 => prop::array::uniform3(8..80)];
+    (any::<prop::sample::Index>(), limit, 0..4, 0..8, prop::bool::weighted(0.6), 0..40_i64).prop_map(
+        |(parent, limit, margin, fallback, metered, offset)| Branch {
+            parent,
+            limit,
+            margin,
+            fallback,
+            metered,
+            offset,
+        },
+    )
+}
+
+fn outlet() -> impl Strategy<Value = Outlet> {
+    let wired = prop::sample::subsequence(Phase::ALL.to_vec(), 1..=3).prop_shuffle();
+    let safe = prop_oneof![8 => Just(0), 1 => Just(6)];
+    let of_wiring = (wired, prop::bool::weighted(0.8), 1..4_usize);
+    (any::<prop::sample::Index>(), of_wiring, 6..33, safe, 0..3, 0..40_i64).prop_map(
+        |(circuit, (wired, wiring_is_known, uses), max, safe, priority, offset)| Outlet {
+            circuit,
+            wired,
+            wiring_is_known,
+            uses,
+            max,
+            safe,
+            priority,
+            offset,
+        },
+    )
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let index = any::<prop::sample::Index>;
+    let load = prop::array::uniform3(0..30_000);
+    prop_oneof![
+        6 => (index(), load).prop_map(|(circuit, load)| Act::Load(circuit, load)),
+        6 => (index(), prop::bool::weighted(0.7)).prop_map(|(charger, asks)| Act::Ask(charger, asks)),
+        4 => (index(), 0..33_000).prop_map(|(charger, takes)| Act::Take(charger, takes)),
+        1 => (index(), prop::option::of(0..40_000)).prop_map(|(charger, draw)| Act::Disobey(charger, draw)),
+        1 => (index(), any::<bool>()).prop_map(|(charger, gone)| Act::Vanish(charger, gone)),
+        1 => (index(), any::<bool>()).prop_map(|(meter, silent)| Act::Silence(meter, silent)),
+        1 => index().prop_map(Act::RestartCharger),
+        1 => Just(Act::RestartEdge),
+        1 => prop_oneof![-20_000..0_i64, 1_000..20_000_i64, Just(3_600_000), Just(-3_600_000)].prop_map(Act::Jump),
+        1 => (index(), 0..40_000, 0..5_000_i64).prop_map(|(circuit, limit, ms)| Act::Signal(circuit, limit, ms)),
+        1 => (index(), prop::option::of(0..40_000)).prop_map(|(charger, manual)| Act::Manual(charger, manual)),
+    ]
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    let mind = prop_oneof![2 => Just(Mind::Equal), 1 => Just(Mind::Greedy), 2 => Just(Mind::Hostile)];
+    (
+        prop::collection::vec(branch(), 1..8),
+        prop::collection::vec(outlet(), 1..7),
+        prop::collection::vec((act(), 1..160_i64), 5..40),
+        mind,
+        prop::array::uniform5(prop::bool::weighted(0.3)),
+        prop_oneof![2 => Just(0), 1 => 1..5_u64],
+        any::<u64>(),
+    )
+        .prop_map(|(branches, outlets, acts, mind, settings, troubled, seed)| Case {
+            branches,
+            outlets,
+            acts,
+            mind,
+            settings,
+            troubled,
+            seed,
+        })
+}
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+
+    fn current(&mut self) -> Milliamps {
+        match self.below(10) {
+            0 => Milliamps(i32::MAX),
+            1 => Milliamps(i32::MIN),
+            2 => Milliamps(-6_000),
+            3 => Milliamps(5_999),
+            _ => Milliamps(self.below(40_000) as i32),
+        }
+    }
+
+    /// A plan with unknown chargers, repetitions, and absurd currents.
+    fn plan(&mut self) -> Result<Plan, String> {
+        if self.below(8) == 0 {
+            return Err("trapped".into());
+        }
+        let allocations = (0..self.below(8)).map(|_| Allocation {
+            charger: if self.below(6) == 0 { u32::MAX } else { self.below(7) as u32 },
+            limit_ma: self.current(),
+            reason: "é".repeat(self.below(200) as usize),
+        });
+        Ok(Plan { allocations: allocations.collect(), state: vec![0; self.below(100_000) as usize] })
+    }
+}
+
+impl Case {
+    fn model(&self) -> SiteModel {
+        let mut circuits: Vec<Circuit> = Vec::new();
+        let mut meters = Vec::new();
+        for (index, branch) in self.branches.iter().enumerate() {
+            let parents: Vec<usize> = (0..index).filter(|above| depth(&circuits, *above) < DEPTH).collect();
+            let parent = (index > 0).then(|| *branch.parent.get(&parents));
+            circuits.push(Circuit {
+                limit_ma: PerPhase(branch.limit.map(Milliamps::from_amps)),
+                margin_ma: Milliamps::from_amps(branch.margin),
+                fallback_ma: Milliamps::from_amps(branch.fallback),
+                ..circuit(&format!("c-{index}"), parent, 0.0)
+            });
+            if branch.metered {
+                meters.push(meter(&format!("m-{index}"), index));
+            }
+        }
+        let chargers = self.outlets.iter().enumerate().map(|(index, outlet)| Charger {
+            circuit: outlet.circuit.index(circuits.len()),
+            phases: outlet.wiring_is_known.then(|| outlet.wired.clone()),
+            max_ma: Milliamps::from_amps(outlet.max),
+            safe_ma: Milliamps::from_amps(outlet.safe),
+            priority: outlet.priority,
+            ..charger(&format!("cp-{index}"))
+        });
+        let chargers = chargers.collect();
+        let (users, local_time) = (Vec::new(), LocalTime::default());
+        let control = self.control();
+        SiteModel {
+            id: "depot".parse().expect("name"),
+            control,
+            circuits,
+            meters,
+            chargers,
+            users,
+            local_time,
+        }
+    }
+
+    fn control(&self) -> Control {
+        let [lends, ramps, needs_room, rests, stays] = self.settings;
+        let length = |is_set: bool, ms: i64| Millis(if is_set { ms } else { 0 });
+        let current = |is_set: bool, amps: i32| Milliamps::from_amps(if is_set { amps } else { 0 });
+        Control {
+            lend_after_ms: length(lends, 450),
+            raise_ramp_ma_per_s: current(ramps, 5),
+            resume_room_ma: current(needs_room, 1),
+            least_off_ms: length(rests, 700),
+            least_on_ms: length(stays, 900),
+            ..control()
+        }
+    }
+
+    fn rig(&self) -> Rig {
+        let mut rig = Rig::new(self.model());
+        for (vehicle, outlet) in rig.vehicles.iter_mut().zip(&self.outlets) {
+            (vehicle.wired, vehicle.uses) = (outlet.wired.clone(), outlet.uses);
+        }
+        rig.charger_offsets = self.outlets.iter().map(|outlet| 5 * outlet.offset).collect();
+        let metered = self.branches.iter().filter(|branch| branch.metered);
+        rig.meter_offsets = metered.map(|branch| 5 * branch.offset).collect();
+        let (mut plans, mut fates, troubled) = (Random(self.seed), Random(!self.seed), self.troubled);
+        match self.mind {
+            Mind::Equal => {}
+            Mind::Greedy => rig.policy = Box::new(|snapshot| Ok(greedy(snapshot.chargers.len()))),
+            Mind::Hostile => rig.policy = Box::new(move |_| plans.plan()),
+        }
+        // Vehicles start and stop at the very moment at which a load rises: only the next round of their readings, a
+        // guard time after the meter's, can tell the one from the other.
+        rig.extra_grace_ms = 350;
+        rig.watch.settling = Micros::from_millis(400);
+        if troubled > 0 {
+            // Who can't be reached keeps what it was told until that expires.
+            rig.extra_grace_ms += rig.machine.model().control.validity_ms.0 + 600;
+            rig.fate = Box::new(move |kind| match fates.below(10) {
+                _ if kind == Kind::Reading => vec![0],
+                n if n < troubled => vec![],
+                n if n < 2 * troubled => {
+                    let late = |fates: &mut Random| 5 + fates.below(120) as i64 * 5;
+                    (0..1 + fates.below(2)).map(|_| late(&mut fates)).collect()
+                }
+                _ => vec![5],
+            });
+        }
+        rig
+    }
+
+    /// Plays it; the rig panics when the promise is broken.
+    fn play(&self) {
+        let mut rig = self.rig();
+        for (act, steps) in &self.acts {
+            self.act(&mut rig, act);
+            rig.run_ms(steps * super::rig::STEP_MS);
+        }
+    }
+
+    fn act(&self, rig: &mut Rig, act: &Act) {
+        let metered: Vec<usize> = rig.machine.model().meters.iter().map(|meter| meter.circuit).collect();
+        match act {
+            // Where no meter is nobody knows of a load.
+            Act::Load(_, _) | Act::Silence(_, _) if metered.is_empty() => {}
+            Act::Load(circuit, load) => rig.set_load(*circuit.get(&metered), PerPhase(load.map(Milliamps))),
+            Act::Silence(meter, silent) => rig.silence(meter.index(metered.len()), *silent),
+            Act::Ask(charger, asks) => {
+                let index = charger.index(rig.vehicles.len());
+                rig.vehicles[index].asks = *asks;
+                let disobeys = rig.vehicles[index].disobeys;
+                if disobeys.is_some() {
+                    rig.disobey(index, disobeys);
+                }
+            }
+            Act::Take(charger, takes) => {
+                let index = charger.index(rig.vehicles.len());
+                rig.vehicles[index].takes = Milliamps(*takes);
+            }
+            // Of one that neither obeys nor speaks nobody can know.
+            Act::Disobey(charger, draw) => {
+                let index = charger.index(rig.vehicles.len());
+                if !rig.vehicles[index].offline {
+                    rig.disobey(index, draw.map(Milliamps));
+                }
+            }
+            Act::Vanish(charger, gone) => {
+                let index = charger.index(rig.vehicles.len());
+                rig.disobey(index, None);
+                rig.vanish(index, *gone);
+            }
+            Act::RestartCharger(charger) => rig.restart_charger(charger.index(rig.vehicles.len())),
+            Act::RestartEdge => rig.restart_edge(),
+            Act::Jump(ms) => rig.jump_ms(*ms),
+            Act::Signal(circuit, limit, ms) => {
+                let circuit = circuit.index(self.branches.len());
+                rig.signal(circuit, PerPhase::all(Milliamps(*limit)), *ms);
+            }
+            Act::Manual(charger, manual) => {
+                let index = charger.index(rig.vehicles.len());
+                rig.tell(input(Part::Charger(index), Heard::Manual(manual.map(Milliamps))));
+            }
+        }
+    }
+}
+
+fn depth(circuits: &[Circuit], index: usize) -> usize {
+    std::iter::successors(Some(index), |index| circuits[*index].parent).count()
+}
+
+fn greedy(chargers: usize) -> Plan {
+    let allocations = (0..chargers as u32).map(|charger| Allocation {
+        charger,
+        limit_ma: Milliamps::MAX,
+        reason: String::new(),
+    });
+    Plan { allocations: allocations.collect(), state: Vec::new() }
+}
+
+proptest! {
+    #![proptest_config(super::random(8))]
+
+    #[test]
+    fn whatever_happens_no_phase_of_any_circuit_passes_its_limit(case in case()) {
+        case.play();
+    }
+}
+
+#[test]
+fn a_plan_of_a_million_entries_is_read_and_only_the_first_for_a_charger_counts() {
+    let mut rig = Rig::new(super::parts::model(30.0, &["cp-1", "cp-2"]));
+    rig.policy = Box::new(|_| {
+        let entry = |i: u32| Allocation {
+            charger: i % 3,
+            limit_ma: if i < 2 { amps(10.0) } else { Milliamps::MAX },
+            reason: String::new(),
+        };
+        Ok(Plan { allocations: (0..1_000_000).map(entry).collect(), state: Vec::new() })
+    });
+    rig.set_home(5.0);
+    rig.ask(&[0, 1]);
+    rig.run_ms(3_000);
+    assert_eq!(rig.setpoints(), [10, 10]);
+}

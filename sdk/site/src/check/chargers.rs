@@ -1,0 +1,136 @@
+//! What must fit of chargers.
+
+use std::collections::BTreeSet;
+
+use wattle_wire::{Milliamps, Phase};
+
+use super::{known_circuit, show};
+use crate::file::{Charger, ChargerKind, Circuit, DEFAULT_MAX, DEFAULT_MIN, SiteFile};
+use crate::problem::Problems;
+
+/// Adds every mistake of the chargers of `site`.
+pub fn check(file: &str, site: &SiteFile, problems: &mut Problems) {
+    for charger in &site.chargers {
+        self::charger(file, charger, site, problems);
+    }
+    safe_currents(file, site, problems);
+}
+
+fn charger(file: &str, charger: &Charger, site: &SiteFile, problems: &mut Problems) {
+    let key = |field: &str| format!("chargers.{}.{field}", charger.id);
+    known_circuit(file, site, key("circuit"), charger.circuit.as_str(), problems);
+    let zero = Milliamps::ZERO;
+    limits_of_kind(file, charger, site.control.nominal_v, problems);
+    for (index, hours) in charger.timer.iter().enumerate() {
+        super::hours(file, &key(&format!("timer[{index}]")), hours, problems);
+    }
+    if charger.manual_ma.is_some_and(|manual| manual < zero) {
+        problems.add(file, key("manual_a"), "", "is below zero");
+    }
+    if charger.min_ma <= zero {
+        problems.add(file, key("min_a"), show(charger.min_ma), "must be above 0 A");
+    }
+    if charger.max_ma < charger.min_ma {
+        problems.add(file, key("max_a"), show(charger.max_ma), "is below min_a");
+    }
+    if charger.step_ma <= zero {
+        problems.add(file, key("step_a"), show(charger.step_ma), "must be above 0 A");
+    }
+    let most = charger.max_on_a_phase(site.control.nominal_v);
+    if charger.safe_ma < zero || charger.safe_ma > most {
+        let allowed = format!("must be from 0 A to what it takes at most, {}", show(most));
+        problems.add(file, key("safe_a"), show(charger.safe_ma), allowed);
+    }
+    if charger.cable_ma.is_some_and(|cable| cable < charger.min_on_a_phase(site.control.nominal_v)) {
+        problems.add(file, key("cable_a"), "", "is below min_a");
+    }
+    if let Some(phases) = &charger.phases {
+        let distinct: BTreeSet<_> = phases.iter().collect();
+        if phases.is_empty() || distinct.len() != phases.len() {
+            problems.add(file, key("phases"), "", "must name one to three phases, each once");
+        }
+        wired_phases(file, charger, phases, site, problems);
+    }
+}
+
+/// A limit in A means something for an ac charger only, one in W for a dc charger only.
+fn limits_of_kind(file: &str, charger: &Charger, nominal_v: i32, problems: &mut Problems) {
+    let mut add = |field: &str, allowed: &str| {
+        problems.add(file, format!("chargers.{}.{field}", charger.id), "", allowed);
+    };
+    let in_watts = [("min_w", charger.min_w.is_some()), ("max_w", charger.max_w.is_some())];
+    if charger.kind == ChargerKind::Ac {
+        for (field, _) in in_watts.into_iter().filter(|(_, is_given)| *is_given) {
+            add(field, "is for kind = \"dc\" only; give amperes");
+        }
+        return;
+    }
+    if charger.max_w.is_none() {
+        add("max_w", "is missing; a dc charger's limits are in W");
+    } else if charger.max_on_a_phase(nominal_v) < charger.min_on_a_phase(nominal_v) {
+        add("max_w", "is below min_w, or below one step_a on each phase");
+    }
+    for (field, is_given) in
+        [("min_a", charger.min_ma != DEFAULT_MIN), ("max_a", charger.max_ma != DEFAULT_MAX)]
+    {
+        if is_given {
+            add(field, "is for kind = \"ac\" only; give watts");
+        }
+    }
+}
+
+/// A phase without a limit above zero is not there, so nothing can hang on it.
+fn wired_phases(file: &str, charger: &Charger, phases: &[Phase], site: &SiteFile, problems: &mut Problems) {
+    let Some(circuit) = site.circuits.iter().find(|c| c.id == charger.circuit) else { return };
+    for phase in phases {
+        if circuit.limit_ma[*phase] <= Milliamps::ZERO {
+            let key = format!("chargers.{}.phases", charger.id);
+            problems.add(
+                file,
+                key,
+                format!("{phase:?}"),
+                format!("circuit {} has no such phase", circuit.id),
+            );
+        }
+    }
+}
+
+/// What chargers fall back to by themselves must fit, for nothing can lower it.
+fn safe_currents(file: &str, site: &SiteFile, problems: &mut Problems) {
+    for circuit in &site.circuits {
+        for phase in Phase::ALL {
+            let safe: Milliamps = site
+                .chargers
+                .iter()
+                .filter(|charger| hangs_below(site, charger, circuit))
+                .filter(|charger| charger.phases.as_ref().is_none_or(|phases| phases.contains(&phase)))
+                .map(|charger| charger.safe_ma)
+                .sum();
+            let room = circuit.limit_ma[phase] - circuit.margin_ma - circuit.max_load_ma;
+            if safe > Milliamps::ZERO && safe > room {
+                problems.add(
+                    file,
+                    format!("circuits.{}", circuit.id),
+                    format!("safe currents on {phase:?} come to {}", show(safe)),
+                    format!(
+                        "at most {} fit beside max_load_a and margin_a; lower the chargers' safe_a",
+                        show(room)
+                    ),
+                );
+            }
+        }
+    }
+}
+
+fn hangs_below(site: &SiteFile, charger: &Charger, circuit: &Circuit) -> bool {
+    let mut place = Some(&charger.circuit);
+    // A tree can't be deeper than it has circuits: a loop ends here, and is reported as a bad parent.
+    for _ in 0..site.circuits.len() {
+        match place {
+            Some(id) if *id == circuit.id => return true,
+            Some(id) => place = site.circuits.iter().find(|c| c.id == *id).and_then(|c| c.parent.as_ref()),
+            None => return false,
+        }
+    }
+    false
+}
