@@ -208,7 +208,7 @@ fn a_raise_that_was_sent_and_never_recorded_still_counts_after_a_kill() {
 fn a_setpoint_of_the_machine_before_that_is_still_on_its_way_counts() {
     let mut rig = Rig::new(model(30.0, &["cp-1", "cp-2"]));
     // Of the new machine's first inputs the one about the first charger comes last.
-    (rig.meter_offsets, rig.charger_offsets) = (vec![5], vec![145, 110]);
+    (rig.meter_offsets, rig.charger_offsets) = (vec![105], vec![145, 110]);
     check(&mut rig, 5.0, &[], &[]);
     // What the first is told now takes a second, and the machine that told it is gone by then.
     rig.fate = Box::new(|kind| vec![if kind == Kind::Setpoint { 1_000 } else { 5 }]);
