@@ -55,7 +55,12 @@ fn what_is_wrong_with_a_snapshot_is_named_with_its_place() {
     check(|s| s["circuits"][1]["parent"] = json!(1), "`circuits[1].parent` must be an index below 1");
     check(|s| s["circuits"][1]["parent"] = json!(null), "`circuits[1].parent` must be an index below 1");
     check(|s| s["chargers"][2]["circuit"] = json!(2), "`chargers[2].circuit` is no index of `circuits`");
-    check(|s| s["chargers"][2]["phases"] = json!([]), "`chargers[2].phases` is empty");
+    check(|s| s["chargers"][2]["phases"] = json!([]), "`chargers[2].phases` has to name one to three phases");
+    check(|s| s["chargers"][2]["phases"] = json!(["L1", "L1"]), "`chargers[2].phases` has to name");
+    check(
+        |s| s["circuits"] = json!(vec![s["circuits"][0].clone(); 1_001]),
+        "`circuits` has more than 1000 entries",
+    );
 }
 
 #[test]

@@ -33,6 +33,11 @@ pub struct Snapshot {
     pub signals: Signals,
 }
 
+/// The most circuits of a snapshot that comes from a file.
+pub const MAX_CIRCUITS: usize = 1_000;
+/// The most chargers of a snapshot that comes from a file.
+pub const MAX_CHARGERS: usize = 10_000;
+
 /// Why a snapshot does not fit together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SnapshotError {
@@ -45,9 +50,14 @@ pub enum SnapshotError {
     /// A charger on a circuit that isn't there.
     #[error("`chargers[{0}].circuit` is no index of `circuits`")]
     Circuit(usize),
-    /// A charger without phases.
-    #[error("`chargers[{0}].phases` is empty; name all three where they are not known")]
+    /// A charger without phases, or with one of them twice.
+    #[error(
+        "`chargers[{0}].phases` has to name one to three phases, each once; all three where they are not known"
+    )]
     Phases(usize),
+    /// More than a site has.
+    #[error("`{0}` has more than {1} entries")]
+    TooMany(&'static str, usize),
 }
 
 impl Snapshot {
@@ -63,13 +73,23 @@ impl Snapshot {
         if self.circuits.is_empty() {
             return Err(SnapshotError::NoCircuit);
         }
+        if self.circuits.len() > MAX_CIRCUITS {
+            return Err(SnapshotError::TooMany("circuits", MAX_CIRCUITS));
+        }
+        if self.chargers.len() > MAX_CHARGERS {
+            return Err(SnapshotError::TooMany("chargers", MAX_CHARGERS));
+        }
         if let Some(index) = self.circuits.iter().enumerate().position(|circuit| !stands(circuit)) {
             return Err(SnapshotError::Parent(index));
         }
         if let Some(index) = self.chargers.iter().position(|c| c.circuit as usize >= self.circuits.len()) {
             return Err(SnapshotError::Circuit(index));
         }
-        match self.chargers.iter().position(|charger| charger.phases.is_empty()) {
+        let wired = |charger: &Charger| {
+            let times = |phase: &Phase| charger.phases.iter().filter(|other| *other == phase).count();
+            !charger.phases.is_empty() && charger.phases.iter().all(|phase| times(phase) == 1)
+        };
+        match self.chargers.iter().position(|charger| charger.phases.len() > 3 || !wired(charger)) {
             Some(index) => Err(SnapshotError::Phases(index)),
             None => Ok(()),
         }

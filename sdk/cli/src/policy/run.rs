@@ -1,21 +1,24 @@
 //! `wattle policy run`: one decision of a policy, from a snapshot in a file.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::Serialize;
 use wattle_edge::policy;
 use wattle_edge_core::fit;
-use wattle_policy_host::Decided;
+use wattle_policy_host::{Decided, Host, Limits, Policy};
 use wattle_wire::policy::{Allocation, Snapshot};
 use wattle_wire::{DeviceId, Milliamps};
 
-use super::inspect;
 use crate::Usage;
 
-/// The most that a snapshot or settings may have.
+/// The most that is read of a file.
 const MAX_INPUT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Fuel is the limit that binds, on a busy machine too.
+const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Run a policy on one snapshot, and print its plan as JSON
 #[derive(Debug, clap::Args)]
@@ -38,6 +41,9 @@ pub struct Args {
     /// The state that the last run has left; read if it is there, and replaced by what this run leaves
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
+    /// The memory that it may have, MiB, as a site file's `policy_memory_mib`
+    #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=256))]
+    memory_mib: u32,
     /// Add the setpoints that the edge's envelope makes of the plan
     #[arg(long)]
     envelope: bool,
@@ -77,22 +83,20 @@ struct Setpoint {
 /// [`Usage`] for what can't be used; another when the policy gives no plan.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let snapshot = snapshot(&args.snapshot)?;
-    let settings = args.settings.as_deref().map(read).transpose()?.unwrap_or_default();
+    let settings = args.settings.as_deref().map(read_text).transpose()?.unwrap_or_default();
     let state = match &args.state {
-        Some(file) if file.exists() => std::fs::read(file).map_err(|error| unusable(file, &error))?,
+        Some(file) if file.exists() => read(file)?,
         _ => Vec::new(),
     };
-    let path = policy::path(&policy::folder(None), &args.policy);
-    let bytes = std::fs::read(&path).map_err(|error| unusable(&path, &error))?;
-    let policy = inspect::load(&path, &bytes).map_err(|error| Usage(format!("{error:#}")))?;
+    let policy = load(&policy::path(&policy::folder(None), &args.policy), args.memory_mib)?;
     let faults = policy.validate_settings(&settings)?;
-    if let (false, Some(file)) = (faults.is_empty(), &args.settings) {
-        return Err(unusable(file, &faults.join("; ")).into());
+    if !faults.is_empty() {
+        let place = args.settings.as_ref().map_or("no settings".into(), |file| file.display().to_string());
+        return Err(Usage(format!("{place}: {}", faults.join("; "))).into());
     }
     let decided = policy.decide(&snapshot, &settings, &state)?;
     if let Some(file) = &args.state {
-        std::fs::write(file, &decided.plan.state)
-            .with_context(|| format!("cannot write {}", file.display()))?;
+        leave(file, &decided.plan.state).with_context(|| format!("cannot write {}", file.display()))?;
     }
     let name = format!("{} {}", policy.name(), policy.version());
     let printed = serde_json::to_string_pretty(&printed(name, &snapshot, decided, args.envelope))?;
@@ -127,9 +131,23 @@ fn printed(policy: String, snapshot: &Snapshot, decided: Decided, envelope: bool
     }
 }
 
+fn load(path: &Path, memory_mib: u32) -> anyhow::Result<Policy> {
+    let bytes = read(path)?;
+    let memory_bytes = memory_mib as usize * 1024 * 1024;
+    let host = Host::new(Limits { deadline: DEADLINE, memory_bytes, ..Limits::default() })?;
+    Ok(host.load(&bytes).map_err(|error| unusable(path, &error))?)
+}
+
+/// Puts the state where the next run finds it, whole or not at all.
+fn leave(file: &Path, state: &[u8]) -> std::io::Result<()> {
+    let new = file.with_added_extension("new");
+    std::fs::write(&new, state)?;
+    std::fs::rename(new, file)
+}
+
 /// Reads a snapshot, and looks whether its parts fit together.
 fn snapshot(file: &Path) -> Result<Snapshot, Usage> {
-    let text = read(file)?;
+    let text = read_text(file)?;
     let mut reader = serde_json::Deserializer::from_str(&text);
     let snapshot: Snapshot = serde_path_to_error::deserialize(&mut reader)
         .map_err(|error| unusable(file, &format!("{}: {}", error.path(), error.inner())))?;
@@ -137,12 +155,18 @@ fn snapshot(file: &Path) -> Result<Snapshot, Usage> {
     Ok(snapshot)
 }
 
-fn read(file: &Path) -> Result<String, Usage> {
-    let size = std::fs::metadata(file).map_err(|error| unusable(file, &error))?.len();
-    if size > MAX_INPUT_BYTES {
-        return Err(unusable(file, &format!("has {size} bytes; at most {MAX_INPUT_BYTES} are read")));
+fn read_text(file: &Path) -> Result<String, Usage> {
+    String::from_utf8(read(file)?).map_err(|error| unusable(file, &error))
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, Usage> {
+    let mut bytes = Vec::new();
+    let opened = std::fs::File::open(file).map_err(|error| unusable(file, &error))?;
+    opened.take(MAX_INPUT_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unusable(file, &error))?;
+    if bytes.len() as u64 > MAX_INPUT_BYTES {
+        return Err(unusable(file, &format!("is larger than the {MAX_INPUT_BYTES} bytes that are read")));
     }
-    std::fs::read_to_string(file).map_err(|error| unusable(file, &error))
+    Ok(bytes)
 }
 
 fn unusable(file: &Path, why: &dyn std::fmt::Display) -> Usage {
