@@ -25,6 +25,7 @@
 //! [`MOST_ENTRIES`]; the one that was written first makes room. A cache that can't be written costs time at the next
 //! start, nothing else.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Write};
@@ -143,21 +144,43 @@ impl Cache {
         Ok(bytes)
     }
 
-    /// Removes what was written first until one more entry fits, and what an interrupted write has left.
+    /// Removes what was written first until one more entry fits, and what an interrupted write has left. What has no
+    /// name of the cache's own is nobody's business here.
     fn make_room(&self, component: &Digest) -> io::Result<()> {
         let own = self.path(component);
         let mut entries = Vec::new();
         for found in fs::read_dir(&self.folder)? {
-            let path = found?.path();
-            if path.extension().is_some_and(|end| end == "new") {
-                fs::remove_file(&path)?;
-            } else if path != own {
-                entries.push((fs::symlink_metadata(&path)?.modified()?, path));
+            let found = found?;
+            let path = found.path();
+            match ending(&found.file_name()) {
+                _ if found.file_type()?.is_dir() => {}
+                Some(Ending::New) => fs::remove_file(&path)?,
+                Some(Ending::Code) if path != own => entries.push((found.metadata()?.modified()?, path)),
+                _ => {}
             }
         }
         entries.sort();
         let too_many = (entries.len() + 1).saturating_sub(MOST_ENTRIES);
         entries.iter().take(too_many).try_for_each(|(_, path)| fs::remove_file(path))
+    }
+}
+
+/// What a name of the cache's own ends in.
+enum Ending {
+    /// An entry.
+    Code,
+    /// One that is being written.
+    New,
+}
+
+/// The ending of a name that a component's entry may have; none for any other name.
+fn ending(name: &OsStr) -> Option<Ending> {
+    let (digest, ending) = name.to_str()?.split_once('.')?;
+    let is_digest = digest.len() == 64 && digest.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    match ending {
+        "code" if is_digest => Some(Ending::Code),
+        "new" if is_digest => Some(Ending::New),
+        _ => None,
     }
 }
 
@@ -340,7 +363,7 @@ mod tests {
             let file = File::open(cache.path(&[n; 32])).expect("there");
             file.set_modified(first + std::time::Duration::from_secs(n.into())).expect("changed");
         }
-        fs::write(cache.folder.join("half.new"), "x").expect("written");
+        fs::write(cache.path(&[99; 32]).with_extension("new"), "x").expect("written");
         // Written again it takes its own place.
         cache.write(&[3; 32], &MAKER, b"code").expect("written");
         assert_eq!(names(&cache).len(), MOST_ENTRIES);
@@ -348,6 +371,30 @@ mod tests {
         assert_eq!(names(&cache).len(), MOST_ENTRIES);
         assert!(cache.read(&[0; 32], &MAKER).expect("no error").is_none());
         assert!(cache.read(&[1; 32], &MAKER).expect("no error").is_some());
+    }
+
+    #[test]
+    fn what_has_no_name_of_the_caches_own_stays() {
+        let (_folder, cache) = cache();
+        let digest = hex(&[5; 32]);
+        let others = [
+            "half.new".into(),
+            "notes.code".into(),
+            digest.clone(),
+            format!("{digest}.code.new"),
+            format!("{}.code", "g".repeat(64)),
+            format!("{}.new", digest[1..].to_owned()),
+        ];
+        for name in &others {
+            fs::write(cache.folder.join(name), "x").expect("written");
+        }
+        for folder in ["below".into(), format!("{}.new", hex(&[6; 32])), format!("{}.code", hex(&[6; 32]))] {
+            fs::create_dir(cache.folder.join(folder)).expect("made");
+        }
+        for n in 100..101 + MOST_ENTRIES as u8 {
+            cache.write(&[n; 32], &MAKER, b"code").expect("written");
+        }
+        assert_eq!(names(&cache).len(), MOST_ENTRIES + others.len() + 3);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! A load looks here first, then in the cache on the disk, and compiles last. One load at a time does so, so that a
 //! component that many ask for at once is compiled once. The shelf holds nothing alive: code goes with its last user.
-//! Of components that can't be loaded the last one is remembered, so that a thousand sites that name it cost one try.
+//! Of components whose bytes can't be loaded the last one is remembered, so that a thousand sites that name it cost one try.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -57,8 +57,7 @@ impl Shelf {
             return Err(error.clone());
         }
         let (code, origin) = load().inspect_err(|error| {
-            // A machine that was busy may have time the next time.
-            if !matches!(error, LoadError::Describe(RunError::Deadline(_))) {
+            if is_about_the_bytes(error) {
                 content.refused = Some((digest, error.clone()));
             }
         })?;
@@ -74,6 +73,23 @@ impl Shelf {
 
     pub fn loads(&self) -> Loads {
         self.content.lock().unwrap_or_else(PoisonError::into_inner).loads
+    }
+}
+
+/// Whether the same bytes fail like this each time. A machine that was busy or had no memory may have it the next time.
+fn is_about_the_bytes(error: &LoadError) -> bool {
+    match error {
+        LoadError::TooLarge { .. }
+        | LoadError::Malformed(_)
+        | LoadError::CoreModule
+        | LoadError::NoStamp
+        | LoadError::UnknownVersion(_)
+        | LoadError::ForbiddenImport(_)
+        | LoadError::Interface(_)
+        | LoadError::Description(_) => true,
+        // A policy that traps or has no fuel left does so each time; that no instance could be made is bad output too.
+        LoadError::Describe(error) => !matches!(error, RunError::Deadline(_) | RunError::BadOutput(_)),
+        LoadError::Compile(_) | LoadError::AsksTooMuch { .. } => false,
     }
 }
 
@@ -96,8 +112,11 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_loaded_is_tried_once_unless_the_machine_was_too_busy() {
+    fn what_can_not_be_loaded_is_tried_once_if_that_is_about_its_bytes() {
         assert_eq!(tries(LoadError::NoStamp), 1);
+        assert_eq!(tries(LoadError::Malformed("cut off".into())), 1);
+        assert_eq!(tries(LoadError::Compile("no memory".into())), 2);
+        assert_eq!(tries(LoadError::Describe(RunError::BadOutput("no memory".into()))), 2);
         assert_eq!(tries(LoadError::Describe(RunError::OutOfFuel(10))), 1);
         assert_eq!(tries(LoadError::Describe(RunError::Deadline(std::time::Duration::ZERO))), 2);
     }
