@@ -15,6 +15,7 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
 use wattle_edge_core::{DeviceMachine, Heard, SiteInput, SiteMachine};
+use wattle_policy_host::Limits;
 use wattle_process::Health;
 use wattle_wire::row::{Event, EventKind, Row};
 use wattle_wire::{DeviceId, Micros, SiteId};
@@ -251,7 +252,8 @@ impl SiteBuilder<'_> {
         boards: &[Arc<SiteBoard>],
         note: &str,
     ) -> anyhow::Result<(Vec<Addr<Site>>, Watch)> {
-        let host = policy::host(&self.config.data).context("can't start the runtime for policies")?;
+        let host = policy::host(&self.config.data, Limits::default())
+            .context("can't start the runtime for policies")?;
         let folder = policy::folder(self.config.policies.as_deref());
         let now = self.clock.now();
         let first_number = numbers::take(&self.config.data, now);

@@ -14,7 +14,8 @@
 //! **A new version.** [`watch`] sees that the file has changed, and loads it on a thread of its own: compiled, asked to
 //! describe itself, shown its settings. Between two decisions it becomes the site's: in shadow for as many good decisions
 //! as the site file says, then active; straight where the site file says 0 or the active version fails. A version that
-//! can't be loaded, declines to take over the state, or fails too often in shadow is refused, and nothing changes. An
+//! can't be loaded, declines to take over the state, or fails too often in shadow is refused, and nothing changes. What failed only because
+//! the machine was busy, or because the file couldn't be read, is tried again after a pause. An
 //! active version that fails too often is rolled back. [`line`](mod@line) has these rules, without a guest. Each step
 //! is an event.
 //!
@@ -31,6 +32,7 @@
 //! the data folder; see [`wattle_policy_host::Cache`].
 
 pub mod line;
+mod retry;
 pub mod shadow;
 mod site;
 mod version;
@@ -73,16 +75,16 @@ pub fn path(folder: &Path, policy: &str) -> PathBuf {
     if policy.ends_with(".wasm") { policy.into() } else { folder.join(format!("{policy}.wasm")) }
 }
 
-/// The runtime of a node, with compiled code kept in its data folder if that can be.
+/// The runtime of a node with these bounds, with compiled code kept in its data folder if that can be.
 ///
 /// # Errors
 /// When the runtime doesn't start.
-pub fn host(data: &Path) -> Result<Host, HostError> {
+pub fn host(data: &Path, limits: Limits) -> Result<Host, HostError> {
     match Cache::open(&data.join(CACHE)) {
-        Ok(cache) => Host::with_cache(Limits::default(), cache),
+        Ok(cache) => Host::with_cache(limits, cache),
         Err(error) => {
             tracing::warn!(%error, "compiled policies are not kept; each start compiles them");
-            Host::new(Limits::default())
+            Host::new(limits)
         }
     }
 }

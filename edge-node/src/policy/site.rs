@@ -4,12 +4,13 @@ use std::path::Path;
 
 use wattle_edge_core::Proposal;
 use wattle_edge_core::site::equal_share;
-use wattle_policy_host::Host;
+use wattle_policy_host::{Host, RunError};
 use wattle_site::Control;
 use wattle_wire::policy::Snapshot;
 use wattle_wire::row::{EventKind, Row};
 
 use super::line::{self, Line, Step, Versioned};
+use super::retry::Retry;
 use super::shadow::{Moment, Shadow};
 use super::{Source, Version};
 
@@ -39,6 +40,9 @@ pub struct SitePolicy {
     trial: Shadow,
     /// The policy that is in shadow for good.
     beside: Option<(Version, Shadow)>,
+    /// A version that was too late at taking over the state; it is offered again.
+    late: Option<Version>,
+    retry: Retry,
     /// Whose state the core keeps.
     left_by: Option<Version>,
     /// As the site file names it.
@@ -73,6 +77,8 @@ impl SitePolicy {
             trial_decisions: control.policy_trial,
             trial: Shadow::default(),
             beside: None,
+            late: None,
+            retry: Retry::default(),
             left_by: None,
             name: control.policy.clone(),
             missing: String::new(),
@@ -90,6 +96,9 @@ impl SitePolicy {
 
     /// Takes a version that was found, or why what was found can't be used. `state` is what the core keeps.
     pub fn offer(&mut self, role: Role, found: Result<Version, String>, state: &[u8]) {
+        if role == Role::Active {
+            (self.late, self.retry) = (None, Retry::default());
+        }
         match (found, role) {
             (Ok(version), Role::Active) => self.offer_active(version, state),
             (Ok(version), Role::Shadow) => self.offer_shadow(version),
@@ -108,6 +117,11 @@ impl SitePolicy {
     pub fn propose(&mut self, snapshot: &Snapshot, state: &[u8]) -> Proposal {
         if self.active.is_none() {
             return built_in(snapshot);
+        }
+        if self.retry.is_due()
+            && let Some(late) = self.late.take()
+        {
+            self.offer_active(late, state);
         }
         let Some(active) = self.line.active().cloned() else {
             self.failure = Some(self.missing.clone());
@@ -180,6 +194,10 @@ impl SitePolicy {
             match self.taken_over(&version, state) {
                 Ok(state) => self.trial = Shadow::new(state),
                 Err(error) => {
+                    if matches!(error, RunError::Deadline(_)) {
+                        self.late = Some(version);
+                        self.retry.later();
+                    }
                     let text = format!("{name} does not take over the state: {error}");
                     return self.note(EventKind::PolicyRefused, text);
                 }
@@ -236,7 +254,7 @@ impl SitePolicy {
         self.taken_over(version, state).unwrap_or_default()
     }
 
-    fn taken_over(&self, version: &Version, state: &[u8]) -> Result<Vec<u8>, wattle_policy_host::RunError> {
+    fn taken_over(&self, version: &Version, state: &[u8]) -> Result<Vec<u8>, RunError> {
         match &self.left_by {
             Some(left) if left.digest() == version.digest() => Ok(state.to_vec()),
             Some(left) => version.take_over(left.policy(), left.version(), state),

@@ -22,6 +22,21 @@ pub struct Source {
     memory_bytes: usize,
 }
 
+/// Why a version can't be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unusable {
+    /// A sentence for people.
+    pub reason: String,
+    /// Whether the same file may be usable a little later: it couldn't be read, or the machine was too busy.
+    pub may_pass: bool,
+}
+
+impl Unusable {
+    fn new(reason: String, may_pass: bool) -> Self {
+        Self { reason, may_pass }
+    }
+}
+
 /// A version that can be used.
 #[derive(Debug, Clone)]
 pub struct Version {
@@ -58,23 +73,27 @@ impl Source {
     /// # Errors
     /// A sentence that says why it can't decide for this site.
     pub fn load(&self, host: &Host) -> Result<Version, String> {
-        let bytes = read(&self.path, host.limits().component_bytes)?;
-        self.version(host, &bytes)
+        let bytes = read(&self.path, host.limits().component_bytes);
+        bytes.and_then(|bytes| self.version(host, &bytes)).map_err(|unusable| unusable.reason)
     }
 
     /// Loads a version and shows it its settings.
     ///
     /// # Errors
-    /// A sentence that says why it can't decide for this site.
-    pub fn version(&self, host: &Host, bytes: &[u8]) -> Result<Version, String> {
+    /// Why it can't decide for this site.
+    pub fn version(&self, host: &Host, bytes: &[u8]) -> Result<Version, Unusable> {
         let path = self.path.display();
-        let policy = host.load_granted(bytes, self.memory_bytes).map_err(|error| match error {
-            LoadError::AsksTooMuch { .. } => format!("{path} can't be used: {error}; see policy_memory_mib"),
-            _ => format!("{path} can't be used: {error}"),
+        let policy = host.load_granted(bytes, self.memory_bytes).map_err(|error| {
+            let more =
+                if matches!(error, LoadError::AsksTooMuch { .. }) { "; see policy_memory_mib" } else { "" };
+            let may_pass = matches!(error, LoadError::Describe(RunError::Deadline(_)));
+            Unusable::new(format!("{path} can't be used: {error}{more}"), may_pass)
         })?;
-        let faults = policy.validate_settings(&self.settings).map_err(|e| format!("{path}: {e}"))?;
+        let faults = policy.validate_settings(&self.settings).map_err(|error| {
+            Unusable::new(format!("{path}: {error}"), matches!(error, RunError::Deadline(_)))
+        })?;
         if !faults.is_empty() {
-            return Err(format!("{path} refuses its settings: {}", faults.join("; ")));
+            return Err(Unusable::new(format!("{path} refuses its settings: {}", faults.join("; ")), false));
         }
         let settings_digest = first_eight(&Sha256::digest(self.settings.as_bytes()));
         Ok(Version { policy, settings: self.settings.clone(), settings_digest })
@@ -85,11 +104,11 @@ impl Source {
 ///
 /// # Errors
 /// A sentence that names the file.
-pub fn read(path: &Path, most: usize) -> Result<Vec<u8>, String> {
+pub fn read(path: &Path, most: usize) -> Result<Vec<u8>, Unusable> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(most as u64 + 1).read_to_end(&mut bytes))
-        .map_err(|error| format!("{} can't be read: {error}", path.display()))?;
+        .map_err(|error| Unusable::new(format!("{} can't be read: {error}", path.display()), true))?;
     Ok(bytes)
 }
 

@@ -1,9 +1,10 @@
 //! Sees that the file of a policy has changed, and loads the new version, on a thread of its own.
 //!
-//! Each file that a site of the node names is looked at every second: its length, its time and its inode. What has
+//! Each file that a site of the node names is looked at every second: its length, its times and its inode. What has
 //! changed is read once it has looked the same twice, so that a file that is still being written isn't taken for a
 //! broken policy. It is read once for all sites that name it, and compiled once; each site's settings are shown to it. A
-//! file that is gone, or can't be looked at, changes nothing.
+//! file that is gone, or can't be looked at, changes nothing. A file that couldn't be read, or a version that the machine
+//! was too busy for, is tried again after a pause; each further pause is twice as long.
 //!
 //! The first look finds every file changed, so a file that was replaced while the node started isn't missed; sites know
 //! by the digest that they run it already.
@@ -16,6 +17,8 @@ use std::time::Duration;
 
 use wattle_policy_host::Host;
 
+use super::retry::Retry;
+use super::version::Unusable;
 use super::version::read;
 use super::{Source, Version};
 
@@ -53,28 +56,44 @@ impl Watch {
 /// The files, each with who reads it.
 struct Files {
     host: Host,
-    files: BTreeMap<PathBuf, (Seen, Vec<Reader>)>,
+    files: BTreeMap<PathBuf, (Seen, Vec<(Reader, Retry)>)>,
 }
 
 impl Files {
     fn new(host: Host, readers: Vec<Reader>) -> Self {
-        let mut files: BTreeMap<PathBuf, (Seen, Vec<Reader>)> = BTreeMap::new();
-        for (source, tell) in readers {
-            files.entry(source.path().to_owned()).or_default().1.push((source, tell));
+        let mut files: BTreeMap<PathBuf, (Seen, Vec<_>)> = BTreeMap::new();
+        for reader in readers {
+            files.entry(reader.0.path().to_owned()).or_default().1.push((reader, Retry::default()));
         }
         Self { host, files }
     }
 
-    /// Looks at each file once, and tells what has changed.
+    /// Looks at each file once, and tells what has changed or what was tried again.
     fn look(&mut self) {
         for (path, (seen, readers)) in &mut self.files {
-            if !seen.is_new(Marks::of(path)) {
+            let now = Marks::of(path);
+            let is_new = seen.is_new(now);
+            if !is_new && now != seen.taken {
+                continue;
+            }
+            let due: Vec<_> = readers
+                .iter_mut()
+                .filter_map(|(reader, retry)| (retry.is_due() || is_new).then_some((reader, retry)))
+                .collect();
+            if due.is_empty() {
                 continue;
             }
             let bytes = read(path, self.host.limits().component_bytes);
-            for (source, tell) in readers {
-                let found = bytes.as_ref().map_err(String::clone);
-                tell(found.and_then(|bytes| source.version(&self.host, bytes)));
+            for ((source, tell), retry) in due {
+                let found = bytes.as_ref().map_err(Unusable::clone);
+                let found = found.and_then(|bytes| source.version(&self.host, bytes));
+                if is_new {
+                    *retry = Retry::default();
+                }
+                if found.as_ref().is_err_and(|unusable| unusable.may_pass) {
+                    retry.later();
+                }
+                tell(found.map_err(|unusable| unusable.reason));
             }
         }
     }
@@ -86,6 +105,8 @@ struct Marks {
     length: u64,
     seconds: i64,
     nanoseconds: i64,
+    /// Of the last change of the file or of what is known of it; it can't be set back.
+    changed: (i64, i64),
     inode: u64,
 }
 
@@ -96,6 +117,7 @@ impl Marks {
             length: found.len(),
             seconds: found.mtime(),
             nanoseconds: found.mtime_nsec(),
+            changed: (found.ctime(), found.ctime_nsec()),
             inode: found.ino(),
         })
     }
@@ -126,7 +148,7 @@ mod tests {
 
     use super::super::tests::{component, host, hostile};
     use super::*;
-    use wattle_policy_host::Loads;
+    use wattle_policy_host::{Limits, Loads};
     use wattle_site::Control;
 
     /// A site that reads `policies/site.wasm` and is told of what is found.
@@ -171,8 +193,51 @@ mod tests {
         check(5, None);
     }
 
+    #[test]
+    fn what_only_the_busy_machine_refused_is_tried_again_after_pauses_that_double() {
+        let folder = tempfile::tempdir().expect("folder");
+        std::fs::write(folder.path().join("site.wasm"), component("hostile")).expect("written");
+        let ((sound, other), (mut late, told)) = (reader(folder.path()), reader(folder.path()));
+        let control = "policy = 'site'\nsettings = { way = 'spin' }";
+        late.0 = Source::active(folder.path(), &toml::from_str(control).expect("right")).expect("it is on");
+        let limits = Limits { deadline: Duration::from_millis(100), fuel: u64::MAX, ..Limits::default() };
+        let mut files = Files::new(Host::new(limits).expect("runs"), vec![sound, late]);
+        let mut tries = Vec::new();
+        for look in 0..20 {
+            files.look();
+            if let Ok(found) = told.try_recv() {
+                let why = found.expect_err("it never ends");
+                assert!(why.contains("did not finish within 100ms"), "{why}");
+                tries.push(look);
+            }
+        }
+        assert_eq!(tries, [1, 1 + 5, 1 + 5 + 10]);
+        assert!(other.try_iter().last().expect("told").is_ok());
+        std::fs::write(folder.path().join("site.wasm"), "no policy").expect("written");
+        (0..60).for_each(|_| files.look());
+        assert_eq!(told.try_iter().count(), 1, "what the bytes are at fault for is not tried again");
+    }
+
+    #[test]
+    fn a_file_whose_time_was_set_back_has_changed() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("site.wasm");
+        std::fs::write(&path, "one").expect("written");
+        let before = Marks::of(&path);
+        let time = std::fs::metadata(&path).and_then(|found| found.modified()).expect("there");
+        let mut looks = 0;
+        while Marks::of(&path) == before {
+            // The clock of a file system may tick slowly.
+            std::fs::write(&path, "two").expect("written");
+            let file = std::fs::File::options().write(true).open(&path).expect("there");
+            file.set_modified(time).expect("changed");
+            looks += 1;
+            assert!(looks < 100_000, "no change is seen");
+        }
+    }
+
     fn marks(length: u64) -> Option<Marks> {
-        Some(Marks { length, seconds: 1, nanoseconds: 2, inode: 3 })
+        Some(Marks { length, seconds: 1, nanoseconds: 2, changed: (4, 5), inode: 3 })
     }
 
     fn check(looks: &[(Option<Marks>, bool)]) {
