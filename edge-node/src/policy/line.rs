@@ -10,7 +10,8 @@
 //! *Too often* is [`MOST_FAILURES`] of the last [`WINDOW`] decisions. A version is offered straight when there is no
 //! trial, nothing is active, or what is active fails too often. What failed too often stands in for nobody; so after a
 //! rollback there is no stand-in until the next version comes. Offering what is active ends a trial, offering what is on
-//! trial changes nothing.
+//! trial changes nothing. Of a version on trial only those good decisions count that were about something, see
+//! [`SitePolicy`](super::SitePolicy).
 //!
 //! What changes, changes between two decisions.
 
@@ -53,8 +54,23 @@ pub enum Step<V> {
 struct Tried<V> {
     version: V,
     good: u32,
-    /// One bit per decision, the last one lowest; 1 is a failure.
-    failures: u32,
+    failures: Failures,
+}
+
+/// Which of the last [`WINDOW`] decisions failed: one bit each, the last one lowest; 1 is a failure.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Failures(u32);
+
+impl Failures {
+    /// Takes how a decision went.
+    pub fn take(&mut self, failed: bool) {
+        self.0 = (self.0 << 1 | u32::from(failed)) & ((1 << WINDOW) - 1);
+    }
+
+    /// Whether there are [`MOST_FAILURES`] or more.
+    pub fn are_too_many(self) -> bool {
+        self.0.count_ones() >= MOST_FAILURES
+    }
 }
 
 impl<V: Versioned> Line<V> {
@@ -76,6 +92,12 @@ impl<V: Versioned> Line<V> {
     /// Who is on trial.
     pub fn trial(&self) -> Option<&V> {
         self.trial.as_ref().map(|tried| &tried.version)
+    }
+
+    /// Whether the active version failed too often, the last time too, and nobody is there to go back to.
+    pub fn is_at_a_loss(&self) -> bool {
+        let fails = |active: &Tried<V>| active.fails_too_often() && active.failures.0 & 1 == 1;
+        self.stand_in.is_none() && self.active.as_ref().is_some_and(fails)
     }
 
     /// Whether this version would change anything but a trial.
@@ -139,16 +161,16 @@ impl<V: Versioned> Line<V> {
 
 impl<V> Tried<V> {
     fn new(version: V) -> Self {
-        Self { version, good: 0, failures: 0 }
+        Self { version, good: 0, failures: Failures::default() }
     }
 
     fn take(&mut self, failed: bool) {
         self.good = self.good.saturating_add(u32::from(!failed));
-        self.failures = (self.failures << 1 | u32::from(failed)) & ((1 << WINDOW) - 1);
+        self.failures.take(failed);
     }
 
     fn fails_too_often(&self) -> bool {
-        self.failures.count_ones() >= MOST_FAILURES
+        self.failures.are_too_many()
     }
 }
 
@@ -216,6 +238,14 @@ mod tests {
         for _ in 0..100 {
             assert_eq!(line.decided(true), None, "there is nothing to go back to");
         }
+        assert!(line.is_at_a_loss());
+        assert_eq!((line.decided(false), line.is_at_a_loss()), (None, false));
+        assert_eq!((line.decided(true), line.is_at_a_loss()), (None, true));
+        assert_eq!((line.offer(3), line.is_at_a_loss()), (Some(Step::Active(Some(1))), false));
+        let mut line = super::tests::line(0);
+        line.offer(2);
+        (0..MOST_FAILURES).for_each(|_| drop(line.decided(true)));
+        assert!(!line.is_at_a_loss(), "the version before has not failed");
         check(&line, 1, None, None);
     }
 

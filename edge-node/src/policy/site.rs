@@ -6,16 +6,22 @@ use wattle_edge_core::Proposal;
 use wattle_edge_core::site::equal_share;
 use wattle_policy_host::{Host, RunError};
 use wattle_site::Control;
+use wattle_wire::Micros;
 use wattle_wire::policy::Snapshot;
 use wattle_wire::row::{EventKind, Row};
 
-use super::line::{self, Line, Step, Versioned};
+use super::line::{self, Failures, Line, Step, Versioned};
 use super::retry::Retry;
 use super::shadow::{Moment, Shadow};
 use super::{Source, Version};
 
 /// The most notes that wait to be taken; further ones are dropped, but a decision makes three at most.
 const MOST_NOTES: usize = 32;
+
+/// A policy that only fails and has no stand-in is asked at one of so many decisions.
+pub(super) const ASKED_ONE_IN: u32 = 60;
+/// The shortest time between two notes of the same kind of failure.
+const BETWEEN_FAILURES: Micros = Micros::from_secs(60);
 
 /// Something that happened to the policy, for the journal.
 pub type Note = (EventKind, String);
@@ -38,8 +44,11 @@ pub struct SitePolicy {
     trial_decisions: u32,
     /// Of the version on trial.
     trial: Shadow,
-    /// The policy that is in shadow for good.
+    /// The policy that is in shadow for good, until it fails too often.
     beside: Option<(Version, Shadow)>,
+    beside_failures: Failures,
+    /// For how many decisions more the active version isn't asked.
+    pub(super) rests: u32,
     /// A version that was too late at taking over the state; it is offered again.
     late: Option<Version>,
     retry: Retry,
@@ -51,8 +60,9 @@ pub struct SitePolicy {
     missing: String,
     /// Why the active version gave no plan at the last decision.
     failure: Option<String>,
-    /// Whether the policy in shadow gave none.
-    shadow_fails: bool,
+    /// When it was noted last that a version stood in, and that the policy in shadow failed.
+    stood_in_at: Option<Micros>,
+    shadow_failed_at: Option<Micros>,
     notes: Vec<Note>,
 }
 
@@ -77,13 +87,16 @@ impl SitePolicy {
             trial_decisions: control.policy_trial,
             trial: Shadow::default(),
             beside: None,
+            beside_failures: Failures::default(),
+            rests: 0,
             late: None,
             retry: Retry::default(),
             left_by: None,
             name: control.policy.clone(),
             missing: String::new(),
             failure: None,
-            shadow_fails: false,
+            stood_in_at: None,
+            shadow_failed_at: None,
             notes: Vec::new(),
         }
     }
@@ -127,6 +140,10 @@ impl SitePolicy {
             self.failure = Some(self.missing.clone());
             return self.nobody();
         };
+        if let Some(failure) = self.failure.clone().filter(|_| self.rests > 0 && self.line.is_at_a_loss()) {
+            self.rests -= 1;
+            return active.proposal(Err(failure));
+        }
         let (proposal, failure) = match active.decide(snapshot, &self.state_for(&active, state)) {
             Ok(decided) => {
                 self.left_by = Some(active.clone());
@@ -139,6 +156,9 @@ impl SitePolicy {
         };
         if let Some(Step::RolledBack(_)) = self.line.decided(failure.is_some()) {
             self.note_rollback(&active, failure.as_deref().unwrap_or_default());
+        }
+        if self.line.is_at_a_loss() {
+            self.rests = ASKED_ONE_IN - 1;
         }
         self.failure = failure;
         proposal
@@ -167,17 +187,20 @@ impl SitePolicy {
             let tried = self.trial.decide(&version, moment);
             let failure = tried.as_ref().err().map(ToString::to_string);
             rows.extend(tried.ok().flatten());
-            let step = self.line.tried(failure.is_some());
-            self.note_trial(step, &failure.unwrap_or_default());
+            // A plan for nobody proves nothing.
+            if failure.is_some() || somebody_asks(moment.snapshot) {
+                let step = self.line.tried(failure.is_some());
+                self.note_trial(step, &failure.unwrap_or_default());
+            }
         }
         if let Some((version, shadow)) = &mut self.beside {
             let (name, decided) = (version.name(), shadow.decide(version, moment));
             let failure = decided.as_ref().err().map(ToString::to_string);
             rows.extend(decided.ok().flatten());
-            if let Some(reason) = failure.as_ref().filter(|_| !self.shadow_fails) {
-                self.note(EventKind::PolicyFailed, format!("{name}, in shadow: {reason}"));
+            self.beside_failures.take(failure.is_some());
+            if let Some(reason) = failure {
+                self.note_shadow_failure(&name, &reason, moment.snapshot.now_us);
             }
-            self.shadow_fails = failure.is_some();
         }
         rows
     }
@@ -228,7 +251,8 @@ impl SitePolicy {
         });
         self.note(EventKind::PolicyShadow, format!("{} decides beside and is never obeyed", version.name()));
         self.beside = Some((version, Shadow::new(state.unwrap_or_default())));
-        self.shadow_fails = false;
+        self.beside_failures = Failures::default();
+        self.shadow_failed_at = None;
     }
 
     /// The plan of the version before, if it has one.
@@ -241,7 +265,7 @@ impl SitePolicy {
         let Some((other, mut decided)) = decided else { return active.proposal(Err(error.into())) };
         // The active version finds its own state again.
         decided.plan.state = state.to_vec();
-        if self.failure.as_deref() != Some(error) {
+        if self.failure.as_deref() != Some(error) && is_time(&mut self.stood_in_at, snapshot.now_us) {
             let text = format!("{}: {error}; {} stands in", active.name(), other.name());
             self.note(EventKind::PolicyFailed, text);
         }
@@ -304,6 +328,22 @@ impl SitePolicy {
         }
     }
 
+    /// Notes that the policy in shadow failed; one that failed too often is in shadow no more.
+    fn note_shadow_failure(&mut self, name: &str, reason: &str, now: Micros) {
+        if self.beside_failures.are_too_many() {
+            self.beside = None;
+            let text = format!(
+                "{name}, in shadow, failed {} of its last {} decisions, the last time: {reason}; it is asked no more until its \
+                 file changes",
+                line::MOST_FAILURES,
+                line::WINDOW,
+            );
+            self.note(EventKind::PolicyRefused, text);
+        } else if is_time(&mut self.shadow_failed_at, now) {
+            self.note(EventKind::PolicyFailed, format!("{name}, in shadow: {reason}"));
+        }
+    }
+
     fn note_rollback(&mut self, failed: &Version, failure: &str) {
         let back = self.line.active().map(Version::name).unwrap_or_default();
         let text = format!(
@@ -320,6 +360,20 @@ impl SitePolicy {
             self.notes.push((kind, text));
         }
     }
+}
+
+/// Whether a vehicle wants energy from a charger that can be reached.
+fn somebody_asks(snapshot: &Snapshot) -> bool {
+    snapshot.chargers.iter().any(|charger| charger.online && charger.state.asks())
+}
+
+/// Whether the last time is long enough ago, or the clock was set back; then it is now.
+fn is_time(last: &mut Option<Micros>, now: Micros) -> bool {
+    let is_recent = last.is_some_and(|last| last <= now && now - last < BETWEEN_FAILURES);
+    if !is_recent {
+        *last = Some(now);
+    }
+    !is_recent
 }
 
 /// What is proposed where the policy is off.

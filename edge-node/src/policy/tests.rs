@@ -62,6 +62,8 @@ struct Rig {
     policy: SitePolicy,
     now: Micros,
     obeys: (u64, Milliamps),
+    /// What the charger says of itself.
+    state: ChargerState,
     rows: Vec<Row>,
 }
 
@@ -78,7 +80,16 @@ impl Rig {
         let now = Micros::from_secs(1_000);
         let machine = SiteMachine::new(crate::site_model(&file), 1, now).expect("sound");
         let policy = SitePolicy::load(&host, folder.path(), &file.control);
-        Self { folder, host, machine, policy, now, obeys: (0, Milliamps::ZERO), rows: Vec::new() }
+        Self {
+            folder,
+            host,
+            machine,
+            policy,
+            now,
+            obeys: (0, Milliamps::ZERO),
+            state: ChargerState::Charging,
+            rows: Vec::new(),
+        }
     }
 
     /// The file of the policy is replaced, and the site is offered what it holds.
@@ -94,7 +105,7 @@ impl Rig {
         self.now += Micros::from_secs(1);
         let (number, limit) = self.obeys;
         let heard = Heard::Reading {
-            state: Some(ChargerState::Charging),
+            state: Some(self.state),
             setpoint: Some(number),
             current_ma: Some(Phases::new(&[limit])),
             register_wh: None,
@@ -213,6 +224,39 @@ fn a_new_version_proves_itself_in_shadow_and_what_it_would_have_done_stands_besi
 }
 
 #[test]
+fn a_decision_for_nobody_proves_nothing() {
+    let mut rig = Rig::new("policy_trial = 3\nsettings = { way = 'remember' }", &hostile(V1));
+    rig.step();
+    rig.replace(&hostile(V2));
+    rig.state = ChargerState::Plugged;
+    for _ in 0..20 {
+        assert_eq!(rig.step(), "hostile 1.0.0-hostile");
+    }
+    rig.state = ChargerState::Waiting;
+    for _ in 0..3 {
+        assert_eq!(rig.step(), "hostile 1.0.0-hostile");
+    }
+    assert_eq!(rig.step(), "hostile 2.0.0-hostile");
+}
+
+#[test]
+fn a_policy_that_only_fails_is_asked_every_60th_decision_and_a_new_version_at_once() {
+    let mut rig = Rig::new("settings = { way = 'trap from 2' }", &hostile(V2));
+    let mut asked = Vec::new();
+    for n in 1..=200 {
+        rig.step();
+        asked.extend(
+            (rig.policy.rests == 0 || rig.policy.rests == super::site::ASKED_ONE_IN - 1).then_some(n),
+        );
+        assert!(rig.policy.failure().is_some_and(|why| why.contains("on purpose")));
+    }
+    // Two that may pass, the third that is too many, and from then on the last of a rest and the one that is asked.
+    assert_eq!(asked, [1, 2, 3, 62, 63, 122, 123, 182, 183]);
+    rig.replace(&hostile(V1));
+    assert_eq!(rig.step(), "hostile 1.0.0-hostile");
+}
+
+#[test]
 fn a_new_version_that_traps_is_rolled_back_and_the_vehicles_keep_charging() {
     let mut rig = Rig::new("policy_trial = 0\nsettings = { way = 'trap from 2' }", &hostile(V1));
     (0..3).for_each(|_| drop(rig.step()));
@@ -310,7 +354,7 @@ fn whatever_a_policy_does_the_equal_share_decides_at_the_same_decision_and_the_e
         ("spin on", "did not finish with 20000000 units of fuel"),
         ("allocate", "wanted more than its 16777216 bytes of memory"),
         ("trap", "broke down"),
-        ("recurse", ""),
+        ("recurse", "the policy broke down: wasm trap: out of bounds memory access"),
         ("a flood of allocations", "can't be taken"),
         ("a giant reason", "can't be taken"),
         ("log a giant line", "can't be taken"),
@@ -390,14 +434,20 @@ fn a_steady_shadow_is_recorded_as_often_as_what_is_obeyed() {
     let mut rig = Rig::new(&control, &component("equal-share"));
     (0..5).for_each(|_| drop(rig.step()));
     assert_eq!(rig.decisions(true).count(), 0, "it gives no plan");
-    let failed = rig.events().into_iter().filter(|(kind, _)| *kind == "policy_failed");
-    assert_eq!(failed.count(), 1, "said once");
+    assert!(!rig.policy.has_shadow(), "it is asked no more");
+    let said: Vec<_> = rig.events().into_iter().filter(|(_, text)| text.contains("in shadow")).collect();
+    assert_eq!(said.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), ["policy_failed", "policy_refused"]);
+    assert!(said[1].1.contains("failed 3 of its last 20 decisions"), "{said:?}");
+    let (role, source) = rig.policy.sources().nth(1).expect("there is one");
+    let found = source.load(&rig.host);
+    rig.policy.offer(role, found, &[]);
+    assert!(rig.policy.has_shadow(), "its file has changed");
 
     let control = format!("settings = {{}}\nshadow = {{ policy = '{}' }}", path.display());
     let mut rig = Rig::new(&control, &component("equal-share"));
     (0..10).for_each(|_| drop(rig.step()));
-    let shadows = rig.decisions(true).count();
-    assert!((1..=rig.obeyed().count() + 1).contains(&shadows), "{shadows}");
+    let (obeyed, shadows) = (rig.obeyed().count(), rig.decisions(true).count());
+    assert_eq!((obeyed, shadows), (1, 1));
 }
 
 #[test]

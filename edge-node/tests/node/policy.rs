@@ -4,8 +4,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use wattle_testkit::wait_for;
+use wattle_wire::message::{self, Setpoint};
 
-use crate::support::{Broker, Edge, LIMIT};
+use crate::support::{Broker, Device, Edge, LIMIT};
 
 const V1: &str = "1.0.0-hostile";
 const V2: &str = "2.0.0-hostile";
@@ -19,18 +20,23 @@ fn a_node_notices_another_version_tries_it_in_shadow_and_then_obeys_it() {
 
     let control = "policy = 'site'\npolicy_trial = 5\nsettings = { way = 'remember' }";
     let mut edge = Edge::start_with(Broker::Embedded, control, Some(&first));
-    decides(&edge, V1);
+    // A trial proves something only while a vehicle asks.
+    let charger = edge.device("cp-1").ready();
+    charger.say("announce", r#"{"kind":"charger","boot":1}"#);
+    let mut seq = 1;
+    decides(&edge, V1, &charger, &mut seq);
     let file = edge.folder.path().join("policies/site.wasm");
     fs::write(&file, "half of a policy that is being written").expect("writable");
     fs::write(file.with_extension("new"), &second).expect("writable");
     fs::rename(file.with_extension("new"), &file).expect("moved");
-    decides(&edge, V2);
+    decides(&edge, V2, &charger, &mut seq);
     // What was compiled is kept for the next start.
     let kept = fs::read_dir(edge.folder.path().join("data/policy-code")).expect("folder").count();
     assert_eq!(kept, 2);
     assert_eq!(edge.stop(), Some(0));
     edge.kill_and_restart();
-    decides(&edge, V2);
+    let charger = edge.device("cp-1").ready();
+    decides(&edge, V2, &charger, &mut seq);
     assert_eq!(edge.stop(), Some(0));
 
     let journaled = edge.journaled();
@@ -44,8 +50,16 @@ fn a_node_notices_another_version_tries_it_in_shadow_and_then_obeys_it() {
     }
 }
 
-fn decides(edge: &Edge, version: &str) {
+/// Waits for a decision by a version, while a vehicle asks.
+fn decides(edge: &Edge, version: &str, charger: &Device, seq: &mut u64) {
+    let mut obeyed = 0;
     wait_for(&format!("a decision by {version}"), LIMIT, || {
+        let told = charger.heard_so_far("/setpoint");
+        let told = told.iter().map(|told| message::decode::<Setpoint>(told).expect("as agreed").number);
+        obeyed = told.max().unwrap_or(obeyed);
+        let values = format!(r#""state":"waiting","setpoint":{obeyed},"current_ma":[0]"#);
+        charger.say("reading", format!(r#"{{"boot":1,"seq":{seq},{values}}}"#));
+        *seq += 1;
         let page = edge.status();
         page["sites"][0]["policy"].as_str().filter(|policy| *policy == format!("hostile {version}")).map(drop)
     })

@@ -19,6 +19,9 @@ const MAX_POLICY_STATE_BYTES: usize = 64 * 1024;
 /// machine changes nothing, and a policy that goes on failing doesn't rule by what was.
 const MOST_HELD: u32 = 3;
 
+/// The shortest time between two events about failures that end the same way.
+const BETWEEN_FAILURES: Micros = Micros::from_secs(60);
+
 /// The last plan that was taken.
 #[derive(Debug, Clone)]
 pub(super) struct LastPlan {
@@ -162,11 +165,18 @@ impl SiteMachine {
         }
     }
 
-    /// Journals a failure of the policy once, until it succeeds or fails otherwise, or another stands in.
-    fn note_failure(&mut self, policy: &str, error: String, stand_in: &str) {
+    /// Journals a failure of the policy once, until it succeeds or fails otherwise, or another stands in; of each that
+    /// stands in once a minute at most, however often the failures change.
+    fn note_failure(&mut self, policy: &str, error: String, stand_in: &'static str) {
+        let now = self.passing.clock();
+        let said_at = self.failure_said_at.get(stand_in);
+        if said_at.is_some_and(|at| *at <= now && now - *at < BETWEEN_FAILURES) {
+            return;
+        }
         let text = format!("{policy}: {error}; {stand_in}");
         if self.failure.as_ref() != Some(&text) {
             self.note(EventKind::PolicyFailed, None, text.clone());
+            self.failure_said_at.insert(stand_in, now);
             self.failure = Some(text);
         }
     }

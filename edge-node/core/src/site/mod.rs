@@ -55,6 +55,8 @@ mod track;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use wattle_wire::policy::Signals;
 use wattle_wire::row::{Cause, Event, EventKind, Row};
 use wattle_wire::{Micros, Milliamps, PerPhase};
@@ -101,6 +103,8 @@ pub struct SiteMachine {
     events: Vec<Row>,
     last_plan: Option<decide::LastPlan>,
     failure: Option<String>,
+    /// By what stood in, when a failure of the policy was journaled last.
+    failure_said_at: BTreeMap<&'static str, Micros>,
     recorder: Recorder,
 }
 
@@ -155,6 +159,7 @@ impl SiteMachine {
             events: Vec::new(),
             last_plan: None,
             failure: None,
+            failure_said_at: BTreeMap::new(),
             recorder: Recorder::default(),
         })
     }

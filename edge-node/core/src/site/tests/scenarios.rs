@@ -145,6 +145,20 @@ fn when_the_policy_fails_its_last_plan_stands_for_a_moment_and_then_the_equal_sh
 }
 
 #[test]
+fn a_policy_that_fails_otherwise_each_time_is_journaled_once_a_minute() {
+    let mut rig = Rig::new(model(30.0, &["cp-1"]));
+    rig.ask(&[0]);
+    let mut times = 0;
+    rig.policy = Box::new(move |_| {
+        times += 1;
+        Err(format!("for the {times}th time"))
+    });
+    rig.run_ms(150_000);
+    let failed = rig.events(EventKind::PolicyFailed);
+    assert_eq!(failed.len(), 3, "{failed:#?}");
+}
+
+#[test]
 fn when_the_policy_fails_and_other_vehicles_ask_the_equal_share_decides_at_once() {
     let mut rig = Rig::new(model(30.0, &["cp-1", "cp-2"]));
     check(&mut rig, 5.0, &[0], &[25]);
