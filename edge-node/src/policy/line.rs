@@ -244,7 +244,7 @@ mod tests {
         assert_eq!((line.offer(3), line.is_at_a_loss()), (Some(Step::Active(Some(1))), false));
         let mut line = super::tests::line(0);
         line.offer(2);
-        (0..MOST_FAILURES).for_each(|_| drop(line.decided(true)));
+        assert_eq!((0..MOST_FAILURES).find_map(|_| line.decided(true)), Some(Step::RolledBack(2)));
         assert!(!line.is_at_a_loss(), "the version before has not failed");
         check(&line, 1, None, None);
     }

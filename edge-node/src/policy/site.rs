@@ -386,3 +386,21 @@ fn built_in(snapshot: &Snapshot) -> Proposal {
         fuel: 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_noted_once_a_minute_and_again_when_the_clock_was_set_back() {
+        let mut last = None;
+        let mut check = |seconds, expected| {
+            assert_eq!(is_time(&mut last, Micros::from_secs(seconds)), expected, "{seconds}");
+        };
+        for (seconds, expected) in
+            [(100, true), (100, false), (159, false), (160, true), (219, false), (50, true)]
+        {
+            check(seconds, expected);
+        }
+    }
+}
