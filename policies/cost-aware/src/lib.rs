@@ -19,7 +19,7 @@ mod hours;
 
 use wattle_policy::room::{self, Asking, Room};
 use wattle_policy::settings::{self, Setting, Values};
-use wattle_policy::stay::{Assumed, VOLTS, Wish};
+use wattle_policy::stay::{self, Assumed, VOLTS, Wish};
 use wattle_policy::text::span;
 use wattle_policy::{Description, Need, Plan, Policy, Snapshot};
 
@@ -27,20 +27,8 @@ use hours::{Booked, Hours, Want};
 
 /// The settings that it takes.
 pub const SETTINGS: &[Setting] = &[
-    Setting::number(
-        "assumed_stay_s",
-        28_800,
-        600..=604_800,
-        "s",
-        "how long a vehicle stays that hasn't said when it leaves",
-    ),
-    Setting::number(
-        "assumed_energy_wh",
-        20_000,
-        0..=500_000,
-        "Wh",
-        "what a vehicle asks for in all that hasn't said",
-    ),
+    stay::ASSUMED_STAY_S,
+    stay::ASSUMED_ENERGY_WH,
     Setting::number("spare_s", 900, 0..=14_400, "s", "how long before it leaves a vehicle should be ready"),
     Setting::number(
         "expected_free_percent",
@@ -71,10 +59,7 @@ impl Policy for CostAware {
 
     fn decide(snapshot: &Snapshot, settings: &str, _state: &[u8]) -> Result<Plan, String> {
         let values = settings::read(SETTINGS, settings).map_err(|faults| faults.join("; "))?;
-        let assumed = Assumed {
-            stay_s: values.number("assumed_stay_s"),
-            energy_wh: values.number("assumed_energy_wh"),
-        };
+        let assumed = Assumed::read(&values);
         let wish = |one: &Asking<'_>| assumed.wish(one.charger, snapshot.now);
         let mut line = room::asking(snapshot)?;
         line.sort_by_cached_key(|one| {

@@ -15,26 +15,14 @@
 
 use wattle_policy::room::{self, Asking, Room};
 use wattle_policy::settings::{self, Setting};
-use wattle_policy::stay::Assumed;
+use wattle_policy::stay::{self, Assumed};
 use wattle_policy::text::span;
 use wattle_policy::{Description, Plan, Policy, Snapshot};
 
 /// The settings that it takes.
 pub const SETTINGS: &[Setting] = &[
-    Setting::number(
-        "assumed_stay_s",
-        28_800,
-        600..=604_800,
-        "s",
-        "how long a vehicle stays that hasn't said when it leaves",
-    ),
-    Setting::number(
-        "assumed_energy_wh",
-        20_000,
-        0..=500_000,
-        "Wh",
-        "what a vehicle asks for in all that hasn't said",
-    ),
+    stay::ASSUMED_STAY_S,
+    stay::ASSUMED_ENERGY_WH,
     Setting::number(
         "hold_s",
         600,
@@ -63,10 +51,7 @@ impl Policy for Deadline {
 
     fn decide(snapshot: &Snapshot, settings: &str, _state: &[u8]) -> Result<Plan, String> {
         let values = settings::read(SETTINGS, settings).map_err(|faults| faults.join("; "))?;
-        let assumed = Assumed {
-            stay_s: values.number("assumed_stay_s"),
-            energy_wh: values.number("assumed_energy_wh"),
-        };
+        let assumed = Assumed::read(&values);
         let hold_s = values.number("hold_s");
         let urgency = |one: &Asking<'_>| urgency(snapshot, one, assumed, hold_s);
         let mut line = room::asking(snapshot)?;

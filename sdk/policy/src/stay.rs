@@ -1,9 +1,27 @@
 //! What a vehicle still needs and by when, also where nobody has said.
 
 use crate::Charger;
+use crate::settings::{Setting, Values};
 
 /// The voltage between a phase and neutral by which power and current are turned into each other.
 pub const VOLTS: i64 = 230;
+
+/// The setting of [`Assumed::stay_s`].
+pub const ASSUMED_STAY_S: Setting = Setting::number(
+    "assumed_stay_s",
+    28_800,
+    600..=604_800,
+    "s",
+    "how long a vehicle stays that hasn't said when it leaves",
+);
+/// The setting of [`Assumed::energy_wh`].
+pub const ASSUMED_ENERGY_WH: Setting = Setting::number(
+    "assumed_energy_wh",
+    20_000,
+    0..=500_000,
+    "Wh",
+    "what a vehicle asks for in all that hasn't said",
+);
 
 /// What is assumed of a vehicle of which it isn't known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +44,11 @@ pub struct Wish {
 }
 
 impl Assumed {
+    /// What a policy's settings say, of which [`ASSUMED_STAY_S`] and [`ASSUMED_ENERGY_WH`] are two.
+    pub fn read(values: &Values) -> Self {
+        Self { stay_s: values.number("assumed_stay_s"), energy_wh: values.number("assumed_energy_wh") }
+    }
+
     /// What the vehicle at a charger wants at `now`, with what isn't known assumed. One without a session is taken to
     /// have arrived now.
     ///
