@@ -5,7 +5,7 @@ set -euo pipefail
 
 # Compiler and linker for the C parts of libraries; the broker and its clients; a Python with an MQTT client, which
 # shows that the contract of docs/mqtt.md is enough.
-packages=(build-essential ca-certificates curl pkg-config mosquitto mosquitto-clients python3-minimal python3-paho-mqtt)
+packages=(build-essential ca-certificates curl pkg-config libssl-dev mosquitto mosquitto-clients python3-minimal python3-paho-mqtt)
 
 missing=()
 for package in "${packages[@]}"; do
