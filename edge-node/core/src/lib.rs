@@ -4,16 +4,19 @@
 //!   and says what to journal, what to acknowledge and what the site has to know.
 //! - [`site::SiteMachine`], one per site: keeps what is known of meters and chargers, says when a decision is
 //!   due, and turns a policy's plan into numbered setpoints that fit ([`site`] has the rules).
+//! - [`replay`] writes down what a site's machine was told and when, and plays it again.
 //!
 //! Invariants: no file, no socket, no clock and no randomness: time is an argument. The same inputs at the
 //! same moments give the same outputs, whatever machine they run on. Everything kept is bounded, and the
 //! constant that bounds it says what happens when it is full.
 
 pub mod device;
+pub mod replay;
 pub mod site;
 
 pub use device::{DeviceMachine, DeviceOutput, RestoreError};
 pub use site::{
-    Charger, Circuit, Control, Due, Fitted, Heard, Limit, LocalTime, Meter, ModelError, Outcome, Part,
-    Proposal, SendSetpoint, Signalled, SiteInput, SiteMachine, SiteModel, Stay, User, Window, fit,
+    Charger, Circuit, Control, Due, ExplainedCharger, ExplainedCircuit, Explanation, Fitted, Heard, Limit,
+    LocalTime, Meter, ModelError, Outcome, Part, Proposal, SendSetpoint, Signalled, SiteInput, SiteMachine,
+    SiteModel, Stay, User, Window, fit,
 };

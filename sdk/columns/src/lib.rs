@@ -3,6 +3,7 @@
 //! - [`schema`]: the columns of `readings`, `events` and `decisions`. A released column never changes its
 //!   meaning or type.
 //! - [`SegmentBuilder`]: contiguous journal records in, one [`Segment`] out.
+//! - [`read`]: columns back to records, from a segment or a lake.
 //! - [`Segment::encode`] and [`Segment::decode`]: the bytes on disk and on the way up, the same for each way.
 //!
 //! Bytes of an encoded segment, all integers little-endian:
@@ -17,6 +18,7 @@
 //! there before anything is kept. This crate reads no file and no socket.
 
 mod builder;
+pub mod read;
 pub mod schema;
 mod segment;
 

@@ -84,6 +84,22 @@ fn segment() -> Segment {
 }
 
 #[test]
+fn records_come_back_from_the_columns() {
+    let records = segment().records().expect("readable");
+    let found: Vec<_> = records.into_iter().map(|record| (record.sequence, record.row)).collect();
+    assert_eq!(found, rows());
+}
+
+#[test]
+fn values_that_no_edge_writes_are_named() {
+    let segment = segment();
+    let empty = arrow::array::RecordBatch::new_empty(segment.decisions.schema());
+    assert_eq!(wattle_columns::read::decisions(&empty).expect("nothing").len(), 0);
+    let error = wattle_columns::read::events(&segment.readings).expect_err("other columns");
+    assert!(error.to_string().contains("is missing"), "{error}");
+}
+
+#[test]
 fn each_kind_of_row_has_its_table_and_a_gap_spans_what_it_stands_for() {
     let segment = segment();
     assert_eq!((segment.header.from, segment.header.to), (10, 21));

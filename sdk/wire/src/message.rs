@@ -42,6 +42,12 @@ impl<T: Copy> Phases<T> {
         Self { values: core::array::from_fn(|i| values.get(i).copied()), len: len as u8 }
     }
 
+    /// Takes values of which some may be missing, up to the last that isn't; none if all are.
+    pub fn of(values: [Option<T>; 3]) -> Option<Self> {
+        let last = values.iter().rposition(Option::is_some)?;
+        Some(Self { values, len: last as u8 + 1 })
+    }
+
     /// How many phases the device speaks of.
     pub fn len(&self) -> usize {
         self.len as usize

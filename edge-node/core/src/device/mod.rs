@@ -401,7 +401,7 @@ impl DeviceMachine {
     }
 }
 
-fn refusal_text(refusal: message::Refusal) -> &'static str {
+pub(crate) fn refusal_text(refusal: message::Refusal) -> &'static str {
     match refusal {
         message::Refusal::Expired => "expired",
         message::Refusal::UnknownSeen => "unknown_seen",

@@ -33,7 +33,7 @@ const ALL: [Anomaly; 5] =
 
 /// Since when each has lasted, and whether it was told.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Anomalies([Option<(Micros, bool)>; ALL.len()]);
+pub(super) struct Anomalies(pub(super) [Option<(Micros, bool)>; ALL.len()]);
 
 impl Anomalies {
     /// Looks at a charger whose draw is at most `draw` on each phase; gives what is to be told.

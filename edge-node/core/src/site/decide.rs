@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use wattle_wire::message::Setpoint;
 use wattle_wire::policy::{Plan, Snapshot};
 use wattle_wire::row::{Cause, EventKind};
-use wattle_wire::{Micros, Milliamps, PerPhase};
+use wattle_wire::{DeviceId, Micros, Milliamps, PerPhase};
 
 use super::budget::Budget;
 use super::envelope::{self, Grant, Seat};
@@ -22,15 +22,30 @@ const MOST_HELD: u32 = 3;
 /// The shortest time between two events about failures that end the same way.
 const BETWEEN_FAILURES: Micros = Micros::from_secs(60);
 
+/// Who stands in for a policy that gives no plan, as events say it.
+pub(super) const LAST_PLAN_STANDS: &str = "its last plan stands";
+pub(super) const BUILT_IN_DECIDES: &str = "the built-in equal share decides";
+
 /// The last plan that was taken.
 #[derive(Debug, Clone)]
 pub(super) struct LastPlan {
     pub(super) plan: Plan,
-    policy: String,
-    policy_digest: u64,
-    asked: Vec<bool>,
+    pub(super) policy: String,
+    pub(super) policy_digest: u64,
+    pub(super) asked: Vec<bool>,
     /// For how many decisions it has stood in.
-    held: u32,
+    pub(super) held: u32,
+}
+
+/// What the envelope decides on: a plan, sorted by chargers, and what there is to share.
+pub(super) struct Weighed {
+    pub(super) made: Made,
+    pub(super) proposed: Vec<Milliamps>,
+    pub(super) reasons: Vec<String>,
+    pub(super) seats: Vec<Seat>,
+    pub(super) budgets: Vec<PerPhase<Milliamps>>,
+    pub(super) raise_budgets: Vec<PerPhase<Milliamps>>,
+    pub(super) now: Micros,
 }
 
 impl SiteMachine {
@@ -68,7 +83,22 @@ impl SiteMachine {
     /// [`Self::begin_decision`]. Without a plan the last good one stands for three decisions while the same vehicles
     /// ask, else the built-in equal share decides.
     pub fn finish_decision(&mut self, proposal: Proposal, now: Micros) -> Outcome {
-        let clock = now;
+        let Weighed { made, proposed, reasons, seats, budgets, raise_budgets, now } =
+            self.weigh(proposal, now);
+        let grants = envelope::dispose(&budgets, &raise_budgets, &seats, &proposed);
+        self.note_raises(&seats, &grants, now);
+        let setpoints = self.send(&seats, &grants, now);
+        self.left_excess = self.excess(now);
+        self.decided_at = Some(now);
+        let mut rows = std::mem::take(&mut self.events);
+        let numbers: BTreeMap<_, _> =
+            setpoints.iter().map(|s| (s.device.clone(), s.setpoint.number)).collect();
+        rows.extend(self.record(made, &proposed, &reasons, &grants, &numbers, now));
+        Outcome { setpoints, rows }
+    }
+
+    /// Everything that the envelope decides on; `clock` is the moment as it was given.
+    pub(super) fn weigh(&mut self, proposal: Proposal, clock: Micros) -> Weighed {
         let now = self.passing.pass(clock);
         self.expire();
         let made = self.choose(proposal, clock);
@@ -82,16 +112,7 @@ impl SiteMachine {
         let seats = self.seats(now);
         let (budgets, raise_budgets): (Vec<_>, Vec<_>) =
             self.budgets(now).iter().map(|budget| (budget.budget, budget.for_raises)).unzip();
-        let grants = envelope::dispose(&budgets, &raise_budgets, &seats, &proposed);
-        self.note_raises(&seats, &grants, now);
-        let setpoints = self.send(&seats, &grants, now);
-        self.left_excess = self.excess(now);
-        self.decided_at = Some(now);
-        let mut rows = std::mem::take(&mut self.events);
-        let numbers: BTreeMap<_, _> =
-            setpoints.iter().map(|s| (s.device.clone(), s.setpoint.number)).collect();
-        rows.extend(self.record(made, &proposed, &reasons, &grants, &numbers, now));
-        Outcome { setpoints, rows }
+        Weighed { made, proposed, reasons, seats, budgets, raise_budgets, now }
     }
 
     fn advance(&mut self, now: Micros) {
@@ -148,11 +169,7 @@ impl SiteMachine {
                     last.held += 1;
                     last.clone()
                 });
-                let stand_in = if usable.is_some() {
-                    "its last plan stands"
-                } else {
-                    "the built-in equal share decides"
-                };
+                let stand_in = if usable.is_some() { LAST_PLAN_STANDS } else { BUILT_IN_DECIDES };
                 self.note_failure(&policy, error, stand_in);
                 let (plan, policy, policy_digest) = match usable {
                     Some(last) => (last.plan, format!("{} (last plan)", last.policy), last.policy_digest),
@@ -202,7 +219,7 @@ impl SiteMachine {
         }
     }
 
-    fn send(&mut self, seats: &[Seat], grants: &[Grant], now: Micros) -> Vec<SendSetpoint> {
+    pub(super) fn send(&mut self, seats: &[Seat], grants: &[Grant], now: Micros) -> Vec<SendSetpoint> {
         let validity_ms = self.model.control.validity_ms;
         let expires_at = self.passing.sure() + validity_ms.into();
         let mut setpoints = Vec::new();
@@ -249,6 +266,11 @@ impl SiteMachine {
     pub(super) fn uncontrolled(&self, now: Micros) -> Vec<PerPhase<Milliamps>> {
         let known = |budget: Budget| budget.uncontrolled.map(Option::unwrap_or_default);
         self.budgets(now).into_iter().map(known).collect()
+    }
+
+    /// Each charger with the setpoint that it was told last and that still holds.
+    pub fn setpoints(&self) -> impl Iterator<Item = (&DeviceId, Milliamps)> {
+        self.model.chargers.iter().enumerate().map(|(index, charger)| (&charger.id, self.in_force(index)))
     }
 
     /// The setpoint that a charger was told last and that still holds.

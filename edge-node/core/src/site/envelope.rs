@@ -55,6 +55,19 @@ pub(super) struct Grant {
     pub(super) reason: &'static str,
 }
 
+/// What the envelope does to a charger, for whoever wants to know why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The proposal, taken by itself, comes to this.
+    Clamped { target: Milliamps, reason: &'static str },
+    /// This phase of this circuit would carry so much too much, so the charger gives up some.
+    Shed { circuit: usize, phase: Phase, excess: Milliamps, target: Milliamps },
+    /// A raise waits for the raise delay, or for the charger to answer.
+    Waits { answers: bool },
+    /// A raise finds so much room, least on this phase of this circuit.
+    Raised { circuit: usize, phase: Phase, free: Milliamps, possible: Milliamps },
+}
+
 /// Turns proposals into grants; `budgets` is what the chargers of each circuit may draw together,
 /// and `raise_budgets`, at most as much, what raises have to fit into.
 pub(super) fn dispose(
@@ -63,14 +76,28 @@ pub(super) fn dispose(
     seats: &[Seat],
     proposed: &[Milliamps],
 ) -> Vec<Grant> {
+    dispose_and_tell(budgets, raise_budgets, seats, proposed, &mut |_, _| ())
+}
+
+/// The same; `tell` hears each step of each charger.
+pub(super) fn dispose_and_tell(
+    budgets: &[PerPhase<Milliamps>],
+    raise_budgets: &[PerPhase<Milliamps>],
+    seats: &[Seat],
+    proposed: &[Milliamps],
+    tell: &mut dyn FnMut(usize, Step),
+) -> Vec<Grant> {
     let order = in_order(seats);
     let mut grants: Vec<Grant> = seats.iter().zip(proposed).map(|(seat, p)| clamp(seat, *p)).collect();
-    shed(budgets, seats, &order, &mut grants);
+    for (index, grant) in grants.iter().enumerate() {
+        tell(index, Step::Clamped { target: grant.target, reason: grant.reason });
+    }
+    shed(budgets, seats, &order, &mut grants, tell);
     for (seat, grant) in seats.iter().zip(&mut grants) {
         let kept = grant.target.min(seat.in_force);
         grant.limit = if kept < seat.min { Milliamps::ZERO } else { kept };
     }
-    raise(raise_budgets, seats, &order, &mut grants);
+    raise(raise_budgets, seats, &order, &mut grants, tell);
     grants
 }
 
@@ -119,7 +146,13 @@ pub(super) fn whole(seat: &Seat, amount: Milliamps) -> Milliamps {
     if whole < seat.min || whole <= Milliamps::ZERO { Milliamps::ZERO } else { whole }
 }
 
-fn shed(budgets: &[PerPhase<Milliamps>], seats: &[Seat], order: &[usize], grants: &mut [Grant]) {
+fn shed(
+    budgets: &[PerPhase<Milliamps>],
+    seats: &[Seat],
+    order: &[usize],
+    grants: &mut [Grant],
+    tell: &mut dyn FnMut(usize, Step),
+) {
     let loads = |seat: &Seat, limit: Milliamps| on_phases(seat, limit).zip(unavoidable(seat), Milliamps::max);
     let mut used = vec![PerPhase::all(Milliamps::ZERO); budgets.len()];
     for (seat, grant) in seats.iter().zip(grants.iter()) {
@@ -127,8 +160,12 @@ fn shed(budgets: &[PerPhase<Milliamps>], seats: &[Seat], order: &[usize], grants
     }
     for index in order.iter().rev() {
         let (seat, grant) = (&seats[*index], &mut grants[*index]);
-        let excess = places(seat).map(|(c, phase)| used[c][phase] - budgets[c][phase]).max();
-        let Some(excess) = excess.filter(|excess| *excess > Milliamps::ZERO) else { continue };
+        let worst = places(seat).max_by_key(|(c, phase)| used[*c][*phase] - budgets[*c][*phase]);
+        let Some((circuit, phase)) = worst else { continue };
+        let excess = used[circuit][phase] - budgets[circuit][phase];
+        if excess <= Milliamps::ZERO {
+            continue;
+        }
         if grant.target == Milliamps::ZERO {
             continue;
         }
@@ -136,12 +173,19 @@ fn shed(budgets: &[PerPhase<Milliamps>], seats: &[Seat], order: &[usize], grants
         let left = (grant.target - excess).max(Milliamps::ZERO).floor_to(seat.step);
         grant.target = if left < seat.min { Milliamps::ZERO } else { left };
         grant.reason = if grant.target == Milliamps::ZERO { "no room: standby" } else { "no room: lowered" };
+        tell(*index, Step::Shed { circuit, phase, excess, target: grant.target });
         let after = loads(seat, grant.target);
         add(&mut used, seat, after - before);
     }
 }
 
-fn raise(budgets: &[PerPhase<Milliamps>], seats: &[Seat], order: &[usize], grants: &mut [Grant]) {
+fn raise(
+    budgets: &[PerPhase<Milliamps>],
+    seats: &[Seat],
+    order: &[usize],
+    grants: &mut [Grant],
+    tell: &mut dyn FnMut(usize, Step),
+) {
     let mut used = vec![PerPhase::all(Milliamps::ZERO); budgets.len()];
     for seat in seats {
         add(&mut used, seat, seat.may_draw);
@@ -153,12 +197,17 @@ fn raise(budgets: &[PerPhase<Milliamps>], seats: &[Seat], order: &[usize], grant
         }
         if !seat.answers || !seat.raise_delay_is_over {
             grant.reason = if seat.answers { "waits for the raise delay" } else { "does not answer" };
+            tell(*index, Step::Waits { answers: seat.answers });
             continue;
         }
-        let free =
-            places(seat).map(|(c, phase)| budgets[c][phase] - used[c][phase] + seat.may_draw[phase]).min();
-        let free = free.unwrap_or_default().clamp(Milliamps::ZERO, grant.target);
+        let room =
+            |(c, phase): &(usize, Phase)| budgets[*c][*phase] - used[*c][*phase] + seat.may_draw[*phase];
+        let least = places(seat).min_by_key(&room);
+        let free = least.as_ref().map(&room).unwrap_or_default().clamp(Milliamps::ZERO, grant.target);
         let possible = free.min(seat.ramp).floor_to(seat.step);
+        if let Some((circuit, phase)) = least {
+            tell(*index, Step::Raised { circuit, phase, free, possible });
+        }
         if possible > seat.in_force && possible >= seat.min {
             grant.limit = possible;
             let grown = on_phases(seat, possible).zip(seat.may_draw, Milliamps::max) - seat.may_draw;

@@ -21,16 +21,16 @@ pub(super) struct Sent {
     pub(super) number: u64,
     pub(super) limit: Milliamps,
     pub(super) sent_at: Micros,
-    expires_at: Micros,
+    pub(super) expires_at: Micros,
 }
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Ledger {
-    sent: VecDeque<Sent>,
+    pub(super) sent: VecDeque<Sent>,
     /// What became of those for which there was no room: it ends with the confirmation of any newer one.
-    older: Option<Sent>,
-    inherited: Option<(Milliamps, Micros)>,
-    confirmed: u64,
+    pub(super) older: Option<Sent>,
+    pub(super) inherited: Option<(Milliamps, Micros)>,
+    pub(super) confirmed: u64,
 }
 
 impl Ledger {
@@ -88,6 +88,12 @@ impl Ledger {
     /// The newest setpoint.
     pub(super) fn newest(&self) -> Option<&Sent> {
         self.sent.back()
+    }
+
+    /// When the last of what it was told expires.
+    pub(super) fn last_expiry(&self) -> Option<Micros> {
+        let inherited = self.inherited.map(|(_, expires_at)| expires_at);
+        self.all().map(|sent| sent.expires_at).chain(inherited).max()
     }
 
     /// Whether the newest setpoint is confirmed.

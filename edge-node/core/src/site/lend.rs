@@ -18,25 +18,25 @@ use super::Charger;
 use super::station::DRAW_TOLERANCE;
 
 /// How often the lending time is doubled at most.
-const MOST_DOUBLINGS: u32 = 4;
+pub(super) const MOST_DOUBLINGS: u32 = 4;
 
 /// What is known of a vehicle's appetite.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Lending {
-    ceiling: Option<Milliamps>,
-    watched: Option<Watched>,
-    doublings: u32,
+    pub(super) ceiling: Option<Milliamps>,
+    pub(super) watched: Option<Watched>,
+    pub(super) doublings: u32,
 }
 
 /// A vehicle that draws less than it may.
 #[derive(Debug, Clone, Copy)]
-struct Watched {
-    since: Micros,
+pub(super) struct Watched {
+    pub(super) since: Micros,
     /// What it may draw.
-    limit: Milliamps,
+    pub(super) limit: Milliamps,
     /// What it drew first, and at most.
-    first: Milliamps,
-    most: Milliamps,
+    pub(super) first: Milliamps,
+    pub(super) most: Milliamps,
 }
 
 impl Lending {

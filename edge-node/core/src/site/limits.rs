@@ -40,17 +40,38 @@ pub(super) fn on_each_phase(power: Watts, phases: usize, nominal: Millivolts) ->
 impl SiteMachine {
     /// What a circuit may carry now, less its margin.
     pub(super) fn limit(&self, circuit: usize) -> PerPhase<Milliamps> {
-        let now = self.passing.clock();
         let margin = self.model.circuits[circuit].margin_ma;
+        let breaker = self.model.circuits[circuit].limit_ma;
+        let all = self.lower_limits(circuit);
+        let least =
+            all.fold(breaker, |least, (_, limit)| least.zip(self.current(circuit, limit), Milliamps::min));
+        least.map(|limit| limit - margin)
+    }
+
+    /// Every limit of a circuit that holds now, with what gives it, as currents.
+    pub(super) fn limits(&self, circuit: usize) -> Vec<(String, PerPhase<Milliamps>)> {
+        let breaker = ("breaker".to_owned(), self.model.circuits[circuit].limit_ma);
+        let lower = self.lower_limits(circuit);
+        let lower = lower.map(|(what, limit)| {
+            let power = match limit {
+                Limit::Power(power) => format!(", {power}"),
+                Limit::Current(_) => String::new(),
+            };
+            (format!("{what}{power}"), self.current(circuit, limit))
+        });
+        std::iter::once(breaker).chain(lower).collect()
+    }
+
+    fn lower_limits(&self, circuit: usize) -> impl Iterator<Item = (&'static str, Limit)> {
+        let now = self.passing.clock();
         let scheduled = self.model.circuits[circuit].schedule.iter();
-        let scheduled = scheduled.filter(|(window, _)| window.holds(&self.model.local_time, now));
+        let scheduled = scheduled.filter(move |(window, _)| window.holds(&self.model.local_time, now));
         let signalled = self.signalled[circuit].filter(|signalled| signalled.until_us > now);
         let operator = self.signals.grid_limit_w.as_ref().filter(|_| circuit == 0);
         let operator = operator.and_then(|series| value_at(series, now)).map(Limit::Power);
-        let all = scheduled.map(|(_, limit)| *limit).chain(signalled.map(|s| s.limit)).chain(operator);
-        let breaker = self.model.circuits[circuit].limit_ma;
-        let least = all.fold(breaker, |least, limit| least.zip(self.current(circuit, limit), Milliamps::min));
-        least.map(|limit| limit - margin)
+        let scheduled = scheduled.map(|(_, limit)| ("schedule", *limit));
+        let signalled = signalled.map(|signalled| ("signal", signalled.limit));
+        scheduled.chain(signalled).chain(operator.map(|limit| ("grid operator", limit)))
     }
 
     fn current(&self, circuit: usize, limit: Limit) -> PerPhase<Milliamps> {

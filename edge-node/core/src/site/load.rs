@@ -57,25 +57,25 @@ impl Times {
     }
 }
 
-type Current = PerPhase<Option<Milliamps>>;
+pub(super) type Current = PerPhase<Option<Milliamps>>;
 
 #[derive(Debug, Clone)]
-struct Waiting {
-    at: Micros,
-    measured: Current,
-    at_least: Current,
-    at_most: Current,
+pub(super) struct Waiting {
+    pub(super) at: Micros,
+    pub(super) measured: Current,
+    pub(super) at_least: Current,
+    pub(super) at_most: Current,
 }
 
 /// The load of one circuit, phase by phase; none on a phase of which the meter doesn't speak.
 #[derive(Debug, Clone)]
 pub(super) struct Load {
-    generation: bool,
-    waiting: VecDeque<Waiting>,
-    settled: Current,
+    pub(super) generation: bool,
+    pub(super) waiting: VecDeque<Waiting>,
+    pub(super) settled: Current,
     /// The upper bound of the reading that was settled last.
-    doubt: Current,
-    heard: PerPhase<Option<(Milliamps, Micros)>>,
+    pub(super) doubt: Current,
+    pub(super) heard: PerPhase<Option<(Milliamps, Micros)>>,
     /// What was subtracted at most for each charger of the reading that was settled last.
     pub(super) subtracted: Vec<PerPhase<Milliamps>>,
 }

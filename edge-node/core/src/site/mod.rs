@@ -35,10 +35,13 @@ mod budget;
 mod calendar;
 mod decide;
 mod envelope;
+mod expect;
+mod explain;
 mod fit;
 mod hear;
 mod hold;
 mod input;
+mod keyframe;
 mod ledger;
 mod lend;
 mod limits;
@@ -62,8 +65,11 @@ use wattle_wire::row::{Cause, Event, EventKind, Row};
 use wattle_wire::{Micros, Milliamps, PerPhase};
 
 pub use calendar::{LocalTime, Window};
+pub(crate) use expect::telling;
+pub use explain::{ExplainedCharger, ExplainedCircuit, Explanation};
 pub use fit::{Fitted, fit};
 pub use input::{Due, Heard, Outcome, Proposal, SendSetpoint, SiteInput, Stay};
+pub use keyframe::KeyframeError;
 pub use limits::{Limit, Signalled};
 use load::{Load, Times};
 pub use model::{Charger, Circuit, Control, Meter, ModelError, Part, SiteModel, User};
@@ -172,6 +178,11 @@ impl SiteMachine {
     /// The bytes that the last good plan asked to find again; empty before the first.
     pub fn policy_state(&self) -> &[u8] {
         self.last_plan.as_ref().map_or(&[], |last| &last.plan.state)
+    }
+
+    /// The clock as it was given last.
+    pub(crate) fn clock(&self) -> Micros {
+        self.passing.clock()
     }
 
     /// Takes an input; whether a decision is due now. An index that the model doesn't have is passed over.

@@ -9,10 +9,10 @@ use wattle_wire::Micros;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Passing {
     /// The clock as it was given last.
-    clock: Micros,
-    now: Micros,
-    sure: Micros,
-    longest: Micros,
+    pub(super) clock: Micros,
+    pub(super) now: Micros,
+    pub(super) sure: Micros,
+    pub(super) longest: Micros,
 }
 
 impl Passing {

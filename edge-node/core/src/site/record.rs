@@ -31,7 +31,7 @@ pub(super) struct Made {
 /// What was recorded last.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Recorder {
-    last: Option<(Micros, Decision)>,
+    pub(super) last: Option<(Micros, Decision)>,
 }
 
 impl Recorder {

@@ -38,9 +38,9 @@ pub(super) struct Station {
     pub(super) ledger: Ledger,
     pub(super) track: Track,
     /// When it was last told to change its draw, and what it was told before; oldest first, at most [`MAX_COMMANDS`].
-    commands: VecDeque<(Micros, Milliamps)>,
+    pub(super) commands: VecDeque<(Micros, Milliamps)>,
     /// What it might have drawn until a moment ago, and until when that still counts for the meter.
-    held: Option<(Milliamps, Micros)>,
+    pub(super) held: Option<(Milliamps, Micros)>,
     /// Since when a raise is wanted.
     pub(super) raise_since: Option<Micros>,
     /// Since when it draws more than it may.

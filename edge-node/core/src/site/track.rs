@@ -10,12 +10,12 @@ use wattle_wire::{Micros, Milliamps, PerPhase};
 const MAX_BUCKETS: usize = 24;
 
 #[derive(Debug, Clone)]
-struct Bucket {
-    from: Micros,
-    to: Micros,
-    least: PerPhase<Milliamps>,
-    most: PerPhase<Milliamps>,
-    last: PerPhase<Milliamps>,
+pub(super) struct Bucket {
+    pub(super) from: Micros,
+    pub(super) to: Micros,
+    pub(super) least: PerPhase<Milliamps>,
+    pub(super) most: PerPhase<Milliamps>,
+    pub(super) last: PerPhase<Milliamps>,
 }
 
 /// Between which bounds a draw was, and whether a reading after the moment confirms it.
@@ -27,7 +27,7 @@ pub(super) struct Range {
 }
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct Track(VecDeque<Bucket>);
+pub(super) struct Track(pub(super) VecDeque<Bucket>);
 
 impl Track {
     pub(super) fn push(&mut self, draw: PerPhase<Milliamps>, now: Micros, guard: Micros) {

@@ -1,0 +1,211 @@
+//! Plays what a scribe has written down.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use wattle_wire::policy::{Plan, Snapshot};
+use wattle_wire::row::{Cause, Row};
+use wattle_wire::{DeviceId, Micros};
+
+use super::scribe::parts;
+use super::ticks::{Tick, Ticks, Turn};
+use super::{Asked, Keyframe, ReadError};
+use crate::site::{KeyframeError, Outcome, Part, Proposal, SiteMachine, SiteModel, equal_share, telling};
+
+/// A machine that is told again what it was told.
+#[derive(Debug, Clone)]
+pub struct Player {
+    machine: SiteMachine,
+    parts: BTreeMap<DeviceId, Part>,
+    serial: u64,
+    asked: Asked,
+    failure: Option<String>,
+    /// Telling rows whose ticks have not come yet.
+    rows: VecDeque<(Micros, Row)>,
+}
+
+/// One decision, between what is known and what is done.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment<'a> {
+    /// When.
+    pub at: Micros,
+    /// What made it due.
+    pub cause: Cause,
+    /// What a policy may know.
+    pub snapshot: &'a Snapshot,
+    /// The machine, whose decision has begun.
+    pub machine: &'a SiteMachine,
+    /// Who was asked.
+    pub asked: &'a Asked,
+    /// The state that it began with.
+    pub state: &'a [u8],
+}
+
+/// What a replay needs and what it gives.
+pub trait Stage {
+    /// Why a plan can't be had.
+    type Error;
+
+    /// The plan of who was asked, and what it consumed. Not called where none was given, nor for the built-in share.
+    ///
+    /// # Errors
+    /// When who was asked can't be asked again; the replay ends there.
+    fn plan(&mut self, moment: Moment<'_>) -> Result<(Plan, u64), Self::Error>;
+
+    /// It is being decided by this.
+    fn deciding(&mut self, _moment: Moment<'_>, _proposal: &Proposal) {}
+
+    /// It was decided.
+    fn decided(&mut self, at: Micros, outcome: Outcome);
+}
+
+/// Why ticks can't be played.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlayError<E> {
+    /// They can't be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Ticks before them are missing.
+    #[error("ticks {expected} are missing, {found} follow")]
+    Hole {
+        /// The number that should have come.
+        expected: u64,
+        /// The number that came.
+        found: u64,
+    },
+    /// Rows that they speak of are missing.
+    #[error("the ticks speak of more rows than there are")]
+    Rows,
+    /// A plan can't be had.
+    #[error("{0}")]
+    Stage(E),
+}
+
+impl Player {
+    /// A player at a keyframe; `model` is that of its configuration.
+    ///
+    /// # Errors
+    /// When the state is not one of that model, or can't be read.
+    pub fn new(model: SiteModel, keyframe: &Keyframe) -> Result<Self, KeyframeError> {
+        let machine = SiteMachine::from_keyframe(model, &keyframe.machine)?;
+        Ok(Self {
+            parts: parts(&machine),
+            machine,
+            serial: keyframe.serial,
+            asked: keyframe.asked.clone(),
+            failure: keyframe.failure.clone(),
+            rows: VecDeque::new(),
+        })
+    }
+
+    /// The machine as it is.
+    pub fn machine(&self) -> &SiteMachine {
+        &self.machine
+    }
+
+    /// Whether this keyframe is of the very moment at which this player is: with all rows and ticks before it.
+    pub fn is_at(&self, keyframe: &Keyframe) -> bool {
+        self.serial == keyframe.serial && self.rows.is_empty()
+    }
+
+    /// Whether it has the state that a keyframe of the same moment has.
+    pub fn agrees_with(&self, keyframe: &Keyframe) -> bool {
+        self.asked == keyframe.asked
+            && self.failure == keyframe.failure
+            && self.machine.keyframe() == keyframe.machine
+    }
+
+    /// Takes the next row of the site, journaled at `at`.
+    pub fn row(&mut self, at: Micros, row: &Row) {
+        if telling(row).is_some_and(|device| self.parts.contains_key(device)) {
+            self.rows.push_back((at, row.clone()));
+        }
+    }
+
+    /// Plays ticks over the rows that were taken before them.
+    ///
+    /// # Errors
+    /// When they can't be played to their end. Nothing more can then be played: begin at the next keyframe.
+    pub fn play<S: Stage>(&mut self, ticks: &[u8], stage: &mut S) -> Result<(), PlayError<S::Error>> {
+        let Ticks { serial, turns } = Ticks::decode(ticks)?;
+        if serial != self.serial {
+            return Err(PlayError::Hole { expected: self.serial, found: serial });
+        }
+        self.serial += 1;
+        for turn in turns {
+            match turn {
+                Turn::Told(rows) => self.tell(rows).ok_or(PlayError::Rows)?,
+                Turn::Untold(rows) => {
+                    let rows = usize::try_from(rows).unwrap_or(usize::MAX);
+                    if rows > self.rows.len() {
+                        return Err(PlayError::Rows);
+                    }
+                    self.rows.drain(..rows);
+                }
+                Turn::Heard(after_us, input) => {
+                    let at = Micros(self.machine.clock().0.wrapping_add(after_us));
+                    self.machine.handle(input.load(), at);
+                }
+                Turn::Asked(asked) => self.asked = asked.load(),
+                Turn::Decided(tick) => self.decide(tick, None, stage)?,
+                Turn::Failed(tick, reason) => {
+                    self.failure = reason.or(self.failure.take());
+                    let reason = self.failure.clone().unwrap_or_default();
+                    self.decide(tick, Some(reason), stage)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the machine what the next rows tell as a rule; none if there are not so many.
+    fn tell(&mut self, rows: u32) -> Option<()> {
+        for _ in 0..rows {
+            let (at, row) = self.rows.pop_front()?;
+            let part = *telling(&row).and_then(|device| self.parts.get(device))?;
+            let input = self.machine.expected(&row, part, at)?;
+            self.machine.handle(input, at);
+        }
+        Some(())
+    }
+
+    fn decide<S: Stage>(
+        &mut self,
+        tick: Tick,
+        failure: Option<String>,
+        stage: &mut S,
+    ) -> Result<(), PlayError<S::Error>> {
+        self.tell(tick.told).ok_or(PlayError::Rows)?;
+        let at = Micros(self.machine.next_wakeup().0.wrapping_add(tick.late_us));
+        let snapshot = self.machine.begin_decision(at, tick.cause);
+        let state = self.asked.given.state.as_deref().unwrap_or(self.machine.policy_state());
+        let (machine, asked) = (&self.machine, &self.asked);
+        let moment = Moment { at, cause: tick.cause, snapshot: &snapshot, machine, asked, state };
+        let given = match failure {
+            Some(reason) => Err(reason),
+            None if asked.policy_digest == 0 => Ok((equal_share(&snapshot), 0)),
+            None => Ok(stage.plan(moment).map_err(PlayError::Stage)?),
+        };
+        let proposal = proposal(asked, given, machine.policy_state());
+        stage.deciding(moment, &proposal);
+        let outcome = self.machine.finish_decision(proposal, at);
+        stage.decided(at, outcome);
+        Ok(())
+    }
+}
+
+fn proposal(asked: &Asked, given: Result<(Plan, u64), String>, kept: &[u8]) -> Proposal {
+    let fuel = given.as_ref().map_or(0, |(_, fuel)| *fuel);
+    let plan = given.map(|(mut plan, _)| {
+        if asked.given.keeps_state {
+            plan.state = kept.to_vec();
+        }
+        plan
+    });
+    Proposal {
+        plan,
+        policy: asked.policy.clone(),
+        policy_digest: asked.policy_digest,
+        settings_digest: asked.settings_digest,
+        fuel,
+    }
+}

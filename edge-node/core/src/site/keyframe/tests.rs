@@ -1,0 +1,179 @@
+//! The bytes of a keyframe are as released, and the state comes back from them.
+
+use wattle_wire::message::{ChargerState, Number, Phases, Refusal};
+use wattle_wire::policy::Signals;
+use wattle_wire::row::Cause;
+use wattle_wire::{CircuitId, DeviceId, PerPhase, Phase, SessionId, SiteId, UserId, WattHours};
+
+use super::*;
+use crate::site::{Charger, Circuit, Heard, LocalTime, Meter, Part, Proposal, SiteInput, Stay, equal_share};
+
+const GOLDEN: &[u8] = include_bytes!("golden/keyframe-v1.bin");
+const START: Micros = Micros::from_secs(1_800_000_000);
+
+fn model(chargers: usize) -> SiteModel {
+    let circuit = Circuit {
+        id: CircuitId::new("grid").expect("name"),
+        parent: None,
+        limit_ma: PerPhase::all(Milliamps::from_amps(10 * chargers as i32)),
+        margin_ma: Milliamps::ZERO,
+        fallback_ma: Milliamps::ZERO,
+        generation: false,
+        schedule: Vec::new(),
+    };
+    let charger = |index: usize| Charger {
+        id: DeviceId::new(format!("cp-{index}")).expect("name"),
+        circuit: 0,
+        phases: Some(vec![Phase::ALL[index % 3]]),
+        min_ma: Milliamps::from_amps(6),
+        max_ma: Milliamps::from_amps(32),
+        step_ma: Milliamps::from_amps(1),
+        safe_ma: Milliamps::ZERO,
+        priority: 0,
+        timer: Vec::new(),
+        manual_ma: None,
+    };
+    SiteModel {
+        id: SiteId::new("depot").expect("name"),
+        control: Control::default(),
+        circuits: vec![circuit],
+        meters: vec![Meter { id: DeviceId::new("m-1").expect("name"), circuit: 0 }],
+        chargers: (0..chargers).map(charger).collect(),
+        users: Vec::new(),
+        local_time: LocalTime::default(),
+    }
+}
+
+fn tell(machine: &mut SiteMachine, part: Part, heard: Heard, now: Micros) {
+    let seen = Some(Number { boot: 3, seq: (now.0 / 1_000_000) as u64 });
+    machine.handle(SiteInput { part, seen, heard }, now);
+}
+
+fn reading(ma: &[i32], setpoint: Option<u64>) -> Heard {
+    let current: Vec<_> = ma.iter().map(|ma| Milliamps(*ma)).collect();
+    Heard::Reading {
+        state: Some(ChargerState::Charging),
+        setpoint,
+        current_ma: Some(Phases::new(&current)),
+        register_wh: Some(WattHours(12_345)),
+        soc_percent: Some(40),
+        temperature_mc: Some(31_000),
+    }
+}
+
+/// Vehicles at most of the chargers, for so many seconds; every charger sends each second, with noise.
+fn after(chargers: usize, seconds: i64) -> SiteMachine {
+    let mut machine = SiteMachine::new(model(chargers), 1, START).expect("sound");
+    let mut told = vec![None; chargers];
+    for second in 1..=seconds {
+        let now = START + Micros::from_secs(second);
+        for (index, told) in told.iter().enumerate().filter(|(index, _)| index % 5 != 4) {
+            let noise = ((second * 7 + index as i64 * 13) % 90) as i32;
+            let at = now - Micros((index as i64 * 7_919) % 1_000_000);
+            tell(&mut machine, Part::Charger(index), reading(&[8_000 + noise], *told), at);
+        }
+        let total = 3_000 * chargers as i32;
+        tell(&mut machine, Part::Meter(0), reading(&[total, total, total + second as i32], None), now);
+        let snapshot = machine.begin_decision(now, Cause::Interval);
+        let mut plan = equal_share(&snapshot);
+        plan.state = vec![second as u8];
+        let (policy, policy_digest, settings_digest) = ("p 1".to_owned(), 0xfeed, 0xbeef);
+        let proposal = Proposal { plan: Ok(plan), policy, policy_digest, settings_digest, fuel: 77 };
+        for send in machine.finish_decision(proposal, now).setpoints {
+            let index = machine.model().chargers.iter().position(|charger| charger.id == send.device);
+            told[index.expect("of the site")] = Some(send.setpoint.number);
+        }
+    }
+    machine
+}
+
+/// One with something in every field.
+fn full() -> SiteMachine {
+    let mut machine = after(3, 40);
+    let now = START + Micros::from_secs(41);
+    let stay = Stay {
+        user: Some(UserId::new("ann").expect("name")),
+        arrived_us: START,
+        departure_us: Some(now),
+        requested_wh: Some(WattHours(9_000)),
+        register_wh: Some(WattHours(1)),
+        ..Stay::named(SessionId::new("s-1").expect("name"))
+    };
+    tell(&mut machine, Part::Charger(0), Heard::Stay(Some(stay)), now);
+    tell(&mut machine, Part::Charger(1), Heard::Manual(Some(Milliamps(7_000))), now);
+    tell(&mut machine, Part::Charger(1), Heard::Refused { number: 9, reason: Refusal::Expired }, now);
+    tell(&mut machine, Part::Charger(2), Heard::Online(false), now);
+    tell(&mut machine, Part::Charger(0), reading(&[31_000], None), now);
+    let limit = crate::site::Limit::Power(wattle_wire::Watts(9_000));
+    let signalled = crate::site::Signalled { limit, until_us: now + Micros::from_secs(60) };
+    tell(&mut machine, Part::Circuit(0), Heard::Limit(Some(signalled)), now);
+    let price = wattle_wire::policy::Series { start_us: now, step_ms: Millis(900_000), values: vec![1, 2] };
+    tell(&mut machine, Part::Site, Heard::Signals(Signals { price: Some(price), ..Signals::default() }), now);
+    let snapshot = machine.begin_decision(now, Cause::Breach);
+    assert_eq!(snapshot.chargers.len(), 3);
+    let proposal = Proposal {
+        plan: Err("trap".into()),
+        policy: "p 1".into(),
+        policy_digest: 0xfeed,
+        settings_digest: 0xbeef,
+        fuel: 0,
+    };
+    machine.finish_decision(proposal, now);
+    machine
+}
+
+#[test]
+fn the_bytes_of_a_keyframe_are_as_released() {
+    let bytes = full().keyframe();
+    if bytes != GOLDEN {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/site/keyframe/golden/keyframe-v1.bin.new");
+        std::fs::write(path, &bytes).expect("writable");
+        panic!("the format has changed: a released one never does. The new bytes are in {path}");
+    }
+}
+
+#[test]
+fn the_state_comes_back_from_its_bytes() {
+    for machine in [SiteMachine::new(model(2), 5, START).expect("sound"), after(7, 30), full()] {
+        let bytes = machine.keyframe();
+        let again = SiteMachine::from_keyframe(machine.model().clone(), &bytes).expect("read");
+        assert_eq!(again.keyframe(), bytes);
+    }
+}
+
+#[test]
+fn a_state_that_was_cut_or_is_of_another_version_is_refused() {
+    let (model, bytes) = (model(3), full().keyframe());
+    for end in 0..bytes.len() {
+        assert!(SiteMachine::from_keyframe(model.clone(), &bytes[..end]).is_err(), "{end}");
+    }
+    let other = [&[VERSION + 1], &bytes[1..]].concat();
+    let error = SiteMachine::from_keyframe(model, &other).expect_err("of another version");
+    assert_eq!(error, KeyframeError::Version(VERSION + 1));
+}
+
+#[test]
+fn bytes_that_are_flipped_never_make_the_machine_trip() {
+    let (model, bytes) = (model(3), full().keyframe());
+    for place in 1..bytes.len() {
+        for bit in [0x01, 0x10, 0x80] {
+            let mut bytes = bytes.clone();
+            bytes[place] ^= bit;
+            let Ok(mut machine) = SiteMachine::from_keyframe(model.clone(), &bytes) else { continue };
+            let now = START + Micros::from_secs(50);
+            tell(&mut machine, Part::Charger(0), reading(&[9_000], Some(1)), now);
+            let snapshot = machine.begin_decision(now, Cause::Interval);
+            let plan = Ok(equal_share(&snapshot));
+            let proposal =
+                Proposal { plan, policy: "p".into(), policy_digest: 1, settings_digest: 1, fuel: 0 };
+            machine.finish_decision(proposal, now);
+        }
+    }
+}
+
+#[test]
+fn the_state_of_a_site_of_100_chargers_is_tens_of_kilobytes() {
+    let bytes = after(100, 60).keyframe().len();
+    println!("a keyframe of 100 chargers: {bytes} bytes");
+    assert!((10_000..80_000).contains(&bytes), "{bytes}");
+}
