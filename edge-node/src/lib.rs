@@ -28,6 +28,7 @@ pub mod node;
 pub mod numbers;
 pub mod passwords;
 pub mod policy;
+pub mod replay;
 pub mod restore;
 mod setup;
 pub mod status;

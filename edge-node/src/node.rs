@@ -264,11 +264,10 @@ impl SiteBuilder<'_> {
                 .with_context(|| format!("site {}", site.file.id))?;
             let policy = SitePolicy::load(&host, &folder, &site.file.control);
             let sources: Vec<_> = policy.sources().map(|(role, source)| (role, source.clone())).collect();
-            let id = site.file.id.clone();
             let (clock, lane, journal) = (self.clock.clone(), self.lane.clone(), self.journal.clone());
-            let actor = Site::new(id, clock, machine, policy, lane, journal, board.clone());
+            let (machine, rows) = ((machine, site.text.as_str()), self.first_rows(site, note));
+            let actor = Site::new(clock, machine, policy, lane, journal, board.clone(), rows);
             let address = Supervisor::start(|_| actor);
-            address.do_send(Intake { at: now, rows: self.first_rows(site, note), ..Intake::default() });
             readers.extend(sources.into_iter().map(|(role, source)| reader(role, source, &address)));
             actors.push(address);
         }

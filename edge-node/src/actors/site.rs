@@ -13,6 +13,10 @@
 //! A policy in shadow is asked after the setpoints have gone out. A new version of a policy ([`Offer`]) comes in between two
 //! decisions.
 //!
+//! What the rows alone don't tell of the machine's way a [`Scribe`] writes down: **ticks** before each decision that is recorded, and
+//! a **keyframe** at the start, every ten minutes, and after rows could not be recorded. So each recorded decision can be
+//! made again ([`crate::replay`]).
+//!
 //! After [`Stop`] nothing is decided or recorded any more; rows of messages that were taken before still go to
 //! the journal, because their devices' states know of them.
 
@@ -21,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use tokio::sync::Semaphore;
+use wattle_edge_core::replay::Scribe;
 use wattle_edge_core::{Due, SiteInput, SiteMachine};
 use wattle_wire::policy::Snapshot;
 use wattle_wire::row::{Cause, Event, EventKind, Row};
@@ -35,6 +40,7 @@ use crate::gate::Gate;
 use crate::mqtt::Lane;
 use crate::policy::shadow::Moment;
 use crate::policy::{Role, SitePolicy, Version};
+use crate::replay;
 use crate::status::SiteBoard;
 
 /// The most rows of the site's own making that are on their way to the journal.
@@ -76,10 +82,13 @@ pub struct Site {
     id: SiteId,
     clock: Arc<Clock>,
     machine: SiteMachine,
+    scribe: Scribe,
     policy: SitePolicy,
     lane: Lane,
     journal: Addr<Journal>,
     board: Arc<SiteBoard>,
+    /// Rows that stand before everything else.
+    first_rows: Vec<Row>,
     outbox: Append,
     /// For rows of the site's own making.
     permits: Arc<Semaphore>,
@@ -95,24 +104,29 @@ pub struct Site {
 }
 
 impl Site {
-    /// The site of this machine; setpoints go out on `lane`.
+    /// The site of this machine, whose site file has this text; setpoints go out on `lane`. `first_rows` are journaled
+    /// before anything is decided.
     pub fn new(
-        id: SiteId,
         clock: Arc<Clock>,
-        machine: SiteMachine,
+        (machine, configuration): (SiteMachine, &str),
         policy: SitePolicy,
         lane: Lane,
         journal: Addr<Journal>,
         board: Arc<SiteBoard>,
+        first_rows: Vec<Row>,
     ) -> Self {
+        let scribe = Scribe::new(&machine, replay::PROGRAM, configuration);
+        let id = machine.model().id.clone();
         Self {
             id,
             clock,
             machine,
+            scribe,
             policy,
             lane,
             journal,
             board,
+            first_rows,
             outbox: Append::default(),
             permits: Arc::new(Semaphore::new(MAX_HELD)),
             stopped: false,
@@ -126,11 +140,12 @@ impl Site {
     /// Makes a decision; its setpoints go out at once.
     fn decide(&mut self, cause: Cause, now: Micros) {
         let started = Instant::now();
-        let snapshot = self.machine.begin_decision(now, cause);
+        let snapshot = self.scribe.begin_decision(&mut self.machine, now, cause);
         let before = self.policy.has_shadow().then(|| self.machine.clone());
         let proposal = self.policy.propose(&snapshot, self.machine.policy_state());
         self.report();
-        let outcome = self.machine.finish_decision(proposal, now);
+        let given = self.policy.given();
+        let outcome = self.scribe.finish_decision(&mut self.machine, proposal, given, now);
         for send in &outcome.setpoints {
             let topic = topic::topic(&self.id, &send.device, Channel::Setpoint);
             if self.lane.publish(topic, message::encode(&send.setpoint)) {
@@ -142,9 +157,28 @@ impl Site {
         metrics::counter!("wattle_edge_decision_micros_total").increment(micros);
         let imagined = before.map(|machine| self.imagine(&snapshot, &machine, &outcome.rows, now));
         self.board.decided(snapshot, &outcome.rows, self.policy.shadows());
+        let is_recorded = outcome.rows.iter().any(|row| matches!(row, Row::Decision(_)));
+        self.record_ticks(now, is_recorded || self.scribe.keyframe_is_due(now));
         let rows = outcome.rows.into_iter().chain(imagined.into_iter().flatten());
         self.record(now, rows.collect());
+        if self.scribe.keyframe_is_due(now) {
+            self.record_keyframe(now);
+        }
         self.record_notes(now);
+    }
+
+    /// Journals what the machine did since the ticks before, if that is wanted or has become much.
+    fn record_ticks(&mut self, now: Micros, is_wanted: bool) {
+        if self.scribe.is_due(is_wanted)
+            && let Some(ticks) = self.scribe.ticks()
+        {
+            self.record(now, vec![replay::row(&self.id, EventKind::Ticks, &ticks)]);
+        }
+    }
+
+    fn record_keyframe(&mut self, now: Micros) {
+        let keyframe = self.scribe.keyframe(&self.machine, now);
+        self.record(now, vec![replay::row(&self.id, EventKind::Keyframe, &keyframe.encode())]);
     }
 
     /// What the policies in shadow would have done.
@@ -199,6 +233,7 @@ impl Site {
     fn record(&mut self, at: Micros, rows: Vec<Row>) {
         let wanted = u32::try_from(rows.len()).unwrap_or(u32::MAX);
         let Ok(permits) = self.permits.clone().try_acquire_many_owned(wanted) else {
+            self.scribe.lost();
             metrics::counter!("wattle_edge_unrecorded_rows_total").increment(rows.len() as u64);
             if let Some(left_out) = self.gate.pass(Instant::now()) {
                 tracing::error!(site = %self.id, left_out, "the journal is behind; a row was not recorded");
@@ -257,7 +292,13 @@ impl Actor for Site {
         ctx.set_mailbox_capacity(super::MAILBOX);
         self.timer = None;
         self.flushing = false;
-        self.record_notes(self.clock.now());
+        let now = self.clock.now();
+        let first_rows = std::mem::take(&mut self.first_rows);
+        self.record(now, first_rows);
+        self.record_notes(now);
+        // Begun anew, what the machine did last may not have been written down.
+        self.scribe.lost();
+        self.record_keyframe(now);
         self.wake(ctx);
     }
 }
@@ -269,6 +310,7 @@ impl Handler<Intake> for Site {
 
     fn handle(&mut self, intake: Intake, ctx: &mut Self::Context) {
         let Intake { at, rows, inputs, kept, part } = intake;
+        let cause = self.scribe.take(&mut self.machine, at, &rows, inputs);
         match part {
             // Its message holds a permit.
             Some(part) => {
@@ -279,12 +321,6 @@ impl Handler<Intake> for Site {
             None => self.record(at, rows),
         }
         self.outbox.kept.extend(kept);
-        let mut cause = None;
-        for input in inputs {
-            if let Due::Now(due) = self.machine.handle(input, at) {
-                cause = Some(due);
-            }
-        }
         if let Some(cause) = cause.filter(|_| !self.stopped) {
             let now = self.clock.now();
             self.decide(cause, now);
@@ -336,6 +372,7 @@ impl Handler<Stop> for Site {
 
     fn handle(&mut self, stop: Stop, ctx: &mut Self::Context) {
         let now = self.clock.now();
+        self.record_ticks(now, true);
         let event = Event::new(self.id.clone(), None, EventKind::NodeStopped, stop.reason);
         self.record(now, vec![Row::Event(event)]);
         self.stopped = true;

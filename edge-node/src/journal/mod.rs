@@ -51,6 +51,7 @@ mod disk;
 mod error;
 mod frame;
 mod log;
+mod reader;
 mod recovery;
 mod rows;
 mod seal;
@@ -69,6 +70,7 @@ use wattle_wire::{EdgeId, Micros, Millis};
 
 pub use error::JournalError;
 pub use frame::MAX_RECORD_BYTES;
+pub use reader::Reader;
 pub use recovery::{Recovery, Repaired};
 pub use rows::Rows;
 pub use seal::{SealJob, SealedRef, Sealing};

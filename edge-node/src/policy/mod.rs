@@ -46,7 +46,7 @@ use std::path::{Path, PathBuf};
 use wattle_policy_host::{Cache, Host, HostError, Limits};
 
 pub use site::{Note, Role, SitePolicy};
-pub use version::{Source, Version};
+pub use version::{Source, Version, first_eight};
 
 /// Environment variable that names the folder with policies.
 pub const FOLDER_VARIABLE: &str = "WATTLE_POLICIES";

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use wattle_edge_core::Proposal;
+use wattle_edge_core::replay::Given;
 use wattle_edge_core::site::equal_share;
 use wattle_policy_host::{Host, RunError};
 use wattle_site::Control;
@@ -60,6 +61,8 @@ pub struct SitePolicy {
     missing: String,
     /// Why the active version gave no plan at the last decision.
     failure: Option<String>,
+    /// With which state who has proposed last began.
+    given: Given,
     /// When it was noted last that a version stood in, and that the policy in shadow failed.
     stood_in_at: Option<Micros>,
     shadow_failed_at: Option<Micros>,
@@ -95,6 +98,7 @@ impl SitePolicy {
             name: control.policy.clone(),
             missing: String::new(),
             failure: None,
+            given: Given::default(),
             stood_in_at: None,
             shadow_failed_at: None,
             notes: Vec::new(),
@@ -128,6 +132,7 @@ impl SitePolicy {
 
     /// Asks for a plan. `state` is what the core keeps.
     pub fn propose(&mut self, snapshot: &Snapshot, state: &[u8]) -> Proposal {
+        self.given = Given::default();
         if self.active.is_none() {
             return built_in(snapshot);
         }
@@ -144,8 +149,10 @@ impl SitePolicy {
             self.rests -= 1;
             return active.proposal(Err(failure));
         }
-        let (proposal, failure) = match active.decide(snapshot, &self.state_for(&active, state)) {
+        let begins_with = self.state_for(&active, state);
+        let (proposal, failure) = match active.decide(snapshot, &begins_with) {
             Ok(decided) => {
+                self.given = given(begins_with, state, false);
                 self.left_by = Some(active.clone());
                 (active.proposal(Ok(decided)), None)
             }
@@ -162,6 +169,11 @@ impl SitePolicy {
         }
         self.failure = failure;
         proposal
+    }
+
+    /// With which state who has proposed last began, for the record.
+    pub fn given(&self) -> Given {
+        self.given.clone()
     }
 
     /// Why the active version gave no plan at the last decision, if it gave none.
@@ -259,7 +271,9 @@ impl SitePolicy {
     fn stand_in(&mut self, active: &Version, error: &str, snapshot: &Snapshot, state: &[u8]) -> Proposal {
         let stand_in = self.line.stand_in().cloned();
         let decided = stand_in.and_then(|other| {
-            let decided = other.decide(snapshot, &self.state_for(&other, state)).ok()?;
+            let begins_with = self.state_for(&other, state);
+            let decided = other.decide(snapshot, &begins_with).ok()?;
+            self.given = given(begins_with, state, true);
             Some((other, decided))
         });
         let Some((other, mut decided)) = decided else { return active.proposal(Err(error.into())) };
@@ -374,6 +388,11 @@ fn is_time(last: &mut Option<Micros>, now: Micros) -> bool {
         *last = Some(now);
     }
     !is_recent
+}
+
+/// What is recorded of the state that a version began with, while the core kept `kept`.
+fn given(state: Vec<u8>, kept: &[u8], keeps_state: bool) -> Given {
+    Given { state: (state != kept).then_some(state), keeps_state }
 }
 
 /// What is proposed where the policy is off.

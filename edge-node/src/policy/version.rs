@@ -57,10 +57,20 @@ impl Source {
     }
 
     fn new(folder: &Path, control: &Control, policy: &str, settings: &toml::Table) -> Self {
+        Self::with_settings(path(folder, policy), control, settings)
+    }
+
+    /// One with these settings, of a site with this control.
+    pub fn with_settings(path: PathBuf, control: &Control, settings: &toml::Table) -> Self {
         let settings =
             serde_json::to_string(settings).expect("a TOML table holds nothing that JSON can't say");
         let memory_bytes = control.policy_memory_mib as usize * (1 << 20);
-        Self { path: path(folder, policy), settings: settings.into(), memory_bytes }
+        Self { path, settings: settings.into(), memory_bytes }
+    }
+
+    /// The first eight bytes of the SHA-256 of what it is told, as decisions record it.
+    pub fn settings_digest(&self) -> u64 {
+        first_eight(&Sha256::digest(self.settings.as_bytes()))
     }
 
     /// The file.
@@ -95,8 +105,7 @@ impl Source {
         if !faults.is_empty() {
             return Err(Unusable::new(format!("{path} refuses its settings: {}", faults.join("; ")), false));
         }
-        let settings_digest = first_eight(&Sha256::digest(self.settings.as_bytes()));
-        Ok(Version { policy, settings: self.settings.clone(), settings_digest })
+        Ok(Version { policy, settings: self.settings.clone(), settings_digest: self.settings_digest() })
     }
 }
 
@@ -167,7 +176,8 @@ impl Versioned for Version {
     }
 }
 
-fn first_eight(digest: &[u8]) -> u64 {
+/// The first eight bytes of a digest, as decisions record it.
+pub fn first_eight(digest: &[u8]) -> u64 {
     digest.iter().take(8).fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 

@@ -5,5 +5,6 @@ mod command;
 mod control;
 mod policy;
 mod refusals;
+mod replay;
 mod restart;
 mod support;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use wattle::{bill, demo, exit, policy, receipt, simulate, sql, status};
+use wattle::{bill, demo, exit, policy, receipt, replay, simulate, sql, status};
 
 /// Share a site's power among its chargers: ask the lake, write bills, look after nodes.
 ///
@@ -20,6 +20,7 @@ enum Command {
     Sql(sql::Args),
     Bill(bill::Args),
     Demo(demo::Args),
+    Explain(replay::explain::Args),
     Policy(policy::Args),
     Receipt(receipt::Args),
     Simulate(simulate::Args),
@@ -32,7 +33,8 @@ async fn main() -> ExitCode {
         Command::Sql(args) => sql::run(args).await,
         Command::Bill(args) => bill::run(args).await,
         Command::Demo(args) => demo::run(args).await,
-        Command::Policy(args) => policy::run(args),
+        Command::Explain(args) => replay::explain::run(args).await,
+        Command::Policy(args) => policy::run(args).await,
         Command::Receipt(args) => receipt::run(args).await,
         Command::Simulate(args) => simulate::run(args).await,
         Command::Status(args) => status::run(args).await,

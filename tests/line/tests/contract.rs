@@ -46,6 +46,9 @@ fn a_page_of_python_charges_and_is_billed_by(broker: Broker) {
         line.sql("SELECT count(*) - count(DISTINCT seq) AS n FROM readings_raw WHERE device = 'cp-1'");
     assert_eq!(twice[0]["n"], 0);
     line.stop();
+    let replayed = line.replay();
+    assert_eq!((&replayed["different"], &replayed["not_replayed"]), (&Value::from(0), &Value::from(0)));
+    assert!(replayed["same"].as_u64() >= Some(1), "{replayed}");
 }
 
 #[test]

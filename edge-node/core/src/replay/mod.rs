@@ -16,6 +16,8 @@
 //! - *Telling* rows are those that a rule gives an input for ([`SiteMachine::expected`]). A scribe compares each input with the
 //!   rule; what differs is written in full. So a replay doesn't depend on the rule being right, nor on anything
 //!   that happens before the site's machine.
+//! - Ticks have a digest of all that was told and decided since the ones before: a row that has another value now than it had
+//!   then shows, even if nothing comes of it.
 //! - Ticks are numbered from a start on without a hole. What could not be journaled makes a hole, and the next decision makes
 //!   a keyframe.
 //! - Bytes that are read may be hostile: they are checked, and lists in them are bounded by the record they stand in.
@@ -27,6 +29,7 @@ mod scribe;
 #[cfg(test)]
 mod tests;
 mod ticks;
+mod witness;
 
 use wattle_wire::Micros;
 

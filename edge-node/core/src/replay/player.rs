@@ -8,8 +8,11 @@ use wattle_wire::{DeviceId, Micros};
 
 use super::scribe::parts;
 use super::ticks::{Tick, Ticks, Turn};
+use super::witness::Witness;
 use super::{Asked, Keyframe, ReadError};
-use crate::site::{KeyframeError, Outcome, Part, Proposal, SiteMachine, SiteModel, equal_share, telling};
+use crate::site::{
+    KeyframeError, Outcome, Part, Proposal, SiteInput, SiteMachine, SiteModel, equal_share, telling,
+};
 
 /// A machine that is told again what it was told.
 #[derive(Debug, Clone)]
@@ -17,6 +20,7 @@ pub struct Player {
     machine: SiteMachine,
     parts: BTreeMap<DeviceId, Part>,
     serial: u64,
+    witness: Witness,
     asked: Asked,
     failure: Option<String>,
     /// Telling rows whose ticks have not come yet.
@@ -75,6 +79,9 @@ pub enum PlayError<E> {
     /// Rows that they speak of are missing.
     #[error("the ticks speak of more rows than there are")]
     Rows,
+    /// They were played, and what the rows tell is not what the machine was told.
+    #[error("the readings and events before these ticks are not what the site's machine was told")]
+    Told,
     /// A plan can't be had.
     #[error("{0}")]
     Stage(E),
@@ -91,6 +98,7 @@ impl Player {
             parts: parts(&machine),
             machine,
             serial: keyframe.serial,
+            witness: Witness::default(),
             asked: keyframe.asked.clone(),
             failure: keyframe.failure.clone(),
             rows: VecDeque::new(),
@@ -126,7 +134,7 @@ impl Player {
     /// # Errors
     /// When they can't be played to their end. Nothing more can then be played: begin at the next keyframe.
     pub fn play<S: Stage>(&mut self, ticks: &[u8], stage: &mut S) -> Result<(), PlayError<S::Error>> {
-        let Ticks { serial, turns } = Ticks::decode(ticks)?;
+        let Ticks { serial, witness, turns } = Ticks::decode(ticks)?;
         if serial != self.serial {
             return Err(PlayError::Hole { expected: self.serial, found: serial });
         }
@@ -143,7 +151,7 @@ impl Player {
                 }
                 Turn::Heard(after_us, input) => {
                     let at = Micros(self.machine.clock().0.wrapping_add(after_us));
-                    self.machine.handle(input.load(), at);
+                    self.hear(input.load(), at);
                 }
                 Turn::Asked(asked) => self.asked = asked.load(),
                 Turn::Decided(tick) => self.decide(tick, None, stage)?,
@@ -154,7 +162,12 @@ impl Player {
                 }
             }
         }
-        Ok(())
+        if self.witness.digest() == witness { Ok(()) } else { Err(PlayError::Told) }
+    }
+
+    fn hear(&mut self, input: SiteInput, at: Micros) {
+        self.witness.told(at, &input);
+        self.machine.handle(input, at);
     }
 
     /// Tells the machine what the next rows tell as a rule; none if there are not so many.
@@ -163,7 +176,7 @@ impl Player {
             let (at, row) = self.rows.pop_front()?;
             let part = *telling(&row).and_then(|device| self.parts.get(device))?;
             let input = self.machine.expected(&row, part, at)?;
-            self.machine.handle(input, at);
+            self.hear(input, at);
         }
         Some(())
     }
@@ -176,6 +189,7 @@ impl Player {
     ) -> Result<(), PlayError<S::Error>> {
         self.tell(tick.told).ok_or(PlayError::Rows)?;
         let at = Micros(self.machine.next_wakeup().0.wrapping_add(tick.late_us));
+        self.witness.decided(at, tick.cause);
         let snapshot = self.machine.begin_decision(at, tick.cause);
         let state = self.asked.given.state.as_deref().unwrap_or(self.machine.policy_state());
         let (machine, asked) = (&self.machine, &self.asked);

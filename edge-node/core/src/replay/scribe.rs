@@ -9,6 +9,7 @@ use wattle_wire::{DeviceId, Micros};
 
 use super::input::SavedInput;
 use super::ticks::{SavedAsked, Tick, Ticks, Turn};
+use super::witness::Witness;
 use super::{Asked, Given, KEYFRAME_EVERY, Keyframe, MOST_TURNS};
 use crate::site::{Due, Heard, Outcome, Part, Proposal, SiteInput, SiteMachine, telling};
 
@@ -25,6 +26,7 @@ pub struct Scribe {
     program: String,
     configuration: String,
     serial: u64,
+    witness: Witness,
     turns: Vec<Turn>,
     /// Telling rows since the last turn that told what they tell as a rule.
     told: u32,
@@ -44,6 +46,7 @@ impl Scribe {
             program: program.into(),
             configuration: configuration.into(),
             serial: 0,
+            witness: Witness::default(),
             turns: Vec::new(),
             told: 0,
             bytes: 0,
@@ -81,11 +84,11 @@ impl Scribe {
                     continue;
                 }
             }
-            cause = inputs.next().and_then(|input| tell(machine, input, at)).or(cause);
+            cause = inputs.next().and_then(|input| self.tell(machine, input, at)).or(cause);
         }
         for input in inputs {
             self.heard(machine, at, &input);
-            cause = tell(machine, input, at).or(cause);
+            cause = self.tell(machine, input, at).or(cause);
         }
         if self.turns.len() > MOST_KEPT {
             self.lost();
@@ -96,6 +99,7 @@ impl Scribe {
     /// [`SiteMachine::begin_decision`].
     pub fn begin_decision(&mut self, machine: &mut SiteMachine, now: Micros, cause: Cause) -> Snapshot {
         self.begun = Some((cause, now.0.wrapping_sub(machine.next_wakeup().0)));
+        self.witness.decided(now, cause);
         machine.begin_decision(now, cause)
     }
 
@@ -136,7 +140,8 @@ impl Scribe {
         if self.turns.is_empty() {
             return None;
         }
-        let ticks = Ticks { serial: self.serial, turns: take(&mut self.turns) };
+        let (serial, witness) = (self.serial, self.witness.digest());
+        let ticks = Ticks { serial, witness, turns: take(&mut self.turns) };
         (self.serial, self.bytes) = (self.serial + 1, 0);
         Some(ticks.encode())
     }
@@ -162,9 +167,18 @@ impl Scribe {
     /// Ticks, or a keyframe, or rows could not be journaled: nothing can be played from here on, until a keyframe.
     pub fn lost(&mut self) {
         self.turns.clear();
+        self.witness.digest();
         (self.told, self.bytes) = (0, 0);
         self.serial += 1;
         self.keyframe_at = None;
+    }
+
+    fn tell(&mut self, machine: &mut SiteMachine, input: SiteInput, at: Micros) -> Option<Cause> {
+        self.witness.told(at, &input);
+        match machine.handle(input, at) {
+            Due::Now(cause) => Some(cause),
+            Due::No => None,
+        }
     }
 
     fn note_asked(&mut self, proposal: &Proposal, given: Given) {
@@ -235,11 +249,4 @@ fn is_told_otherwise(input: &SiteInput, expected: &SiteInput) -> bool {
     input.part == expected.part
         && discriminant(&input.heard) == discriminant(&expected.heard)
         && (!is_reading || input.heard == expected.heard)
-}
-
-fn tell(machine: &mut SiteMachine, input: SiteInput, at: Micros) -> Option<Cause> {
-    match machine.handle(input, at) {
-        Due::Now(cause) => Some(cause),
-        Due::No => None,
-    }
 }

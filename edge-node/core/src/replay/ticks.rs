@@ -14,6 +14,8 @@ const VERSION: u8 = 1;
 pub(super) struct Ticks {
     /// Grows by one with each from the start of the machine.
     pub(super) serial: u64,
+    /// Of all that was told and decided.
+    pub(super) witness: u64,
     pub(super) turns: Vec<Turn>,
 }
 

@@ -1,10 +1,10 @@
-//! `wattle policy`: build, inspect and run load policies.
+//! `wattle policy`: build, inspect and run load policies, and replay what they have decided.
 
 mod build;
 mod inspect;
 mod run;
 
-/// Build, inspect and run load policies
+/// Build, inspect, run and replay load policies
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -15,6 +15,7 @@ pub struct Args {
 enum Command {
     Build(build::Args),
     Inspect(inspect::Args),
+    Replay(crate::replay::Args),
     Run(run::Args),
 }
 
@@ -22,10 +23,11 @@ enum Command {
 ///
 /// # Errors
 /// When a policy doesn't build, is none, or gives no plan.
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub async fn run(args: Args) -> anyhow::Result<()> {
     match args.command {
         Command::Build(args) => build::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Replay(args) => crate::replay::run(args).await,
         Command::Run(args) => run::run(&args),
     }
 }

@@ -6,7 +6,9 @@
 
 use wattle_device_core::Publish;
 use wattle_edge::policy::SitePolicy;
-use wattle_edge_core::{DeviceMachine, DeviceOutput, Due, Part, SendSetpoint, SiteMachine};
+use wattle_edge::replay;
+use wattle_edge_core::replay::Scribe;
+use wattle_edge_core::{DeviceMachine, DeviceOutput, Part, SendSetpoint, SiteMachine};
 use wattle_wire::message::Ack;
 use wattle_wire::row::{Cause, Event, EventKind, Row};
 use wattle_wire::{DeviceId, Micros, SiteId};
@@ -21,6 +23,7 @@ const ACK_EVERY: usize = 16;
 /// The edge of a simulated site. Devices are numbered: chargers as in the model, then meters.
 pub struct Edge {
     site: SiteMachine,
+    scribe: Scribe,
     devices: Vec<DeviceMachine>,
     policy: SitePolicy,
     journal: Journal,
@@ -56,8 +59,12 @@ impl Edge {
             .collect();
         let configured = Event { detail: site.text.clone(), ..event(&model.id, EventKind::Configured, "") };
         journal.push(at, Row::Event(configured))?;
+        let mut scribe = Scribe::new(&machine, replay::PROGRAM, site.text.as_str());
+        let keyframe = scribe.keyframe(&machine, at).encode();
+        journal.push(at, replay::row(&model.id, EventKind::Keyframe, &keyframe))?;
         Ok(Self {
             site: machine,
+            scribe,
             acks: vec![Vec::new(); devices.len()],
             taken: vec![0; devices.len()],
             devices,
@@ -90,13 +97,11 @@ impl Edge {
     pub fn take(&mut self, device: usize, message: &Publish, at: Micros) -> anyhow::Result<()> {
         self.output.clear();
         self.devices[device].handle(message.channel, &message.payload, at, &mut self.output);
+        let inputs = std::mem::take(&mut self.output.inputs);
+        let due = self.scribe.take(&mut self.site, at, &self.output.rows, inputs);
+        self.due = due.or(self.due);
         for row in self.output.rows.drain(..) {
             self.journal.push(at, row)?;
-        }
-        for input in self.output.inputs.drain(..) {
-            if let Due::Now(cause) = self.site.handle(input, at) {
-                self.due = Some(cause);
-            }
         }
         for ack in self.output.acks.drain(..) {
             self.taken[device] += 1;
@@ -138,13 +143,26 @@ impl Edge {
     /// When the lake takes no more.
     pub fn decide(&mut self, at: Micros) -> anyhow::Result<Vec<SendSetpoint>> {
         let cause = self.due.take().unwrap_or(Cause::Interval);
-        let snapshot = self.site.begin_decision(at, cause);
+        let snapshot = self.scribe.begin_decision(&mut self.site, at, cause);
         let proposal = self.policy.propose(&snapshot, self.site.policy_state());
         self.decisions += 1;
         self.failures += u64::from(proposal.plan.is_err());
-        let outcome = self.site.finish_decision(proposal, at);
+        let given = self.policy.given();
+        let outcome = self.scribe.finish_decision(&mut self.site, proposal, given, at);
+        let is_recorded = outcome.rows.iter().any(|row| matches!(row, Row::Decision(_)));
+        let is_keyframe = self.scribe.keyframe_is_due(at);
+        let id = self.site.model().id.clone();
+        if self.scribe.is_due(is_recorded || is_keyframe)
+            && let Some(ticks) = self.scribe.ticks()
+        {
+            self.journal.push(at, replay::row(&id, EventKind::Ticks, &ticks))?;
+        }
         for row in outcome.rows {
             self.journal.push(at, row)?;
+        }
+        if is_keyframe {
+            let keyframe = self.scribe.keyframe(&self.site, at).encode();
+            self.journal.push(at, replay::row(&id, EventKind::Keyframe, &keyframe))?;
         }
         Ok(outcome.setpoints)
     }

@@ -164,6 +164,15 @@ impl Line {
         if text.is_empty() { Vec::new() } else { serde_json::from_slice(&text).expect("JSON") }
     }
 
+    /// What `wattle policy replay` makes of the lake.
+    pub fn replay(&self) -> Value {
+        let mut command = Command::new(program("wattle").expect("is built"));
+        command.args(["policy", "replay", "--json", "--lake"]).arg(self.folder.path().join("lake"));
+        let output = command.output().expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("one object")
+    }
+
     /// SIGTERM to both nodes: each drains and ends well.
     pub fn stop(&mut self) {
         assert!(self.edge.terminate(LIMIT).expect("ends").success(), "edge");

@@ -1,0 +1,431 @@
+//! The entries of one journal, of one site, in order: decisions made again and compared.
+
+use std::collections::VecDeque;
+use std::ops::RangeInclusive;
+
+use wattle_edge_core::replay::{Keyframe, Moment, PlayError, Player, Stage};
+use wattle_edge_core::{Outcome, Proposal};
+use wattle_site::SiteFile;
+use wattle_wire::policy::Plan;
+use wattle_wire::row::{Cause, Decision, Event, EventKind, Record, Row};
+use wattle_wire::{Micros, SiteId};
+
+use super::pack;
+use super::shelf::{Shelf, Unavailable};
+use crate::site_model;
+
+/// Hears of each decision that is made again, recorded or not.
+pub trait Audience {
+    /// It is being decided by this; `site` is the configuration.
+    fn deciding(&mut self, _moment: Moment<'_>, _proposal: &Proposal, _site: &SiteFile) {}
+    /// It was decided.
+    fn decided(&mut self, _at: Micros, _outcome: &Outcome) {}
+    /// A recorded decision was found again, the same or not.
+    fn recorded(&mut self, _record: &Record, _is_same: bool) {}
+}
+
+/// Hears nothing.
+#[derive(Debug, Default)]
+pub struct Silent;
+
+impl Audience for Silent {}
+
+/// What a replay has come to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Decisions that were made again, recorded or not.
+    pub made: u64,
+    /// Recorded decisions that came out the same, byte for byte.
+    pub same: u64,
+    /// Recorded decisions and events that came out otherwise, and ticks before which rows are not what they were.
+    pub different: u64,
+    /// Keyframes that were found the same as the state that the replay had come to.
+    pub keyframes_same: u64,
+    /// Keyframes that were not.
+    pub keyframes_different: u64,
+    /// Keyframes from which a replay was begun without one before.
+    pub begun: u64,
+    /// Recorded decisions that lie in a stretch that can't be replayed.
+    pub not_replayed: u64,
+    /// Decisions that a policy in shadow would have made; these are not made again.
+    pub shadows: u64,
+    /// The first things that differ, at most [`MOST_KEPT`].
+    pub differences: Vec<Difference>,
+    /// What could not be replayed, at most [`MOST_KEPT`].
+    pub stretches: Vec<Stretch>,
+}
+
+/// Differences and stretches that are kept.
+pub const MOST_KEPT: usize = 100;
+
+/// Something that was recorded and comes out otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The sequence of what was recorded.
+    pub sequence: u64,
+    /// When.
+    pub at: Micros,
+    /// What was recorded; none of a decision that the journal doesn't have.
+    pub recorded: Option<Box<Row>>,
+    /// What comes out; none where nothing does.
+    pub made: Option<Box<Row>>,
+    /// What differs, for people.
+    pub text: String,
+}
+
+/// A part of the journal that can't be replayed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stretch {
+    /// The first entry of it.
+    pub from: u64,
+    /// The last one: that before the keyframe from which it goes on, or the last that there is.
+    pub to: u64,
+    /// The moment of its first entry.
+    pub from_at: Micros,
+    /// The moment of its last entry.
+    pub to_at: Micros,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// A replay. Feed it with [`Replay::take`], and end it with [`Replay::end`].
+pub struct Replay<A> {
+    site: SiteId,
+    shelf: Shelf,
+    range: RangeInclusive<Micros>,
+    audience: A,
+    playing: Option<Playing>,
+    /// What can't be replayed, as far as it goes by now.
+    lost: Option<Stretch>,
+    /// The last entry that was taken.
+    last: (u64, Micros),
+    tally: Tally,
+}
+
+struct Playing {
+    player: Player,
+    site: SiteFile,
+    /// The program that has written the keyframe.
+    program: String,
+    /// Decisions and events that were made again and whose rows are to come.
+    made: VecDeque<(Micros, Row)>,
+    /// Events that may be of the machine's making and stand before the ticks that make them.
+    heard: VecDeque<(u64, Micros, Row)>,
+}
+
+impl<A: Audience> Replay<A> {
+    /// A replay of a site's decisions whose moments are in `range`. Policies are found on `shelf`.
+    pub fn new(site: SiteId, shelf: Shelf, range: RangeInclusive<Micros>, audience: A) -> Self {
+        let (tally, last) = (Tally::default(), (0, Micros::ZERO));
+        Self { site, shelf, range, audience, playing: None, lost: None, last, tally }
+    }
+
+    /// Who hears of it.
+    pub fn audience(&self) -> &A {
+        &self.audience
+    }
+
+    /// Takes the next entry of the journal. Entries of other sites are passed over.
+    pub fn take(&mut self, record: &Record) {
+        match &record.row {
+            Row::Gap(gap) => {
+                let text =
+                    format!("the entries {} to {} are no more ({})", gap.from, gap.to, gap.reason.as_str());
+                self.lose(record, text);
+            }
+            Row::Event(event) if event.site == self.site => self.event(record, event),
+            Row::Decision(decision) if decision.site == self.site => self.decision(record, decision),
+            Row::Reading(reading) if reading.site == self.site => {
+                if let Some(playing) = &mut self.playing {
+                    playing.player.row(record.at_us, &record.row);
+                }
+            }
+            _ => return,
+        }
+        self.last = (record.sequence, record.at_us);
+    }
+
+    /// Ends it: what it has come to, and who has heard of it.
+    pub fn end(mut self) -> (Tally, A) {
+        self.close_stretch(self.last);
+        (self.tally, self.audience)
+    }
+
+    fn event(&mut self, record: &Record, event: &Event) {
+        match event.kind {
+            EventKind::Keyframe => self.keyframe(record, event),
+            EventKind::Ticks => self.ticks(record, event),
+            // What the run before has not written any more nobody can know; its recorded decisions stand before.
+            EventKind::NodeStarted => self.playing = None,
+            kind => {
+                let Some(playing) = &mut self.playing else { return };
+                playing.player.row(record.at_us, &record.row);
+                if is_machine_made(kind) {
+                    playing.heard.push_back((record.sequence, record.at_us, record.row.clone()));
+                    self.match_up();
+                }
+            }
+        }
+    }
+
+    fn keyframe(&mut self, record: &Record, event: &Event) {
+        let keyframe = pack::bytes(event).and_then(|bytes| Keyframe::decode(&bytes));
+        let keyframe = match keyframe {
+            Ok(keyframe) => keyframe,
+            Err(error) => return self.lose(record, error.to_string()),
+        };
+        match self.playing.take() {
+            Some(playing) if playing.player.is_at(&keyframe) => self.compare(record, &playing, &keyframe),
+            Some(_) => {
+                self.lose(record, "rows or ticks before this keyframe were not journaled".to_owned());
+                self.tally.begun += 1;
+            }
+            None => self.tally.begun += 1,
+        }
+        match begin(keyframe) {
+            Ok(playing) => {
+                self.close_stretch(self.last);
+                self.playing = Some(playing);
+            }
+            Err(reason) => self.lose(record, reason),
+        }
+    }
+
+    /// Compares the state that the replay has come to with a keyframe of the same moment.
+    fn compare(&mut self, record: &Record, playing: &Playing, keyframe: &Keyframe) {
+        if !self.range.contains(&record.at_us) {
+            return;
+        }
+        if playing.player.agrees_with(keyframe) && playing.made.is_empty() {
+            self.tally.keyframes_same += 1;
+            return;
+        }
+        self.tally.keyframes_different += 1;
+        let text = match playing.made.front() {
+            Some((at, _)) => format!("a row that was made at {} us was not recorded", at.0),
+            None => "the state of the site's machine is another than the one that was written".to_owned(),
+        };
+        let made = playing.made.front().map(|(_, row)| Box::new(row.clone()));
+        self.differs(Difference { sequence: record.sequence, at: record.at_us, recorded: None, made, text });
+    }
+
+    fn ticks(&mut self, record: &Record, event: &Event) {
+        let Some(playing) = &mut self.playing else { return };
+        let bytes = match pack::bytes(event) {
+            Ok(bytes) => bytes,
+            Err(error) => return self.lose(record, error.to_string()),
+        };
+        let mut conductor = Conductor {
+            shelf: &mut self.shelf,
+            site: &playing.site,
+            audience: &mut self.audience,
+            made: &mut playing.made,
+            count: 0,
+        };
+        let played = playing.player.play(&bytes, &mut conductor);
+        self.tally.made += conductor.count;
+        match played {
+            Ok(()) => self.match_up(),
+            Err(PlayError::Stage(unavailable @ Unavailable::Fails(_))) => {
+                let (sequence, at) = (record.sequence, record.at_us);
+                let text = unavailable.to_string();
+                self.differs(Difference { sequence, at, recorded: None, made: None, text: text.clone() });
+                self.tally.different += 1;
+                self.lose(record, text);
+            }
+            // It goes on all the same, to show what comes of it.
+            Err(error @ PlayError::Told) => {
+                self.tally.different += 1;
+                let (sequence, at, text) = (record.sequence, record.at_us, error.to_string());
+                self.differs(Difference { sequence, at, recorded: None, made: None, text });
+                self.match_up();
+            }
+            Err(error) => self.lose(record, error.to_string()),
+        }
+    }
+
+    /// Sets the machine's events that were recorded against those that were made again.
+    fn match_up(&mut self) {
+        let Some(playing) = &mut self.playing else { return };
+        while let Some((sequence, at, recorded)) = playing.heard.pop_front() {
+            match playing.made.front() {
+                Some((made_at, made)) if *made_at == at && *made == recorded => {
+                    playing.made.pop_front();
+                }
+                // Not made yet.
+                None => {
+                    playing.heard.push_front((sequence, at, recorded));
+                    return;
+                }
+                // Noted by who runs the policies.
+                _ if is_noted_elsewhere(&recorded) => {}
+                Some((_, made)) => {
+                    let made = Some(Box::new(made.clone()));
+                    let text = "the site's machine says something else".to_owned();
+                    playing.made.pop_front();
+                    let recorded = Some(Box::new(recorded));
+                    self.tally.different += 1;
+                    return self.differs(Difference { sequence, at, recorded, made, text });
+                }
+            }
+        }
+    }
+
+    fn decision(&mut self, record: &Record, decision: &Decision) {
+        let is_in_range = self.range.contains(&record.at_us);
+        if decision.cause == Cause::Shadow {
+            self.tally.shadows += u64::from(is_in_range);
+            return;
+        }
+        let Some(playing) = &mut self.playing else {
+            self.tally.not_replayed += u64::from(is_in_range);
+            self.lose(record, "no keyframe stands before it".to_owned());
+            return;
+        };
+        let made = playing.made.pop_front();
+        let is_same = made.as_ref().is_some_and(|(at, made)| *at == record.at_us && is_same(made, decision));
+        if is_in_range {
+            self.audience.recorded(record, is_same);
+            self.tally.same += u64::from(is_same);
+        }
+        if is_same || !is_in_range {
+            return;
+        }
+        self.tally.different += 1;
+        let text = made.as_ref().map_or("no decision comes out".to_owned(), |(at, made)| {
+            if *at == record.at_us {
+                differing(decision, made)
+            } else {
+                format!("it comes out at {} us", at.0)
+            }
+        });
+        let made = made.map(|(_, row)| Box::new(row));
+        let (sequence, at) = (record.sequence, record.at_us);
+        self.differs(Difference { sequence, at, recorded: Some(Box::new(record.row.clone())), made, text });
+    }
+
+    fn differs(&mut self, mut difference: Difference) {
+        if let Some(playing) = self.playing.as_ref().filter(|playing| playing.program != super::PROGRAM) {
+            difference.text +=
+                &format!("\nit was decided by {}, this is {}", playing.program, super::PROGRAM);
+        }
+        if self.tally.differences.len() < MOST_KEPT {
+            self.tally.differences.push(difference);
+        }
+    }
+
+    /// Nothing can be replayed from this entry on.
+    fn lose(&mut self, record: &Record, reason: String) {
+        let was_playing = self.playing.take().is_some();
+        if self.lost.is_none() && (was_playing || !matches!(record.row, Row::Gap(_))) {
+            let (from, from_at) = (record.sequence, record.at_us);
+            self.lost = Some(Stretch { from, to: from, from_at, to_at: from_at, reason });
+        }
+    }
+
+    fn close_stretch(&mut self, (to, to_at): (u64, Micros)) {
+        let Some(mut lost) = self.lost.take() else { return };
+        (lost.to, lost.to_at) = (to.max(lost.from), to_at.max(lost.from_at));
+        let is_in_range = lost.from_at <= *self.range.end() && lost.to_at >= *self.range.start();
+        if is_in_range && self.tally.stretches.len() < MOST_KEPT {
+            self.tally.stretches.push(lost);
+        }
+    }
+}
+
+fn begin(keyframe: Keyframe) -> Result<Playing, String> {
+    let site = SiteFile::parse("the keyframe's configuration", &keyframe.configuration)
+        .map_err(|problems| problems.to_string())?;
+    let player = Player::new(site_model(&site), &keyframe)
+        .map_err(|error| format!("{error}; it was written by {}", keyframe.program))?;
+    let program = keyframe.program;
+    Ok(Playing { player, site, program, made: VecDeque::new(), heard: VecDeque::new() })
+}
+
+/// Events that a site's machine makes.
+fn is_machine_made(kind: EventKind) -> bool {
+    matches!(
+        kind,
+        EventKind::MeterStale
+            | EventKind::MeterBack
+            | EventKind::OverDraw
+            | EventKind::OverLimit
+            | EventKind::Anomaly
+            | EventKind::PolicyFailed
+    )
+}
+
+fn is_noted_elsewhere(row: &Row) -> bool {
+    matches!(row, Row::Event(event) if event.kind == EventKind::PolicyFailed)
+}
+
+/// A lake gives the chargers of a decision in any order.
+fn is_same(made: &Row, recorded: &Decision) -> bool {
+    matches!(made, Row::Decision(made) if made == recorded)
+}
+
+/// What of a decision comes out otherwise, for people.
+fn differing(recorded: &Decision, made: &Row) -> String {
+    let Row::Decision(made) = made else { return "an event comes out".to_owned() };
+    let mut all = Vec::new();
+    let mut look = |what: &str, a: String, b: String| {
+        if a != b {
+            all.push(format!("{what}: recorded {a}, made {b}"));
+        }
+    };
+    look("cause", recorded.cause.as_str().into(), made.cause.as_str().into());
+    look("policy", recorded.policy.clone(), made.policy.clone());
+    look("component", format!("{:016x}", recorded.policy_digest), format!("{:016x}", made.policy_digest));
+    look("settings", format!("{:016x}", recorded.settings_digest), format!("{:016x}", made.settings_digest));
+    look("fuel", recorded.fuel.to_string(), made.fuel.to_string());
+    look("state", format!("{:02x?}", recorded.state), format!("{:02x?}", made.state));
+    look("chargers", recorded.chargers.len().to_string(), made.chargers.len().to_string());
+    for (a, b) in recorded.circuits.iter().zip(&made.circuits) {
+        let of =
+            |phases: wattle_wire::PerPhase<wattle_wire::Milliamps>| format!("{:?}", phases.0.map(|i| i.0));
+        let name = &a.circuit;
+        look(&format!("{name} limit_ma"), of(a.limit_ma), of(b.limit_ma));
+        look(&format!("{name} uncontrolled_ma"), of(a.uncontrolled_ma), of(b.uncontrolled_ma));
+        look(&format!("{name} reserved_ma"), of(a.reserved_ma), of(b.reserved_ma));
+    }
+    for (a, b) in recorded.chargers.iter().zip(&made.chargers) {
+        let name = &a.charger;
+        look(&format!("{name} proposed"), a.proposed_ma.to_string(), b.proposed_ma.to_string());
+        look(&format!("{name} setpoint"), a.setpoint_ma.to_string(), b.setpoint_ma.to_string());
+        look(&format!("{name} number"), a.number.to_string(), b.number.to_string());
+        look(&format!("{name} reason"), format!("{:?}", a.reason), format!("{:?}", b.reason));
+    }
+    if all.is_empty() { "they differ".to_owned() } else { all.join("\n") }
+}
+
+/// Plays the policies.
+struct Conductor<'a, A> {
+    shelf: &'a mut Shelf,
+    site: &'a SiteFile,
+    audience: &'a mut A,
+    made: &'a mut VecDeque<(Micros, Row)>,
+    count: u64,
+}
+
+impl<A: Audience> Stage for Conductor<'_, A> {
+    type Error = Unavailable;
+
+    fn plan(&mut self, moment: Moment<'_>) -> Result<(Plan, u64), Unavailable> {
+        let version = self.shelf.version(moment.asked, self.site)?;
+        let decided = version.decide(moment.snapshot, moment.state).map_err(|error| {
+            let name = version.name();
+            Unavailable::Fails(format!("{name} gives no plan now, although it gave one then: {error}"))
+        })?;
+        Ok((decided.plan, decided.fuel))
+    }
+
+    fn deciding(&mut self, moment: Moment<'_>, proposal: &Proposal) {
+        self.audience.deciding(moment, proposal, self.site);
+    }
+
+    fn decided(&mut self, at: Micros, outcome: Outcome) {
+        self.count += 1;
+        self.audience.decided(at, &outcome);
+        self.made.extend(outcome.rows.into_iter().map(|row| (at, row)));
+    }
+}
