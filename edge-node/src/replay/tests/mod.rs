@@ -85,7 +85,7 @@ fn a_reading_or_a_step_with_another_value_makes_the_comparison_fail() {
     let whole = replayed(&live.records).0;
     assert_eq!((whole.different, whole.keyframes_different), (0, 0));
     let mut tried = 0;
-    for place in (10..live.records.len() - 800).step_by(97) {
+    for place in (10..live.records.len() - 800).step_by(331) {
         let mut records = live.records.clone();
         match &mut records[place].row {
             Row::Reading(reading) => {
@@ -103,7 +103,7 @@ fn a_reading_or_a_step_with_another_value_makes_the_comparison_fail() {
         assert!(says.contains("are not what the site's machine was told"), "{says}");
         tried += 1;
     }
-    assert!(tried > 20, "{tried}");
+    assert!(tried > 5, "{tried}");
 }
 
 #[test]
@@ -246,9 +246,18 @@ fn ticks_and_keyframes_of_64_chargers_are_a_small_part_of_what_is_sealed() {
     let is_replay = |record: &Record| {
         matches!(&record.row, Row::Event(Event { kind: EventKind::Ticks | EventKind::Keyframe, .. }))
     };
-    let all = sealed(live.records.iter().map(|record| (record.at_us, &record.row)));
-    let without = live.records.iter().filter(|record| !is_replay(record));
-    let without = sealed(without.map(|record| (record.at_us, &record.row)));
+    let a_day = |bytes: usize| bytes as i64 * 24 * 60 / minutes / 1_000;
+    for seconds in [3, 60] {
+        let all = sealed(live.records.iter().map(|record| (record.at_us, &record.row)), seconds);
+        let without = live.records.iter().filter(|record| !is_replay(record));
+        let without = sealed(without.map(|record| (record.at_us, &record.row)), seconds);
+        println!(
+            "{seconds} s of rows a segment: {} KB a day, of which {} KB are ticks and keyframes",
+            a_day(all),
+            a_day(all - without)
+        );
+        assert!(all > without && (all - without) * 20 < without, "{all} {without}");
+    }
     let of_kind = |kind: EventKind| -> (usize, usize) {
         let texts = live.records.iter().filter_map(|record| match &record.row {
             Row::Event(event) if event.kind == kind => Some(event.detail.len()),
@@ -257,24 +266,24 @@ fn ticks_and_keyframes_of_64_chargers_are_a_small_part_of_what_is_sealed() {
         texts.fold((0, 0), |(count, bytes), len| (count + 1, bytes + len))
     };
     let (ticks, keyframes) = (of_kind(EventKind::Ticks), of_kind(EventKind::Keyframe));
-    let a_day = |bytes: usize| bytes as i64 * 24 * 60 / minutes / 1_000;
     println!(
-        "64 chargers, {minutes} min, {} decisions, {} recorded: {} entries of ticks with {} KB, {} keyframes of {} KB; \
-         sealed {} KB a day with them, {} KB without",
+        "64 chargers, {minutes} min, {} decisions, {} recorded: {} entries of ticks of {} bytes, {} keyframes of {} bytes",
         live.made.len(),
         recorded(&live),
         ticks.0,
-        ticks.1 / 1_000,
+        ticks.1 / ticks.0,
         keyframes.0,
-        keyframes.1 / keyframes.0 / 1_000,
-        a_day(all),
-        a_day(without),
+        keyframes.1 / keyframes.0,
     );
-    assert!(all > without && (all - without) * 20 < without, "{all} {without}");
+    let mut large = Live::new(&depot(100), 9);
+    large.is_rough = false;
+    large.run(610);
+    let keyframe = places(&large.records, EventKind::Keyframe)[1];
+    println!("100 chargers: a keyframe of {} bytes", detail(&mut large.records[keyframe]).len());
 }
 
-/// What a journal seals of these rows, three seconds at a time.
-fn sealed<'a>(rows: impl Iterator<Item = (Micros, &'a Row)>) -> usize {
+/// What a journal seals of these rows, so many seconds at a time.
+fn sealed<'a>(rows: impl Iterator<Item = (Micros, &'a Row)>, seconds: i64) -> usize {
     let folder = tempfile::tempdir().expect("a folder");
     let options = Options {
         sync: SyncPolicy::Off,
@@ -292,7 +301,7 @@ fn sealed<'a>(rows: impl Iterator<Item = (Micros, &'a Row)>) -> usize {
     };
     for (at, row) in rows {
         journal.append(at, row.clone()).expect("appended");
-        if at - at_last >= Micros::from_secs(3) {
+        if at - at_last >= Micros::from_secs(seconds) {
             at_last = at;
             take(&mut journal, at);
         }
