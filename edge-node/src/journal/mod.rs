@@ -35,7 +35,8 @@
 //! - **Free** first writes how far the lake is, then removes the segments behind. Doing it twice does nothing. On a full
 //!   disk the file `reserve` goes first, so that there is room for the position; it is made again afterwards.
 //! - **Checkpoint** replaces the core's last state. A log file goes when its rows are sealed *and* covered by the
-//!   checkpoint; so the checkpoint and all rows after it are there after every restart, sent and freed or not.
+//!   checkpoint; so the checkpoint and all rows after it are there after every restart, sent and freed or not. What a
+//!   replay of the last minutes needs stays longer (`kept`).
 //! - **Recovery** passes over what isn't a sound frame, up to the next that is. Bytes at the end of a file that are
 //!   less than a frame are a cut write: their rows were never acknowledged. The next row always begins a new file. A
 //!   reader that misses numbers makes a gap of them, and so does a missing or damaged segment that the log can't
@@ -50,6 +51,7 @@ mod budget;
 mod disk;
 mod error;
 mod frame;
+mod kept;
 mod log;
 mod reader;
 mod recovery;
@@ -198,6 +200,7 @@ pub struct Journal {
     over_budget: bool,
     /// Whether the log alone is above the budget, because rows can't be sealed.
     log_full: bool,
+    kept: kept::Kept,
     _lock: Box<dyn std::any::Any + Send>,
 }
 
@@ -231,7 +234,12 @@ impl Journal {
                 budget_bytes: self.options.budget_bytes,
             });
         }
-        self.log.append(at, row, self.options.buffer_bytes)
+        let keyframe_of = kept::Kept::keyframe_of(&row);
+        let sequence = self.log.append(at, row, self.options.buffer_bytes)?;
+        if let Some(site) = keyframe_of {
+            self.kept.note(site, sequence);
+        }
+        Ok(sequence)
     }
 
     /// Writes the buffer and returns the last sequence that is durable, as the [`SyncPolicy`] says; 0 for none.
@@ -452,7 +460,8 @@ impl Journal {
     }
 
     fn release(&mut self) -> Result<(), JournalError> {
-        let released = self.log.release(self.checkpoint.min(self.sealed_to()));
+        let covered = self.checkpoint.min(self.sealed_to());
+        let released = self.log.release(covered.min(self.kept.may_go()));
         self.note_room();
         released
     }

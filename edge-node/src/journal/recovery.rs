@@ -11,6 +11,7 @@ use super::aside;
 use super::disk::{Disk, UNFINISHED};
 use super::error::{JournalError, io};
 use super::frame::{self, Header, Scan};
+use super::kept::Kept;
 use super::log::{self, Log, LogFile, Place, remove};
 use super::rows::{MAX_LOG_BYTES, Rows};
 use super::segments::Segments;
@@ -70,6 +71,7 @@ pub(super) fn open(
     let last = [committed, covered, logged, segments.last().unwrap_or(0)].into_iter().max().unwrap_or(0);
     let rows = Rows::new(place.clone(), files.clone(), covered + 1, last, now);
     let incarnation = place.incarnation;
+    let kept = Kept::new(files.front().map_or(last + 1, |file| file.first));
     let mut journal = Journal {
         log: Log::new(place.clone(), files, last + 1),
         options,
@@ -85,6 +87,7 @@ pub(super) fn open(
         damaged: repaired.damaged_places,
         over_budget: false,
         log_full: false,
+        kept,
         _lock: lock,
     };
     let repaired = Repaired { missing_segments: journal.fill_holes()?, ..repaired };

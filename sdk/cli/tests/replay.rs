@@ -51,7 +51,7 @@ fn every_decision_of_a_simulated_lake_comes_out_again_and_one_can_be_explained()
     assert_eq!((&tally["different"], &tally["not_replayed"]), (&json!(0), &json!(0)));
     assert_eq!((&tally["keyframes"]["different"], &tally["stretches"]), (&json!(0), &json!([])));
     let same = tally["same"].as_u64().expect("a number");
-    assert!(same > 100 && tally["made"].as_u64() >= Some(same), "{tally}");
+    assert!(same > 30 && tally["made"].as_u64() >= Some(same), "{tally}");
     assert!(tally["keyframes"]["same"].as_u64() > Some(10), "{tally}");
 
     // A part of it, from the keyframe before.

@@ -196,13 +196,7 @@ fn another_policy_is_asked_at_each_recorded_decision_and_the_same_one_agrees() {
 fn a_journal_on_the_disk_is_read_while_it_is_open_and_comes_out_the_same() {
     let mut live = Live::new(DEMO, 7);
     live.run(1_300);
-    let folder = tempfile::tempdir().expect("a folder");
-    let options = Options {
-        sync: SyncPolicy::Off,
-        segment_bytes: 1 << 20,
-        ..Options::new(folder.path(), EdgeId::new("edge-1").expect("name"))
-    };
-    let (mut journal, _) = Journal::open(options, live::START).expect("opened");
+    let (folder, mut journal) = journal(1 << 20);
     for record in &live.records {
         let sequence = journal.append(record.at_us, record.row.clone()).expect("appended");
         assert_eq!(sequence, record.sequence);
@@ -226,6 +220,30 @@ fn a_journal_on_the_disk_is_read_while_it_is_open_and_comes_out_the_same() {
     assert_eq!(Some(explained.sequence), last.map(|record| record.sequence));
     assert!(explained.to_string().contains("Circuit grid"), "{explained}");
     drop(journal);
+}
+
+#[test]
+fn a_journal_whose_lake_keeps_up_still_explains_its_last_decisions() {
+    let mut live = Live::new(DEMO, 10);
+    live.run(1_900);
+    let (folder, mut journal) = journal(1 << 10);
+    for record in &live.records {
+        let sequence = journal.append(record.at_us, record.row.clone()).expect("appended");
+        if sequence % 500 == 0 {
+            journal.sync().expect("synced");
+            journal.seal(record.at_us + Micros::from_secs(60)).expect("sealed");
+            journal.checkpoint(sequence, &[]).expect("kept");
+            journal.free(sequence).expect("freed");
+        }
+    }
+    journal.sync().expect("synced");
+    let read: Vec<Record> =
+        Reader::open(folder.path()).expect("a journal").map(|r| r.expect("read")).collect();
+    assert!(read.len() < live.records.len(), "what is old is gone");
+    let (tally, _) = replayed(&read);
+    assert!(tally.same > 0 && tally.different == 0 && tally.begun == 1, "{tally:?}");
+    assert_eq!(tally.keyframes_same, 1, "it begins at the last keyframe but one");
+    assert!(explain::from_journal(folder.path(), None, None, &policies(), None).expect("explained").is_same);
 }
 
 #[test]
@@ -284,12 +302,7 @@ fn ticks_and_keyframes_of_64_chargers_are_a_small_part_of_what_is_sealed() {
 
 /// What a journal seals of these rows, so many seconds at a time.
 fn sealed<'a>(rows: impl Iterator<Item = (Micros, &'a Row)>, seconds: i64) -> usize {
-    let folder = tempfile::tempdir().expect("a folder");
-    let options = Options {
-        sync: SyncPolicy::Off,
-        ..Options::new(folder.path(), EdgeId::new("edge-1").expect("name"))
-    };
-    let (mut journal, _) = Journal::open(options, live::START).expect("opened");
+    let (_folder, mut journal) = journal(2 << 20);
     let (mut at_last, mut bytes) = (live::START, 0);
     let mut take = |journal: &mut Journal, at: Micros| {
         journal.sync().expect("synced");
@@ -308,6 +321,15 @@ fn sealed<'a>(rows: impl Iterator<Item = (Micros, &'a Row)>, seconds: i64) -> us
     }
     take(&mut journal, at_last);
     bytes
+}
+
+/// An empty journal with a folder of its own.
+fn journal(segment_bytes: u64) -> (tempfile::TempDir, Journal) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let edge = EdgeId::new("edge-1").expect("name");
+    let options = Options { sync: SyncPolicy::Off, segment_bytes, ..Options::new(folder.path(), edge) };
+    let (journal, _) = Journal::open(options, live::START).expect("opened");
+    (folder, journal)
 }
 
 fn places(records: &[Record], kind: EventKind) -> Vec<usize> {
