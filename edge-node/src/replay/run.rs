@@ -99,6 +99,8 @@ pub struct Replay<A> {
     lost: Option<Stretch>,
     /// The last entry that was taken.
     last: (u64, Micros),
+    /// Decisions that had been made when the last stretch ended.
+    made_before: u64,
     tally: Tally,
 }
 
@@ -117,7 +119,7 @@ impl<A: Audience> Replay<A> {
     /// A replay of a site's decisions whose moments are in `range`. Policies are found on `shelf`.
     pub fn new(site: SiteId, shelf: Shelf, range: RangeInclusive<Micros>, audience: A) -> Self {
         let (tally, last) = (Tally::default(), (0, Micros::ZERO));
-        Self { site, shelf, range, audience, playing: None, lost: None, last, tally }
+        Self { site, shelf, range, audience, playing: None, lost: None, last, made_before: 0, tally }
     }
 
     /// Who hears of it.
@@ -327,8 +329,16 @@ impl<A: Audience> Replay<A> {
         let Some(mut lost) = self.lost.take() else { return };
         (lost.to, lost.to_at) = (to.max(lost.from), to_at.max(lost.from_at));
         let is_in_range = lost.from_at <= *self.range.end() && lost.to_at >= *self.range.start();
-        if is_in_range && self.tally.stretches.len() < MOST_KEPT {
-            self.tally.stretches.push(lost);
+        let made = std::mem::replace(&mut self.made_before, self.tally.made);
+        let has_room = self.tally.stretches.len() < MOST_KEPT;
+        match self.tally.stretches.last_mut() {
+            _ if !is_in_range => {}
+            // Nothing could be made in between.
+            Some(last) if made == self.tally.made && last.reason == lost.reason => {
+                (last.to, last.to_at) = (lost.to, lost.to_at);
+            }
+            _ if has_room => self.tally.stretches.push(lost),
+            _ => {}
         }
     }
 }

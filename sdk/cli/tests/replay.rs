@@ -3,8 +3,15 @@
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use arrow::compute::concat_batches;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use wattle::source::SourceArgs;
+use wattle_columns::read;
+use wattle_edge::journal::{Journal, Options, SyncPolicy};
+use wattle_wire::message::Phases;
+use wattle_wire::row::{Record, Row};
+use wattle_wire::{EdgeId, Micros, Milliamps};
 
 const SITE: &str = "id = \"park\"\ntime_zone = \"Europe/Berlin\"\n[control]\npolicy = \"fair-share\"\n\
                     [[circuits]]\nid = \"grid\"\nlimit_a = 20\n[[meters]]\nid = \"meter\"\ncircuit = \"grid\"\n";
@@ -32,6 +39,39 @@ impl Bench {
     fn run(&self, words: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wattle"));
         command.args(words).arg("--lake").arg(self.path("lake")).output().expect("it runs")
+    }
+
+    /// All entries of the lake, in order.
+    async fn entries(&self) -> Vec<Record> {
+        let mut lake = SourceArgs { at: None, lake: Some(self.path("lake")) }.open().await.expect("a lake");
+        let mut records = Vec::new();
+        for table in ["readings_raw", "events", "decisions"] {
+            let batches = lake.collect(&format!("SELECT * FROM {table}")).await.expect("rows");
+            let batch = concat_batches(&batches[0].schema(), &batches).expect("alike");
+            let read = match table {
+                "readings_raw" => read::readings(&batch),
+                "events" => read::events(&batch),
+                _ => read::decisions(&batch),
+            };
+            records.extend(read.expect("as an edge writes them"));
+        }
+        records.sort_by_key(|record| record.sequence);
+        records
+    }
+
+    /// Replays a journal that holds these entries.
+    fn journaled(&self, records: &[Record]) -> Output {
+        let folder = tempfile::tempdir().expect("a folder");
+        let edge = EdgeId::new("edge-1").expect("name");
+        let options = Options { sync: SyncPolicy::Off, ..Options::new(folder.path().join("journal"), edge) };
+        let (mut journal, _) = Journal::open(options, Micros(0)).expect("opened");
+        for record in records {
+            let sequence = journal.append(record.at_us, record.row.clone()).expect("appended");
+            assert_eq!(sequence, record.sequence);
+        }
+        journal.sync().expect("synced");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wattle"));
+        command.args(["policy", "replay", "--journal"]).arg(folder.path()).output().expect("it runs")
     }
 
     /// The lines of JSON that a command prints which succeeds.
@@ -96,4 +136,27 @@ fn what_can_not_be_replayed_is_a_wrong_command_line_or_a_failure_that_says_why()
     check(&["policy", "replay", "--policies", "/nowhere"], 1, "nothing could be replayed");
     check(&["explain", "--at", "2001-01-01T00:00:00Z"], 1, "no recorded decision at or before that time");
     check(&["explain", "--charger", "cp-9"], 1, "the site has no charger cp-9");
+}
+
+#[tokio::test]
+async fn a_journal_with_another_value_is_told_and_fails() {
+    let bench = Bench::new();
+    let mut records = bench.entries().await;
+    let output = bench.journaled(&records);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let charges = |record: &&mut Record| {
+        let Row::Reading(reading) = &record.row else { return false };
+        reading.device.as_str() == "P-01" && reading.values.power_w.is_some_and(|power| power.0 > 0)
+    };
+    let record = records.iter_mut().filter(charges).nth(3).expect("a reading of a charge");
+    let sequence = record.sequence;
+    if let Row::Reading(reading) = &mut record.row {
+        reading.values.current_ma = Some(Phases::new(&[Milliamps(9_999)]));
+    }
+    let output = bench.journaled(&records);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("are not what the site's machine was told"), "entry {sequence}: {text}");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(error, "wattle: something comes out otherwise than it was recorded\n");
 }
