@@ -3,6 +3,7 @@
 //! - [`schema`]: the columns of `readings`, `events` and `decisions`. A released column never changes its
 //!   meaning or type.
 //! - [`SegmentBuilder`]: contiguous journal records in, one [`Segment`] out.
+//! - [`Segment::halves`]: a segment in two, where one is too large for what carries it.
 //! - [`Segment::encode`] and [`Segment::decode`]: the bytes on disk and on the way up, the same for each way.
 //!
 //! Bytes of an encoded segment, all integers little-endian:
@@ -19,6 +20,7 @@
 mod builder;
 pub mod schema;
 mod segment;
+mod split;
 
 pub use builder::SegmentBuilder;
 pub use segment::{MAX_SEGMENT_BYTES, Segment, SegmentError};

@@ -303,6 +303,8 @@ pub enum GapReason {
     Budget,
     /// They could not be read any more.
     Damage,
+    /// The edge had freed them, since a lake or Kafka had them, and the lake that asks has not.
+    Freed,
 }
 
 impl GapReason {
@@ -311,6 +313,7 @@ impl GapReason {
         match self {
             Self::Budget => "budget",
             Self::Damage => "damage",
+            Self::Freed => "freed",
         }
     }
 }
@@ -364,6 +367,7 @@ mod tests {
     #[test]
     fn the_bytes_of_a_gap_are_as_released() {
         check(Row::Gap(Gap { from: 1, to: 299, reason: GapReason::Damage }), "ac0280897a0301ab0201");
+        check(Row::Gap(Gap { from: 1, to: 299, reason: GapReason::Freed }), "ac0280897a0301ab0202");
     }
 
     #[test]
