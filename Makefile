@@ -12,7 +12,7 @@ export PATH := $(WATTLE_TOOLS)/bin:$(HOME)/.cargo/bin:$(PATH)
 BIN := $(CARGO_TARGET_DIR)/debug
 POLICY_SOURCES := $(shell find sdk/wit sdk/policy sdk/policy-build sdk/toolchain policies -type f 2>/dev/null)
 
-.PHONY: help setup setup-check build policies demo real test check fmt bench hakari clean
+.PHONY: help setup setup-check build policies kafka demo real test check fmt bench hakari clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -26,6 +26,14 @@ $(WATTLE_POLICIES)/.built: $(POLICY_SOURCES)
 	@sdk/toolchain/build-policies.sh
 	@touch $@
 
+kafka: setup $(WATTLE_TOOLS)/kafka/.fetched ## Fetch Apache Kafka, for the tests
+
+$(WATTLE_TOOLS)/kafka/.fetched: tests/kafka/pom.xml
+	@rm -rf "$(@D)" && mkdir -p "$(@D)"
+	@mvn -q -B -l "$(@D)/fetch.log" -f $< dependency:copy-dependencies -DincludeScope=runtime \
+		-DoutputDirectory="$(abspath $(@D))" >/dev/null || { cat "$(@D)/fetch.log"; exit 1; }
+	@touch $@
+
 build: setup ## Build every program
 	@cargo build --workspace --bins
 
@@ -36,13 +44,14 @@ real: build policies ## Run the real sessions in TRACES=DIR through the whole li
 	@test -n "$(TRACES)" || { echo "say where the traces are: make real TRACES=DIR"; exit 2; }
 	@deploy/real/run.sh "$(TRACES)"
 
-test: check policies ## Check and test everything
+test: check policies kafka ## Check and test everything
 	@cargo build --workspace --bins
 	@cargo test --workspace --no-fail-fast
 
 check: setup setup-check ## Formatting, lints, dependencies, documentation
 	@cargo fmt --all --check
 	@cargo clippy --workspace --all-targets -- -D warnings
+	@cargo clippy -p wattle-edge --lib --no-default-features -- -D warnings
 	@cargo deny --log-level error check bans licenses sources
 	@RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --quiet
 

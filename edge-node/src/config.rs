@@ -7,8 +7,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use wattle_kafka::KafkaConfig;
 use wattle_site::Problems;
 use wattle_wire::EdgeId;
+
+mod uplink;
+
+pub use uplink::{Compression, UplinkConfig, UplinkTls, UplinkWay};
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -27,8 +32,10 @@ pub struct Config {
     pub broker: BrokerConfig,
     /// The journal on the disk.
     pub journal: JournalConfig,
-    /// The way to a fog node.
+    /// The way to the lake.
     pub uplink: UplinkConfig,
+    /// The brokers, for `uplink.way = "kafka"`.
+    pub kafka: KafkaConfig,
     /// Health, metrics and status.
     pub http: HttpConfig,
 }
@@ -115,20 +122,6 @@ impl SyncPolicy {
     }
 }
 
-/// `[uplink]`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct UplinkConfig {
-    /// The fog node as `http://host:port`, or an empty text for none: then everything stays in the journal.
-    /// Default `http://127.0.0.1:7400`.
-    #[serde(default = "default_uplink")]
-    pub address: String,
-    /// How long a node that was told to stop waits for what is still on its way up, in ms, 0 to 600000.
-    /// Default 5000.
-    #[serde(default = "default_drain_ms")]
-    pub drain_ms: u64,
-}
-
 /// `[http]`
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -165,12 +158,6 @@ fn default_sync_interval_ms() -> u64 {
 fn default_seal_after_ms() -> u64 {
     2000
 }
-fn default_uplink() -> String {
-    "http://127.0.0.1:7400".into()
-}
-fn default_drain_ms() -> u64 {
-    5000
-}
 fn default_http() -> SocketAddr {
     ([127, 0, 0, 1], 7480).into()
 }
@@ -184,6 +171,7 @@ impl Default for Config {
             broker: BrokerConfig::default(),
             journal: JournalConfig::default(),
             uplink: UplinkConfig::default(),
+            kafka: KafkaConfig::default(),
             http: HttpConfig::default(),
         }
     }
@@ -214,12 +202,6 @@ impl Default for JournalConfig {
     }
 }
 
-impl Default for UplinkConfig {
-    fn default() -> Self {
-        Self { address: default_uplink(), drain_ms: default_drain_ms() }
-    }
-}
-
 impl Default for HttpConfig {
     fn default() -> Self {
         Self { listen: default_http() }
@@ -246,14 +228,15 @@ impl Config {
         range("journal.budget_mib", self.journal.budget_mib, 16, 1_048_576);
         range("journal.sync_interval_ms", self.journal.sync_interval_ms, 1, 60_000);
         range("journal.seal_after_ms", self.journal.seal_after_ms, 100, 3_600_000);
+        range("uplink.bytes_per_second", self.uplink.bytes_per_second, 0, 1 << 30);
+        range("uplink.max_message_bytes", self.uplink.max_message_bytes as u64, 64 << 10, 32 << 20);
+        range("uplink.probe_after_s", self.uplink.probe_after_s, 10, 86_400);
         range("uplink.drain_ms", self.uplink.drain_ms, 0, 600_000);
         if self.broker.mode == BrokerMode::External && host_and_port(&self.broker.address).is_none() {
             problems.add(file, "broker.address", &self.broker.address, "give host:port");
         }
-        if !self.uplink.address.is_empty() && !self.uplink.address.starts_with("http://") {
-            let allowed = "give http://host:port, or an empty text for no fog node";
-            problems.add(file, "uplink.address", &self.uplink.address, allowed);
-        }
+        self.validate_uplink(file, problems);
+        self.kafka.validate(file, problems);
         if self.data.as_os_str().is_empty() {
             problems.add(file, "data", "", "give a folder");
         }
@@ -292,6 +275,7 @@ mod tests {
         assert_eq!(shipped.id.as_str(), "edge-1");
         assert_eq!(shipped.broker, BrokerConfig::default());
         assert_eq!(shipped.journal, JournalConfig::default());
+        assert_eq!((shipped.uplink, shipped.kafka), (UplinkConfig::default(), KafkaConfig::default()));
     }
 
     #[test]
@@ -306,7 +290,8 @@ mod tests {
     fn every_value_that_does_not_fit_is_named_at_once() {
         check(
             "data = ''\n[broker]\nmode = 'external'\naddress = 'x'\nlanes = 65\n[journal]\nbudget_mib = 1\n\
-             sync_interval_ms = 0\nseal_after_ms = 1\n[uplink]\naddress = 'fog'\ndrain_ms = 600001\n",
+             sync_interval_ms = 0\nseal_after_ms = 1\n[uplink]\naddress = 'fog'\ndrain_ms = 600001\n\
+             max_message_bytes = 1\nprobe_after_s = 1\nbytes_per_second = 9999999999\n",
             &[
                 "data",
                 "broker.address",
@@ -316,8 +301,23 @@ mod tests {
                 "seal_after_ms",
                 "uplink.address",
                 "drain_ms",
+                "max_message_bytes",
+                "probe_after_s",
+                "bytes_per_second",
             ],
         );
+    }
+
+    #[test]
+    fn a_way_up_without_what_it_needs_is_named() {
+        check("[uplink]\nway = 'kafka'\n", &["kafka.brokers: name the brokers"]);
+        check("[uplink]\naddress = 'https://fog:7400'\n", &["uplink.tls: https needs"]);
+        let tls = "[uplink.tls]\nca = 'a'\ncert = 'b'\nkey = 'c'\n";
+        check(tls, &["uplink.address: http://127.0.0.1:7400: write https://"]);
+        let files = Config::parse("edge.toml", &format!("uplink.address = 'https://fog:7400'\n{tls}"));
+        let mut problems = Problems::default();
+        files.expect("right").check_files("edge.toml", &mut problems);
+        assert_eq!(problems.0.len(), 3, "{problems}");
     }
 
     #[test]

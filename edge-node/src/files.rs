@@ -35,9 +35,14 @@ pub struct Files {
 /// until the policy is there.
 ///
 /// # Errors
-/// Every mistake of every file, what doesn't fit between them, and each policy that can't be used.
+/// Every mistake of every file, what doesn't fit between them, and each policy, certificate, key and password that can't be
+/// used.
 pub fn check(config: Option<&Path>, sites: &[PathBuf]) -> Result<Files, Problems> {
-    gather(config, sites, try_policies)
+    let file = config.map(name).unwrap_or_default();
+    gather(config, sites, |config, sites, problems| {
+        config.check_files(&file, problems);
+        try_policies(config, sites, problems);
+    })
 }
 
 /// Reads all files; without `config` the node's own configuration is the default.

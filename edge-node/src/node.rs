@@ -35,7 +35,7 @@ use crate::numbers;
 use crate::policy::watch::{Reader, Watch};
 use crate::policy::{self, Role, SitePolicy, Source};
 use crate::restore::Restored;
-use crate::setup::{broker_page, devices_of, open_journal, start_broker, start_lanes};
+use crate::setup::{broker_page, devices_of, open_journal, start_broker, start_lanes, uplink_way};
 use crate::site_model;
 use crate::status::{SiteBoard, Status};
 use crate::uplink;
@@ -107,9 +107,14 @@ impl Node {
         let (site_actors, policies) = builder.start(sites, &boards, &note)?;
         let (devices, routes) = start_devices(sites, &site_actors, machines, clock.now());
 
-        let uplink_board = Arc::new(Mutex::new(json!({"address": config.uplink.address, "state": "none"})));
-        let uplink = (!config.uplink.address.is_empty()).then(|| {
-            let options = uplink::Options::new(config.uplink.address.clone());
+        let way = uplink_way(config);
+        let address = way.as_ref().map(|way| way.name().to_owned()).unwrap_or_default();
+        let uplink_board = Arc::new(Mutex::new(json!({"address": address, "state": "none"})));
+        let uplink = way.map(|way| {
+            let options = uplink::Options {
+                bytes_per_second: config.uplink.bytes_per_second,
+                ..uplink::Options::on(way)
+            };
             let board = uplink_board.clone();
             Uplink::new(config.id.clone(), options, incarnation, journal.clone(), sealed_to, board).launch()
         });

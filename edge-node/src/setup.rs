@@ -16,13 +16,16 @@ use crate::broker::exchange::Settings;
 use crate::broker::supervisor::{self, Board, Supervisor};
 use crate::broker::{self, RefusedLogin};
 use crate::clock::Clock;
-use crate::config::{BrokerConfig, BrokerMode, Config, JournalConfig, SyncPolicy, host_and_port};
+use crate::config::{
+    BrokerConfig, BrokerMode, Config, JournalConfig, SyncPolicy, UplinkTls, UplinkWay, host_and_port,
+};
 use crate::files;
 use crate::journal::{self, Journal as Log};
 use crate::mqtt::{self, Delivery, Lane, Login};
 use crate::passwords;
 use crate::restore::{self, Restored};
 use crate::site_model;
+use crate::uplink::{Direct, Tls, Way};
 
 /// Opens the journal and brings the devices' machines to where it ends.
 pub(crate) fn open_journal(
@@ -170,5 +173,29 @@ pub(crate) fn broker_page(
             "process": board.as_ref().and_then(|board| board.process()),
             "restarts": board.as_ref().map(|board| board.restarts()),
         })
+    }
+}
+
+/// The configured way up; none when rows are to stay in the journal.
+pub(crate) fn uplink_way(config: &Config) -> Option<Way> {
+    let uplink = &config.uplink;
+    match uplink.way {
+        UplinkWay::Direct if uplink.address.is_empty() => None,
+        UplinkWay::Direct => {
+            let tls = uplink.tls.clone();
+            let tls = tls.map(|UplinkTls { ca, cert, key, server_name }| Tls { ca, cert, key, server_name });
+            Some(Way::Direct(Direct { tls, ..Direct::new(uplink.address.clone()) }))
+        }
+        #[cfg(feature = "kafka")]
+        UplinkWay::Kafka => Some(Way::Kafka(crate::uplink::kafka::Kafka {
+            compression: uplink.compression,
+            max_message_bytes: uplink.max_message_bytes,
+            free_on_delivery: uplink.free_on_delivery,
+            probe_after: std::time::Duration::from_secs(uplink.probe_after_s),
+            ..crate::uplink::kafka::Kafka::new(config.kafka.clone())
+        })),
+        // The configuration was refused.
+        #[cfg(not(feature = "kafka"))]
+        UplinkWay::Kafka => None,
     }
 }

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use wattle_fog_core::clean::Limits;
+use wattle_kafka::{KafkaConfig, TlsConfig};
 use wattle_site::Problems;
 use wattle_wire::Micros;
 
-use crate::sources::WriterLimits;
+use crate::sources::{WriterLimits, kafka};
 
 /// `fog.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -26,11 +27,13 @@ pub struct FogConfig {
     pub sql: SocketAddr,
     /// Where `/healthz`, `/metrics` and `/status` are. Default 127.0.0.1:7402.
     pub http: SocketAddr,
-    /// The longest that a segment waits for others before they are committed, ms. Default 1000, 10 to 60000.
+    /// The longest that a segment waits for others before they are committed, ms. Default 5000, 10 to 60000.
     pub commit_interval_ms: u64,
-    /// A commit is made at once when this many encoded bytes have come, bytes. Default 32 MiB, 64 KiB to 1 GiB.
+    /// A commit is made at once when this many bytes have come, as they stand in memory. Default 64 MiB, 64 KiB to
+    /// 1 GiB.
     pub commit_bytes: usize,
-    /// The most encoded bytes that wait for a commit, bytes. Default 128 MiB, from `commit_bytes` to 4 GiB.
+    /// The most bytes that wait for a commit or are being committed, as they stand in memory: about 16 times what a
+    /// segment has on its way. Default 256 MiB, from `commit_bytes` to 4 GiB less a byte.
     pub queue_bytes: usize,
     /// The most segments that wait for a commit. Default 256, 1 to 65536.
     pub queue_segments: usize,
@@ -42,6 +45,52 @@ pub struct FogConfig {
     pub compact_bytes: u64,
     /// How late a reading is taken as good, hours. Default 168 (7 days), 1 to 8760.
     pub late_hours: i64,
+    /// Mutual TLS for the edges that dial in. Default: none.
+    pub uplink_tls: Option<UplinkTls>,
+    /// The brokers, for segments that come through Kafka. Default: none are read there.
+    pub kafka: KafkaConfig,
+    /// How Kafka's topics are read and made.
+    pub intake: IntakeConfig,
+}
+
+/// `[uplink_tls]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UplinkTls {
+    /// PEM file of the authority that signs the edges' certificates. An edge without one of it is turned away.
+    pub ca: PathBuf,
+    /// PEM file of the fog node's certificate.
+    pub cert: PathBuf,
+    /// PEM file of its key.
+    pub key: PathBuf,
+}
+
+/// `[intake]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct IntakeConfig {
+    /// The consumer group; fog nodes of one group share the partitions. Default `wattle-fog`.
+    pub group: String,
+    /// Whether topics that aren't there are made. Default true.
+    pub create_topics: bool,
+    /// How many partitions they get, 1 to 10000. Default 16.
+    pub partitions: i32,
+    /// How many copies they get, 1 to 10; -1 for as many as the brokers say. Default -1.
+    pub replication: i32,
+    /// Whether edges are told how far this node's lake is, and free what it has. Only one lake may tell. Default true.
+    pub tell_positions: bool,
+}
+
+impl Default for IntakeConfig {
+    fn default() -> Self {
+        Self {
+            group: "wattle-fog".into(),
+            create_topics: true,
+            partitions: 16,
+            replication: -1,
+            tell_positions: true,
+        }
+    }
 }
 
 impl Default for FogConfig {
@@ -52,7 +101,7 @@ impl Default for FogConfig {
             uplink: SocketAddr::from(([127, 0, 0, 1], 7400)),
             sql: SocketAddr::from(([127, 0, 0, 1], 7401)),
             http: SocketAddr::from(([127, 0, 0, 1], 7402)),
-            commit_interval_ms: 1000,
+            commit_interval_ms: 5000,
             commit_bytes: writer.commit_bytes,
             queue_bytes: writer.queue_bytes,
             queue_segments: writer.queue_segments,
@@ -60,6 +109,9 @@ impl Default for FogConfig {
             compact_interval_ms: 30_000,
             compact_bytes: 64 << 20,
             late_hours: 168,
+            uplink_tls: None,
+            kafka: KafkaConfig::default(),
+            intake: IntakeConfig::default(),
         }
     }
 }
@@ -81,12 +133,20 @@ impl FogConfig {
         };
         range("commit_interval_ms", self.commit_interval_ms, 10, 60_000);
         range("commit_bytes", self.commit_bytes as u64, 64 << 10, 1 << 30);
-        range("queue_bytes", self.queue_bytes as u64, self.commit_bytes as u64, 4 << 30);
+        range("queue_bytes", self.queue_bytes as u64, self.commit_bytes as u64, (4 << 30) - 1);
         range("queue_segments", self.queue_segments as u64, 1, 65_536);
         range("derive_interval_ms", self.derive_interval_ms, 100, 3_600_000);
         range("compact_interval_ms", self.compact_interval_ms, 1000, 86_400_000);
         range("compact_bytes", self.compact_bytes, 1 << 20, 1 << 30);
         range("late_hours", u64::try_from(self.late_hours).unwrap_or(0), 1, 8760);
+        range("intake.partitions", u64::try_from(self.intake.partitions).unwrap_or(0), 1, 10_000);
+        if !(self.intake.replication == -1 || (1..=10).contains(&self.intake.replication)) {
+            problems.add(file, "intake.replication", self.intake.replication, "use 1 to 10, or -1");
+        }
+        if self.intake.group.is_empty() {
+            problems.add(file, "intake.group", "", "give the group a name");
+        }
+        self.kafka.validate(file, problems);
         let addresses = [("uplink", self.uplink), ("sql", self.sql), ("http", self.http)];
         for (index, (key, address)) in addresses.iter().enumerate() {
             let taken =
@@ -95,6 +155,31 @@ impl FogConfig {
                 problems.add(file, *key, address, format!("`{other}` listens there; use another port"));
             }
         }
+    }
+
+    /// Adds every certificate, key and password that can't be read now, as `--check` does.
+    pub fn check_files(&self, file: &str, problems: &mut Problems) {
+        if let Some(UplinkTls { ca, cert, key }) = self.uplink_tls.clone() {
+            let files = TlsConfig { ca: Some(ca), cert: Some(cert), key: Some(key) };
+            files.check_files(file, "uplink_tls", problems);
+        }
+        if self.kafka.is_on() {
+            self.kafka.check_files(file, problems);
+        }
+    }
+
+    /// How Kafka's topics are read; none without brokers.
+    pub fn kafka_options(&self) -> Option<kafka::Options> {
+        let IntakeConfig { group, create_topics, partitions, replication, tell_positions } =
+            self.intake.clone();
+        self.kafka.is_on().then(|| kafka::Options {
+            group,
+            create_topics,
+            partitions,
+            replication,
+            tell_positions,
+            ..kafka::Options::new(self.kafka.clone())
+        })
     }
 
     /// The bounds of the queue before the lake.

@@ -18,11 +18,15 @@ struct Arguments {
     /// The folder of the lake, instead of the configured one.
     #[arg(long)]
     lake: Option<PathBuf>,
+    /// Only reads the configuration, its certificates, keys and passwords, and names every mistake.
+    #[arg(long)]
+    check: bool,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     wattle_process::init_tracing();
+    let only_check = arguments.check;
     let config = match configuration(arguments) {
         Ok(config) => config,
         Err(problems) => {
@@ -30,6 +34,10 @@ fn main() -> ExitCode {
             return ExitCode::from(EXIT_USAGE as u8);
         }
     };
+    if only_check {
+        println!("the configuration is right");
+        return ExitCode::SUCCESS;
+    }
     match run(&config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -45,7 +53,13 @@ fn configuration(arguments: Arguments) -> Result<FogConfig, String> {
             let name = path.display().to_string();
             let text =
                 std::fs::read_to_string(&path).map_err(|error| format!("{name}: can't be read: {error}"))?;
-            FogConfig::parse(&name, &text).map_err(|problems| problems.to_string())?
+            let config = FogConfig::parse(&name, &text).map_err(|problems| problems.to_string())?;
+            if arguments.check {
+                let mut problems = wattle_site::Problems::default();
+                config.check_files(&name, &mut problems);
+                problems.or(()).map_err(|problems| problems.to_string())?;
+            }
+            config
         }
         None => FogConfig::default(),
     };

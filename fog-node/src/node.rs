@@ -5,6 +5,7 @@
 //! queued is committed; the derived tables are brought up; queries that run are finished; the process ends with 0.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -14,11 +15,13 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 use wattle_process::{Health, HttpHandle, serve_http};
 
-use crate::config::FogConfig;
+use crate::config::{FogConfig, UplinkTls};
 use crate::lake::Lake;
 use crate::query;
+use crate::sources::kafka::KafkaSource;
 use crate::sources::{LakeWriter, WriterFigures, direct};
 use crate::upkeep::Upkeep;
 
@@ -33,6 +36,7 @@ pub struct Node {
     http: HttpHandle,
     writer: tokio::task::JoinHandle<()>,
     edges: tokio::task::JoinHandle<Result<(), tonic::transport::Error>>,
+    kafka: Option<KafkaSource>,
     queries: tokio::task::JoinHandle<Result<(), tonic::transport::Error>>,
     deriving: tokio::task::JoinHandle<()>,
     upkeep: tokio::task::JoinHandle<()>,
@@ -48,6 +52,7 @@ impl Node {
     pub async fn start(config: &FogConfig) -> anyhow::Result<Self> {
         let lake = Arc::new(Lake::open_with(&config.lake, config.cleaning()).await?);
         let health = Health::new();
+        let tls = config.uplink_tls.as_ref().map(server_tls).transpose()?;
         let edge_port = listen("uplink", config.uplink).await?;
         let query_port = listen("sql", config.sql).await?;
         let (uplink, sql) = (edge_port.local_addr()?, query_port.local_addr()?);
@@ -61,9 +66,12 @@ impl Node {
             .with_context(|| format!("`http` can't listen on {}: is the port in use?", config.http))?;
         let every = Duration::from_millis(config.derive_interval_ms);
         let deriving = Deriving { lake: lake.clone(), health: health.clone(), figures, derived };
+        let kafka = config.kafka_options();
+        let kafka = kafka.map(|options| KafkaSource::start(options, writer.clone(), health.clone()));
         let upkeep = Upkeep { lake: lake.clone(), health, compact_bytes: config.compact_bytes };
         Ok(Self {
-            edges: tokio::spawn(direct::serve(lake.clone(), writer, edge_port, edges_stop.clone())),
+            edges: tokio::spawn(direct::serve(lake.clone(), writer, edge_port, tls, edges_stop.clone())),
+            kafka,
             queries: tokio::spawn(query::serve(lake.clone(), query_port, is_set(queries_stop))),
             deriving: tokio::spawn(deriving.run(every, edges_stop)),
             upkeep: tokio::spawn(upkeep.run(Duration::from_millis(config.compact_interval_ms))),
@@ -105,6 +113,9 @@ impl Node {
         // A merge that is cut off leaves the table as it was.
         self.upkeep.abort();
         self.stop_edges.send_replace(true);
+        if let Some(kafka) = self.kafka {
+            kafka.stop().await;
+        }
         let mut edges = self.edges;
         match timeout(DRAIN, &mut edges).await {
             Ok(ended) => ended.context("edges")?.context("the edges' port failed")?,
@@ -119,6 +130,15 @@ impl Node {
         self.http.stop().await;
         Ok(())
     }
+}
+
+/// What the edges' port needs for mutual TLS.
+fn server_tls(tls: &UplinkTls) -> anyhow::Result<ServerTlsConfig> {
+    let read = |key: &str, path: &Path| {
+        std::fs::read(path).with_context(|| format!("`uplink_tls.{key}` {} can't be read", path.display()))
+    };
+    let identity = Identity::from_pem(read("cert", &tls.cert)?, read("key", &tls.key)?);
+    Ok(ServerTlsConfig::new().identity(identity).client_ca_root(Certificate::from_pem(read("ca", &tls.ca)?)))
 }
 
 async fn listen(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {

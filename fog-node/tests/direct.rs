@@ -164,7 +164,7 @@ impl Fog {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = format!("http://{}", listener.local_addr().expect("an address"));
         let (stop, stopped) = watch::channel(false);
-        let served = direct::serve(lake.clone(), writer, listener, stopped);
+        let served = direct::serve(lake.clone(), writer, listener, None, stopped);
         let serving = tokio::spawn(async move {
             served.await.expect("the server");
             writing.await.expect("the writer");

@@ -40,7 +40,7 @@ pub struct Uplink {
 pub struct Stop;
 
 impl Uplink {
-    /// An uplink of this edge's journal to the fog node of `options`.
+    /// An uplink of this edge's journal, on the way of `options`.
     pub fn new(
         edge: EdgeId,
         options: Options,
@@ -60,10 +60,22 @@ impl Uplink {
     fn show(&self, status: &Status) {
         metrics::gauge!("wattle_edge_uplink_connected").set(f64::from(u8::from(status.connected)));
         metrics::counter!("wattle_edge_uplink_connections_total").absolute(status.connections);
+        metrics::counter!("wattle_edge_uplink_segments_total").absolute(status.sent);
+        metrics::counter!("wattle_edge_uplink_bytes_total").absolute(status.sent_bytes);
+        metrics::counter!("wattle_edge_uplink_resent_total").absolute(status.resent);
+        metrics::gauge!("wattle_edge_uplink_open_segments").set(status.open as f64);
+        metrics::gauge!("wattle_edge_uplink_open_bytes").set(status.open_bytes as f64);
+        let sealed = *self.sealed.borrow();
+        let lag = sealed.saturating_sub(status.committed.unwrap_or(0));
+        metrics::gauge!("wattle_edge_uplink_lag_entries").set(lag as f64);
         let page = json!({
-            "address": self.options.fog,
+            "address": self.options.way.name(),
             "state": if status.connected { "connected" } else { "down" },
             "committed": status.committed,
+            "lag": lag,
+            "sent": status.sent,
+            "open": status.open,
+            "resent": status.resent,
             "reason": status.reason,
         });
         *self.board.lock().unwrap_or_else(PoisonError::into_inner) = page;

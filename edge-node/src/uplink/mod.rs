@@ -1,15 +1,20 @@
-//! The way up, direct: sealed segments to one fog node over one Arrow Flight exchange that the edge dials.
+//! The way up: sealed segments to the lake, direct to one fog node or through Kafka.
 //!
-//! # Protocol
+//! # Direct
 //! One `DoExchange` per connection, as [`wattle_wire::uplink`] lays it down: the edge greets with its name and the life of
 //! its journal; the fog node answers how far the lake is; the edge frees its journal up to there and sends
 //! what follows, oldest first. Each answer frees more.
 //!
+//! # Kafka
+//! As [`wattle_wire::kafka`] lays it down: the edge reads its position from a compacted topic, then sends what follows to
+//! its partition of the topic of segments, and goes on hearing positions. See [`kafka`].
+//!
 //! # Rules
-//! - A segment is freed by an answer and by nothing else. When an answer is lost, the segment is sent again, and
-//!   the fog node drops what it has.
+//! - What is sent next and what is freed is decided by [`sender`], the same for both ways.
+//! - A segment is freed by the lake's position and by nothing else, unless the option says that Kafka's delivery is
+//!   enough. When an answer is lost, the segment is sent again, and the fog node drops what it has.
 //! - At most [`Options::max_in_flight`] segments and about [`Options::max_in_flight_bytes`] are sent and not
-//!   answered; then the uplink waits, and rows wait on the disk.
+//!   confirmed; then the uplink waits, and rows wait on the disk. It sends at most [`Options::bytes_per_second`].
 //! - A connection that ends is dialled again after 0.2 s, doubling up to 10 s, each wait cut by chance; progress
 //!   begins anew. It goes on for ever: how long a site may be alone is the journal's to say.
 //! - A refused segment ends the connection; it is kept, and offered again after the wait.
@@ -18,7 +23,13 @@
 //! It holds no rows of its own and never blocks: disk is the business of the journal's owner, see [`Source`].
 
 mod backoff;
-mod exchange;
+mod clock;
+mod direct;
+mod error;
+mod gap;
+#[cfg(feature = "kafka")]
+pub mod kafka;
+pub mod sender;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -28,44 +39,65 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-pub use exchange::LinkError;
+pub use direct::{Direct, Tls};
+pub use error::LinkError;
 pub use source::{Request, Source, SourceError};
 
 use backoff::Backoff;
 
-/// How the uplink connects.
+/// Which way.
+#[derive(Debug, Clone)]
+pub enum Way {
+    /// To one fog node.
+    Direct(Direct),
+    /// Through Kafka.
+    #[cfg(feature = "kafka")]
+    Kafka(kafka::Kafka),
+}
+
+impl Way {
+    /// How status and log name it.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Direct(direct) => &direct.fog,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(kafka) => &kafka.connection.brokers,
+        }
+    }
+}
+
+/// How the uplink sends.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The fog node, as `http://host:port`.
-    pub fog: String,
-    /// The most segments that are sent and not answered. Default 4.
+    /// Which way.
+    pub way: Way,
+    /// The most segments that are sent and not confirmed. Default 4.
     pub max_in_flight: usize,
-    /// The bytes above which no further segment is sent until an answer comes. Default 16 MiB.
+    /// The bytes above which no further segment is sent until one is confirmed. Default 16 MiB.
     pub max_in_flight_bytes: usize,
+    /// The most bytes a second, so that a link that has come back isn't flooded; 0 for no bound. Default 8 MiB.
+    pub bytes_per_second: u64,
     /// The first wait before a new try. Default 0.2 s.
     pub first_wait: Duration,
     /// The longest wait before a new try. Default 10 s.
     pub longest_wait: Duration,
-    /// How long dialling may take. Default 5 s.
-    pub connect_timeout: Duration,
-    /// How long an answer may take while something is sent and not answered. Default 60 s.
-    pub answer_timeout: Duration,
-    /// How often an idle connection is probed, and how long a probe may take. Default 10 s.
-    pub keep_alive: Duration,
 }
 
 impl Options {
-    /// The defaults for a fog node.
+    /// The defaults for a fog node without encryption.
     pub fn new(fog: impl Into<String>) -> Self {
+        Self::on(Way::Direct(Direct::new(fog)))
+    }
+
+    /// The defaults for a way.
+    pub fn on(way: Way) -> Self {
         Self {
-            fog: fog.into(),
+            way,
             max_in_flight: 4,
             max_in_flight_bytes: 16 << 20,
+            bytes_per_second: 8 << 20,
             first_wait: Duration::from_millis(200),
             longest_wait: Duration::from_secs(10),
-            connect_timeout: Duration::from_secs(5),
-            answer_timeout: Duration::from_secs(60),
-            keep_alive: Duration::from_secs(10),
         }
     }
 }
@@ -73,20 +105,44 @@ impl Options {
 /// How the uplink stands, for the node's status.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Status {
-    /// Whether the fog node is connected and has greeted.
+    /// Whether what is at the other end answers.
     pub connected: bool,
     /// The last sequence that the lake is known to have.
     pub committed: Option<u64>,
     /// How many times a connection was made.
     pub connections: u64,
+    /// Segments that were sent, those that were sent again included.
+    pub sent: u64,
+    /// Their bytes.
+    pub sent_bytes: u64,
+    /// Segments that are sent and not confirmed.
+    pub open: u64,
+    /// Their bytes.
+    pub open_bytes: u64,
+    /// How often the lake or its silence made the uplink send again.
+    pub resent: u64,
     /// Why there is no connection; empty while there is one.
     pub reason: String,
 }
 
 /// What happens on a connection.
 enum Progress {
-    Connected { committed: Option<u64> },
+    Connected {
+        committed: Option<u64>,
+    },
     Committed(u64),
+    Sent {
+        bytes: usize,
+    },
+    Open((usize, usize)),
+    #[cfg(feature = "kafka")]
+    Resent,
+    /// What is at the other end is out of reach, and the connection is kept.
+    #[cfg(feature = "kafka")]
+    Away(String),
+    /// It is there again.
+    #[cfg(feature = "kafka")]
+    Back,
 }
 
 /// Sends segments until `shutdown` is ready or the journal's owner has gone. `status` always holds the newest state.
@@ -108,47 +164,87 @@ pub async fn run(
 
 async fn keep_connected(options: &Options, source: &mut Source, status: &watch::Sender<Status>) {
     let mut backoff = Backoff::new(options.first_wait, options.longest_wait);
+    #[cfg(feature = "kafka")]
+    let mut fit = kafka::Fit::default();
     loop {
         let mut advanced = false;
-        let error = exchange::run(options, source, &mut |progress| {
+        let mut progress = |progress| {
             advanced |= matches!(progress, Progress::Committed(_));
             note_progress(options, status, progress);
-        })
-        .await;
+        };
+        let error = match &options.way {
+            Way::Direct(direct) => direct::run(direct, options, source, &mut progress).await,
+            #[cfg(feature = "kafka")]
+            Way::Kafka(kafka) => kafka::run(kafka, options, &mut fit, source, &mut progress).await,
+        };
         if matches!(error, LinkError::Source(SourceError::Closed)) {
             return;
         }
         if advanced {
             backoff.reset();
         }
-        note_end(options, status, &error);
+        let serious = matches!(
+            error,
+            LinkError::Refused { .. }
+                | LinkError::Source(_)
+                | LinkError::Address(_)
+                | LinkError::RowTooLarge { .. }
+        );
+        note_down(options, status, error.to_string(), serious);
         tokio::time::sleep(backoff.next(rand::random())).await;
     }
 }
 
 fn note_progress(options: &Options, status: &watch::Sender<Status>, progress: Progress) {
-    status.send_modify(|status| match progress {
+    match progress {
         Progress::Connected { committed } => {
-            tracing::info!(fog = options.fog, ?committed, "uplink is connected");
-            status.connected = true;
-            status.committed = committed.or(status.committed);
-            status.connections += 1;
-            status.reason.clear();
+            tracing::info!(to = options.way.name(), ?committed, "uplink is connected");
+            status.send_modify(|status| {
+                status.connected = true;
+                status.committed = committed.or(status.committed);
+                status.connections += 1;
+                status.reason.clear();
+            });
         }
-        Progress::Committed(sequence) => status.committed = Some(sequence),
-    });
+        Progress::Committed(sequence) => status.send_modify(|status| status.committed = Some(sequence)),
+        Progress::Sent { bytes } => status.send_modify(|status| {
+            status.sent += 1;
+            status.sent_bytes += bytes as u64;
+        }),
+        Progress::Open((segments, bytes)) => {
+            let open = (segments as u64, bytes as u64);
+            status.send_if_modified(|status| {
+                let changed = (status.open, status.open_bytes) != open;
+                (status.open, status.open_bytes) = open;
+                changed
+            });
+        }
+        #[cfg(feature = "kafka")]
+        Progress::Resent => status.send_modify(|status| status.resent += 1),
+        #[cfg(feature = "kafka")]
+        Progress::Away(reason) => note_down(options, status, reason, false),
+        #[cfg(feature = "kafka")]
+        Progress::Back => {
+            let back = status.send_if_modified(|status| {
+                let was = std::mem::replace(&mut status.connected, true);
+                status.reason.clear();
+                !was
+            });
+            if back {
+                tracing::info!(to = options.way.name(), "uplink is connected again");
+            }
+        }
+    }
 }
 
 /// Logs the end of a connection, and a failed try only when its reason is another than before.
-fn note_end(options: &Options, status: &watch::Sender<Status>, error: &LinkError) {
-    let reason = error.to_string();
+fn note_down(options: &Options, status: &watch::Sender<Status>, reason: String, serious: bool) {
     status.send_modify(|status| {
         if status.connected || status.reason != reason {
-            match error {
-                LinkError::Refused { .. } | LinkError::Source(_) | LinkError::Address(_) => {
-                    tracing::error!(fog = options.fog, reason, "uplink can't go on; rows wait on disk");
-                }
-                _ => tracing::warn!(fog = options.fog, reason, "uplink is down; rows wait on disk"),
+            if serious {
+                tracing::error!(to = options.way.name(), reason, "uplink can't go on; rows wait on disk");
+            } else {
+                tracing::warn!(to = options.way.name(), reason, "uplink is down; rows wait on disk");
             }
         }
         status.connected = false;

@@ -8,7 +8,7 @@ use wattle_columns::Segment;
 use wattle_fog_core::clean::Limits;
 use wattle_wire::uplink::SegmentHeader;
 
-use super::admit::{Journal, Refusal, admit, any_hole, lacking};
+use super::admit::{Admitted, Journal, Refusal, admit, any_hole, lacking};
 use super::columns::{dated, judged};
 use super::head::Head;
 use super::table::{Append, Table};
@@ -28,6 +28,18 @@ pub struct CommitReport {
     pub readings: usize,
     /// The segments that were not taken, with the reason.
     pub refused: Vec<(SegmentHeader, Refusal)>,
+    /// The journals that were no longer ours to write: their segments are not taken, in some tables at least.
+    pub fenced: BTreeSet<Journal>,
+}
+
+/// Whether a journal's segments may still be written; asked before each try.
+pub type Guard<'a> = &'a (dyn Fn(&Journal) -> bool + Send + Sync);
+
+/// What became of one table's part.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    pub(super) rows: usize,
+    fenced: BTreeSet<Journal>,
 }
 
 /// A raw table's part of a segment, and what the fog node adds to its rows.
@@ -65,6 +77,19 @@ impl Lake {
     /// When a table can't be read or written: each table has then all of its part or nothing, and committing the same
     /// segments again completes it.
     pub async fn commit(&self, segments: Vec<Segment>) -> Result<CommitReport, LakeError> {
+        self.commit_guarded(segments, &|_| true).await
+    }
+
+    /// As [`Lake::commit`], for segments whose source may be taken away meanwhile. `guard` is asked about each journal right
+    /// before every try to write it: once it says no, nothing more of that journal is written.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn commit_guarded(
+        &self,
+        segments: Vec<Segment>,
+        guard: Guard<'_>,
+    ) -> Result<CommitReport, LakeError> {
         let _alone = self.committing.lock().await;
         let mut before = self.known(&segments).await?;
         if any_hole(&segments, &before) {
@@ -77,14 +102,16 @@ impl Lake {
         let (journals, refused) = admit(segments, |journal| before.get(journal).copied().flatten());
         let mut report = CommitReport { positions: before, refused, ..CommitReport::default() };
         let written = try_join3(
-            self.commit_table(&self.readings, Raw::Readings, &journals),
-            self.commit_table(&self.events, Raw::Events, &journals),
-            self.commit_table(&self.decisions, Raw::Decisions, &journals),
+            self.commit_table(&self.readings, Raw::Readings, &journals, guard),
+            self.commit_table(&self.events, Raw::Events, &journals, guard),
+            self.commit_table(&self.decisions, Raw::Decisions, &journals, guard),
         );
         let (readings, events, decisions) = written.await?;
-        report.readings = readings;
-        report.rows = readings + events + decisions;
-        for (journal, segments) in &journals {
+        report.readings = readings.rows;
+        report.rows = readings.rows + events.rows + decisions.rows;
+        report.fenced =
+            [readings, events, decisions].into_iter().flat_map(|written| written.fenced).collect();
+        for (journal, segments) in journals.iter().filter(|(journal, _)| !report.fenced.contains(*journal)) {
             let reached = segments.iter().map(|segment| segment.header.to).max();
             let position = report.positions.entry(journal.clone()).or_default();
             *position = (*position).max(reached);
@@ -107,19 +134,29 @@ impl Lake {
         &self,
         table: &Table,
         raw: Raw,
-        journals: &BTreeMap<Journal, Vec<Segment>>,
-    ) -> Result<usize, LakeError> {
+        journals: &Admitted,
+        guard: Guard<'_>,
+    ) -> Result<Written, LakeError> {
         let mut head = table.head();
-        for _ in 0..MAX_ATTEMPTS {
-            let (batches, positions) = self.still_lacking(table, &head, raw, journals).await?;
+        let mut fenced = BTreeSet::new();
+        for attempt in 0..MAX_ATTEMPTS {
+            fenced.extend(journals.keys().filter(|journal| !guard(journal)).cloned());
+            let ours = journals.iter().filter(|(journal, _)| !fenced.contains(*journal));
+            let (batches, positions) = self.still_lacking(table, &head, raw, ours).await?;
             if positions.is_empty() {
-                return Ok(0);
+                return Ok(Written { rows: 0, fenced });
             }
             let rows = batches.iter().map(RecordBatch::num_rows).sum();
             match table.append(&head, batches, positions).await? {
-                Append::Done => return Ok(rows),
+                Append::Done => return Ok(Written { rows, fenced }),
                 Append::Outdated => head = table.refresh().await?,
             }
+            metrics::counter!("wattle_fog_commit_conflicts_total", "table" => table.name()).increment(1);
+            tracing::warn!(
+                table = table.name(),
+                attempt,
+                "another writer was first; looking again at what is lacking"
+            );
         }
         Err(LakeError::Contended { table: table.name(), attempts: MAX_ATTEMPTS })
     }
@@ -129,7 +166,7 @@ impl Lake {
         table: &Table,
         head: &Head,
         raw: Raw,
-        journals: &BTreeMap<Journal, Vec<Segment>>,
+        journals: impl Iterator<Item = (&Journal, &Vec<Segment>)>,
     ) -> Result<(Vec<RecordBatch>, Vec<(String, u64)>), LakeError> {
         let (mut batches, mut positions) = (Vec::new(), Vec::new());
         for (journal, segments) in journals {

@@ -47,7 +47,7 @@ use wattle_wire::EdgeId;
 use wattle_wire::uplink::Incarnation;
 
 pub use admit::{Journal, Refusal};
-pub use commit::CommitReport;
+pub use commit::{CommitReport, Guard};
 pub use compact::CompactReport;
 pub use derive::DeriveReport;
 pub use error::LakeError;

@@ -147,7 +147,7 @@ async fn after_a_crash_between_two_tables_each_takes_what_it_lacks() {
     let (first, second) = (some(&mut journal, NOON), some(&mut journal, NOON + 20));
     commit(&lake, vec![first.clone()]).await;
     let (admitted, _) = admit::admit(vec![second.clone()], |_| Some(13));
-    lake.commit_table(&lake.readings, Raw::Readings, &admitted).await.expect("one table");
+    lake.commit_table(&lake.readings, Raw::Readings, &admitted, &|_| true).await.expect("one table");
     drop(lake);
 
     let lake = Lake::open(folder.path()).await.expect("the lake");

@@ -13,6 +13,9 @@
 //! a text, and the stream goes on. At most [`PIPELINE`] segments of a stream are unanswered; then it isn't read on, and
 //! HTTP/2 makes the edge wait. Messages have at most [`MAX_MESSAGE_BYTES`]. At shutdown every stream ends after
 //! the answers that it still owes.
+//!
+//! With TLS, an edge shows a certificate of the configured authority, and the name in its hello has to stand in it: nobody
+//! writes another edge's rows.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,13 +29,16 @@ use futures::{Stream, StreamExt as _, stream};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tonic::transport::Server;
+use tonic::transport::{Server, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
 use wattle_columns::Segment;
-use wattle_wire::uplink::{Committed, FLIGHT_PATH, Hello, MAX_MESSAGE_BYTES, SegmentHeader};
+use wattle_wire::uplink::{Committed, FLIGHT_PATH, Hello, Incarnation, MAX_MESSAGE_BYTES, SegmentHeader};
 
-use super::{Answer, LakeWriter};
+use super::{LakeWriter, Outcome};
 use crate::lake::Lake;
+
+/// What a stream owes for one segment.
+type Owed = oneshot::Receiver<Committed>;
 
 /// The most segments of one stream that are unanswered.
 pub const PIPELINE: usize = 8;
@@ -45,23 +51,28 @@ pub async fn serve(
     lake: Arc<Lake>,
     writer: LakeWriter,
     listener: TcpListener,
+    tls: Option<ServerTlsConfig>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), tonic::transport::Error> {
-    let service = FlightServiceServer::new(Direct { lake, writer, stop: stop.clone() })
+    let known = tls.is_some();
+    let service = FlightServiceServer::new(Direct { lake, writer, known, stop: stop.clone() })
         .max_decoding_message_size(MAX_MESSAGE_BYTES);
     let stopped = async move {
         // A sender that is gone means the same.
         let _ = stop.wait_for(|stop| *stop).await;
     };
-    Server::builder()
-        .add_service(service)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopped)
-        .await
+    let mut server = Server::builder();
+    if let Some(tls) = tls {
+        server = server.tls_config(tls)?;
+    }
+    server.add_service(service).serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopped).await
 }
 
 struct Direct {
     lake: Arc<Lake>,
     writer: LakeWriter,
+    /// Whether an edge's certificate says who it is.
+    known: bool,
     stop: watch::Receiver<bool>,
 }
 
@@ -81,10 +92,14 @@ impl FlightService for Direct {
         &self,
         request: Request<Streaming<FlightData>>,
     ) -> Result<Response<Self::DoExchangeStream>, Status> {
+        let certificates = request.peer_certs();
         let mut segments = request.into_inner();
         let first =
             segments.message().await?.ok_or_else(|| Status::invalid_argument("the stream is empty"))?;
         let hello = hello_of(&first)?;
+        if self.known {
+            super::identity::check(&hello.edge, certificates.as_deref().map(Vec::as_slice))?;
+        }
         let position = self.lake.positions(&hello.edge, hello.incarnation).await;
         let position = position.map_err(|error| {
             tracing::error!(%error, edge = %hello.edge, "position could not be read");
@@ -96,8 +111,7 @@ impl FlightService for Direct {
         let (owed, answers) = mpsc::channel(PIPELINE);
         let reader = Reader { hello, writer: self.writer.clone(), lake: self.lake.clone(), owed };
         tokio::spawn(reader.run(segments, self.stop.clone()));
-        let later =
-            ReceiverStream::new(answers).filter_map(|answer: Answer| async move { answer.await.ok() });
+        let later = ReceiverStream::new(answers).filter_map(|answer: Owed| async move { answer.await.ok() });
         let stream = stream::iter([welcome]).chain(later).map(|committed| Ok(message(&committed)));
         Ok(Response::new(Box::pin(stream)))
     }
@@ -170,7 +184,7 @@ struct Reader {
     hello: Hello,
     writer: LakeWriter,
     lake: Arc<Lake>,
-    owed: mpsc::Sender<Answer>,
+    owed: mpsc::Sender<Owed>,
 }
 
 impl Reader {
@@ -192,10 +206,21 @@ impl Reader {
         tracing::info!(edge = %self.hello.edge, why = ending, "edge disconnected");
     }
 
-    async fn take(&self, data: FlightData) -> Answer {
+    async fn take(&self, data: FlightData) -> Owed {
+        let Some(room) = self.writer.reserve(data.data_body.len()).await else {
+            return self.refuse("this node stops".into()).await;
+        };
         match decode(&self.hello, data).await {
-            Ok((segment, bytes)) => self.writer.offer(segment, bytes).await,
+            Ok(segment) => {
+                let (answer, owed) = oneshot::channel();
+                let incarnation = self.hello.incarnation;
+                // Whoever has gone asks for the position when it comes back.
+                let answer = move |outcome| drop(answer.send(committed(incarnation, outcome)));
+                room.put(segment, None, Box::new(answer));
+                owed
+            }
             Err(refused) => {
+                drop(room);
                 tracing::warn!(edge = %self.hello.edge, why = refused, "segment refused");
                 metrics::counter!("wattle_fog_segments_refused_total").increment(1);
                 self.refuse(refused).await
@@ -203,7 +228,7 @@ impl Reader {
         }
     }
 
-    async fn refuse(&self, refused: String) -> Answer {
+    async fn refuse(&self, refused: String) -> Owed {
         let Hello { edge, incarnation } = &self.hello;
         let sequence = self.lake.positions(edge, *incarnation).await.ok().flatten();
         let (answer, receiver) = oneshot::channel();
@@ -213,8 +238,19 @@ impl Reader {
     }
 }
 
+/// An outcome as the edge is told of it.
+fn committed(incarnation: Incarnation, outcome: Outcome) -> Committed {
+    let (sequence, refused) = match outcome {
+        Outcome::Committed(position) => (position, String::new()),
+        Outcome::Refused(position, why) => (position, why.to_string()),
+        Outcome::Failed(position, why) => (position, why),
+        Outcome::Fenced => (None, "another way brings this journal at the same time; send it again".into()),
+    };
+    Committed { incarnation, sequence, refused }
+}
+
 /// Decoding decompresses, which is more than the runtime's threads should do between two other things.
-async fn decode(hello: &Hello, data: FlightData) -> Result<(Segment, usize), String> {
+async fn decode(hello: &Hello, data: FlightData) -> Result<Segment, String> {
     let announced: SegmentHeader = postcard::from_bytes(&data.app_metadata)
         .map_err(|error| format!("the message's segment header can't be read: {error}"))?;
     if announced.edge != hello.edge || announced.incarnation != hello.incarnation {
@@ -222,7 +258,6 @@ async fn decode(hello: &Hello, data: FlightData) -> Result<(Segment, usize), Str
             "the segment is of another journal than the stream's hello; open a stream for each".into()
         );
     }
-    let bytes = data.data_body.len();
     let body = data.data_body;
     let decoded = tokio::task::spawn_blocking(move || Segment::decode(&body)).await;
     let segment = match decoded {
@@ -232,5 +267,5 @@ async fn decode(hello: &Hello, data: FlightData) -> Result<(Segment, usize), Str
     if segment.header != announced {
         return Err("the segment's own header is another than the message's".into());
     }
-    Ok((segment, bytes))
+    Ok(segment)
 }

@@ -1,6 +1,11 @@
-//! Ways in which segments come: [`direct`] from edges that dial in. All of them lead into the one [`LakeWriter`].
+//! Ways in which segments come: [`direct`] from edges that dial in, and [`kafka`] from a topic. All of them lead into the
+//! one [`LakeWriter`].
 
 pub mod direct;
+mod fence;
+mod identity;
+pub mod kafka;
 mod writer;
 
-pub use writer::{Answer, LakeWriter, WriterFigures, WriterLimits};
+pub use fence::{Fence, Fences};
+pub use writer::{Answer, LakeWriter, Outcome, Room, WriterFigures, WriterLimits};

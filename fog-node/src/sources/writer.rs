@@ -2,32 +2,39 @@
 //!
 //! Segments wait until [`WriterLimits::interval`] after the first of them or until they come to
 //! [`WriterLimits::commit_bytes`], then go into one commit. While that runs, the next ones gather. The queue is
-//! bounded by bytes and by count: when it is full, [`LakeWriter::offer`] waits, the caller's stream stands still, and
-//! the edge's journal keeps what comes.
+//! bounded by bytes in memory and by count: room is asked for before a segment is decoded. When it is full, the caller waits
+//! and reads no more; the edge's journal, or Kafka, keeps what comes.
 //!
 //! Each segment is answered once: after the commit of every raw table, or with the reason for which it wasn't taken. When
-//! the lake can't be written, all segments of that commit are answered so; the edge comes back with them.
+//! the lake can't be written, all segments of that commit are answered so; the edge comes back with them. A segment
+//! whose [`Fence`] doesn't hold any more is not committed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, timeout_at};
 use wattle_columns::Segment;
 use wattle_process::Health;
-use wattle_wire::uplink::Committed;
+use wattle_wire::uplink::SegmentHeader;
 
-use crate::lake::{CommitReport, Journal, Lake, LakeError};
+use super::fence::Fence;
+use crate::lake::{CommitReport, Journal, Lake, LakeError, Refusal};
+
+/// How much larger a segment is taken to be in memory than encoded, until it is decoded. What is reserved too much is given
+/// back then.
+const EXPANSION: usize = 16;
 
 /// The bounds of the queue and of a commit.
 #[derive(Debug, Clone, Copy)]
 pub struct WriterLimits {
     /// The longest that the first segment of a commit waits for others.
     pub interval: Duration,
-    /// A commit is made without waiting when this many encoded bytes have gathered.
+    /// A commit is made without waiting when this many bytes have gathered, as they stand in memory.
     pub commit_bytes: usize,
-    /// The most encoded bytes that wait.
+    /// The most bytes that wait or are being committed, as they stand in memory.
     pub queue_bytes: usize,
     /// The most segments that wait.
     pub queue_segments: usize,
@@ -36,22 +43,52 @@ pub struct WriterLimits {
 impl Default for WriterLimits {
     fn default() -> Self {
         Self {
-            interval: Duration::from_secs(1),
-            commit_bytes: 32 << 20,
-            queue_bytes: 128 << 20,
+            interval: Duration::from_secs(5),
+            commit_bytes: 64 << 20,
+            queue_bytes: 256 << 20,
             queue_segments: 256,
         }
     }
 }
 
-/// What becomes of a segment that was offered.
-pub type Answer = oneshot::Receiver<Committed>;
+/// What has become of a segment that was offered. The positions are how far every raw table is; none for nowhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its rows are in every raw table.
+    Committed(Option<u64>),
+    /// It can't be taken.
+    Refused(Option<u64>, Refusal),
+    /// The lake can't be written now.
+    Failed(Option<u64>, String),
+    /// It was no longer its source's to commit.
+    Fenced,
+}
+
+/// What takes the outcome, once.
+pub type Answer = Box<dyn FnOnce(Outcome) + Send>;
+
+/// Room for one segment in the queue.
+pub struct Room {
+    slot: mpsc::OwnedPermit<Job>,
+    bytes: OwnedSemaphorePermit,
+}
+
+impl Room {
+    /// Queues a segment in this room. It is dropped without an answer only when the process stops before there could be
+    /// one.
+    pub fn put(mut self, segment: Segment, fence: Option<Fence>, answer: Answer) {
+        let needed = segment.memory_bytes();
+        // What was reserved too much is somebody else's; what was reserved too little is borne.
+        drop(self.bytes.split(self.bytes.num_permits().saturating_sub(needed)));
+        self.slot.send(Job { segment, fence, answer, room: self.bytes });
+    }
+}
 
 struct Job {
     segment: Segment,
-    bytes: usize,
-    answer: oneshot::Sender<Committed>,
-    _room: OwnedSemaphorePermit,
+    fence: Option<Fence>,
+    answer: Answer,
+    room: OwnedSemaphorePermit,
 }
 
 /// What the writer has done so far.
@@ -88,19 +125,25 @@ impl LakeWriter {
         (Self { jobs, room, queue_bytes: limits.queue_bytes, figures }, tokio::spawn(run.run(queue)))
     }
 
-    /// Queues a segment of so many encoded bytes; waits while the queue is full.
-    ///
-    /// The answer fails only when the process stops before it could be given.
-    pub async fn offer(&self, segment: Segment, bytes: usize) -> Answer {
-        let (answer, receiver) = oneshot::channel();
-        let room = bytes.clamp(1, self.queue_bytes);
-        // A permit count above u32 can't be asked for; a segment has at most 32 MiB.
-        let permits = u32::try_from(room).unwrap_or(u32::MAX);
-        if let Ok(room) = self.room.clone().acquire_many_owned(permits).await {
-            // When the writer is gone the answer is dropped with the job, and the receiver sees that.
-            let _ = self.jobs.send(Job { segment, bytes, answer, _room: room }).await;
-        }
-        receiver
+    /// Room for a segment of so many encoded bytes, to be asked for before it is decoded; waits while the queue is full.
+    /// None when the writer is gone.
+    pub async fn reserve(&self, encoded: usize) -> Option<Room> {
+        let bytes = self.room.clone().acquire_many_owned(self.permits(encoded)).await.ok()?;
+        let slot = self.jobs.clone().reserve_owned().await.ok()?;
+        Some(Room { slot, bytes })
+    }
+
+    /// The same, if there is room now.
+    pub fn try_reserve(&self, encoded: usize) -> Option<Room> {
+        let bytes = self.room.clone().try_acquire_many_owned(self.permits(encoded)).ok()?;
+        let slot = self.jobs.clone().try_reserve_owned().ok()?;
+        Some(Room { slot, bytes })
+    }
+
+    fn permits(&self, encoded: usize) -> u32 {
+        // A permit count above u32 can't be asked for; the queue has at most 4 GiB less a byte.
+        let room = encoded.saturating_mul(EXPANSION).clamp(1, self.queue_bytes);
+        u32::try_from(room).unwrap_or(u32::MAX)
     }
 
     /// What was done so far.
@@ -126,12 +169,12 @@ impl Run {
 
     async fn gather(&self, first: Job, queue: &mut mpsc::Receiver<Job>) -> Vec<Job> {
         let deadline = Instant::now() + self.limits.interval;
-        let mut bytes = first.bytes;
+        let mut bytes = first.room.num_permits();
         let mut batch = vec![first];
         while bytes < self.limits.commit_bytes && batch.len() < self.limits.queue_segments {
             match timeout_at(deadline, queue.recv()).await {
                 Ok(Some(job)) => {
-                    bytes += job.bytes;
+                    bytes += job.room.num_permits();
                     batch.push(job);
                 }
                 Ok(None) | Err(_) => break,
@@ -142,26 +185,31 @@ impl Run {
 
     async fn commit(&self, batch: Vec<Job>) {
         let started = Instant::now();
-        let (segments, waiting): (Vec<_>, Vec<_>) = batch
-            .into_iter()
-            .map(|job| {
-                let header = job.segment.header.clone();
-                (job.segment, (header, job.answer))
-            })
-            .unzip();
-        match self.lake.commit(segments).await {
+        let mut fences: BTreeMap<Journal, Vec<Fence>> = BTreeMap::new();
+        let (mut segments, mut waiting, mut rooms) = (Vec::new(), Vec::new(), Vec::new());
+        for job in batch {
+            let header = job.segment.header.clone();
+            if let Some(fence) = job.fence {
+                if !fence.holds() {
+                    (job.answer)(Outcome::Fenced);
+                    continue;
+                }
+                fences.entry(Journal::of(&header)).or_default().push(fence);
+            }
+            segments.push(job.segment);
+            waiting.push((header, job.answer));
+            rooms.push(job.room);
+        }
+        if segments.is_empty() {
+            return;
+        }
+        let guard = |journal: &Journal| fences.get(journal).is_none_or(|all| all.iter().all(Fence::holds));
+        match self.lake.commit_guarded(segments, &guard).await {
             Ok(report) => {
                 self.health.clear("lake");
                 self.count(&report, started);
                 for (header, answer) in waiting {
-                    let refusal = report.refused.iter().find(|(refused, _)| *refused == header);
-                    let committed = Committed {
-                        incarnation: header.incarnation,
-                        sequence: report.positions.get(&Journal::of(&header)).copied().flatten(),
-                        refused: refusal.map(|(_, why)| why.to_string()).unwrap_or_default(),
-                    };
-                    // Whoever has gone asks for the position when it comes back.
-                    let _ = answer.send(committed);
+                    answer(outcome(&report, &header));
                 }
             }
             Err(error) => self.fail(&error, waiting).await,
@@ -182,18 +230,27 @@ impl Run {
         }
     }
 
-    async fn fail(
-        &self,
-        error: &LakeError,
-        waiting: Vec<(wattle_wire::uplink::SegmentHeader, oneshot::Sender<Committed>)>,
-    ) {
+    async fn fail(&self, error: &LakeError, waiting: Vec<(SegmentHeader, Answer)>) {
         tracing::error!(%error, segments = waiting.len(), "commit failed; the edges keep their segments");
         metrics::counter!("wattle_fog_commit_failures_total").increment(1);
         self.health.fail("lake", error.to_string());
         for (header, answer) in waiting {
             let position = self.lake.positions(&header.edge, header.incarnation).await.ok().flatten();
-            let refused = format!("the lake could not be written: {error}");
-            let _ = answer.send(Committed { incarnation: header.incarnation, sequence: position, refused });
+            answer(Outcome::Failed(position, format!("the lake could not be written: {error}")));
         }
+    }
+}
+
+fn outcome(report: &CommitReport, header: &SegmentHeader) -> Outcome {
+    let journal = Journal::of(header);
+    if report.fenced.contains(&journal) {
+        return Outcome::Fenced;
+    }
+    let position = report.positions.get(&journal).copied().flatten();
+    match report.refused.iter().find(|(refused, _)| refused == header) {
+        // Another of the same range may have been taken in its place.
+        Some(_) if position.is_some_and(|position| header.to <= position) => Outcome::Committed(position),
+        Some((_, why)) => Outcome::Refused(position, why.clone()),
+        None => Outcome::Committed(position),
     }
 }

@@ -4,6 +4,7 @@
 //!   meaning or type.
 //! - [`SegmentBuilder`]: contiguous journal records in, one [`Segment`] out.
 //! - [`read`]: columns back to records, from a segment or a lake.
+//! - [`Segment::halves`]: a segment in two, where one is too large for what carries it.
 //! - [`Segment::encode`] and [`Segment::decode`]: the bytes on disk and on the way up, the same for each way.
 //!
 //! Bytes of an encoded segment, all integers little-endian:
@@ -21,6 +22,7 @@ mod builder;
 pub mod read;
 pub mod schema;
 mod segment;
+mod split;
 
 pub use builder::SegmentBuilder;
 pub use segment::{MAX_SEGMENT_BYTES, Segment, SegmentError};

@@ -101,6 +101,13 @@ impl Segment {
         Parts { rest: after_magic(bytes)? }.header()
     }
 
+    /// How many bytes its columns take in memory.
+    pub fn memory_bytes(&self) -> usize {
+        let batches = [&self.readings, &self.events, &self.decisions];
+        let columns = batches.into_iter().flat_map(RecordBatch::columns);
+        columns.map(|column| column.to_data().get_slice_memory_size().unwrap_or_default()).sum()
+    }
+
     /// How many rows it has in all tables.
     pub fn rows(&self) -> usize {
         self.readings.num_rows() + self.events.num_rows() + self.decisions.num_rows()

@@ -135,6 +135,27 @@ fn a_segment_without_readings_comes_back_too() {
 }
 
 #[test]
+fn two_halves_hold_together_what_the_whole_did() {
+    let (whole, mut left, mut pieces) = (segment(), vec![segment()], Vec::new());
+    while let Some(piece) = left.pop() {
+        match piece.halves() {
+            Some((first, second)) => {
+                assert_eq!(first.header.to + 1, second.header.from);
+                left.extend([second, first]);
+            }
+            None => pieces.push(piece),
+        }
+    }
+    let ranges: Vec<_> = pieces.iter().map(|piece| (piece.header.from, piece.header.to)).collect();
+    assert_eq!(ranges, [(10, 10), (11, 11), (12, 12), (13, 20), (21, 21)]);
+    assert_eq!(pieces.iter().map(Segment::rows).sum::<usize>(), whole.rows());
+    for piece in pieces {
+        let bytes = piece.encode().expect("encodes");
+        assert_eq!(Segment::decode(&bytes).expect("whole"), piece);
+    }
+}
+
+#[test]
 fn a_record_that_does_not_follow_is_not_taken() {
     let mut builder = builder();
     builder.push(&Record { sequence: 1, at_us: Micros(0), row: reading(1) }).expect("first");

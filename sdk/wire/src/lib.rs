@@ -8,6 +8,7 @@
 //! - [`policy`]: what a load policy sees and gives.
 //! - [`row`]: what an edge journals (postcard) and a fog node turns into tables.
 //! - [`uplink`]: the frames around sealed segments on their way up.
+//! - [`kafka`]: the same where they go through Kafka.
 //!
 //! Invariants: `no_std`; no floating point; nothing here reads a clock, a file or a socket; every text and
 //! list that comes from outside has a stated bound, checked before it is kept.
@@ -15,6 +16,7 @@
 extern crate alloc;
 
 pub mod id;
+pub mod kafka;
 pub mod message;
 pub mod policy;
 pub mod row;

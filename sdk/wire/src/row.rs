@@ -307,6 +307,8 @@ pub enum GapReason {
     Budget,
     /// They could not be read any more.
     Damage,
+    /// The edge had freed them, since a lake or Kafka had them, and the lake that asks has not.
+    Freed,
 }
 
 impl GapReason {
@@ -315,6 +317,7 @@ impl GapReason {
         match self {
             Self::Budget => "budget",
             Self::Damage => "damage",
+            Self::Freed => "freed",
         }
     }
 }
@@ -368,6 +371,7 @@ mod tests {
     #[test]
     fn the_bytes_of_a_gap_are_as_released() {
         check(Row::Gap(Gap { from: 1, to: 299, reason: GapReason::Damage }), "ac0280897a0301ab0201");
+        check(Row::Gap(Gap { from: 1, to: 299, reason: GapReason::Freed }), "ac0280897a0301ab0202");
     }
 
     #[test]

@@ -3,10 +3,14 @@
 //! Each test has ports and folders of its own; what it has started dies with it. Nothing here sleeps for a
 //! fixed time: [`wait_for`] looks until a condition holds or a deadline passes.
 
+mod certificates;
+mod kafka;
 mod mosquitto;
 mod process;
 mod wait;
 
+pub use certificates::{Authority, Certified};
+pub use kafka::{KAFKA_USER, Kafka};
 pub use mosquitto::Mosquitto;
 pub use process::{Process, program};
 pub use wait::{free_port, wait_for};

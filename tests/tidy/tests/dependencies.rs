@@ -126,6 +126,24 @@ fn an_edge_pulls_in_no_query_engine() {
 }
 
 #[test]
+fn an_edge_is_built_without_kafka_when_asked_to() {
+    let behind = |features: &[&str]| {
+        let output = Command::new(env!("CARGO"))
+            .args(["tree", "--locked", "--edges", "normal", "--prefix", "none", "--package", "wattle-edge"])
+            .args(features)
+            .arg("--manifest-path")
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"))
+            .output()
+            .expect("cargo runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("names are UTF-8")
+    };
+    let is_rdkafka = |line: &str| line.starts_with("rdkafka");
+    assert!(behind(&[]).lines().any(is_rdkafka));
+    assert!(!behind(&["--no-default-features"]).lines().any(is_rdkafka));
+}
+
+#[test]
 fn each_library_that_wattle_stands_on_is_used_and_stands_once_in_the_tree() {
     let tree = Tree::read();
     let leans: BTreeSet<String> = tree.ours().into_values().flatten().collect();

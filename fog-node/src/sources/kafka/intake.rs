@@ -1,0 +1,292 @@
+//! What becomes of each message: the decisions of reading a topic of segments, without a broker.
+//!
+//! # Rules
+//! - An offset of Kafka says where to go on reading, and nothing else. It is kept ([`Intake::stored`]) once all messages before it
+//!   are in the lake, or are refused for good. What is there twice is told by the lake's position.
+//! - A segment that begins beyond the lake's position is a **hole**. The topic may hold what is missing, before the place where
+//!   reading began: so the partition is read once from its beginning. If the hole is still there then, the topic has lost the
+//!   segments, and the edge is told to send them again ([`Position::needs`]). The segment beyond the hole is let go: the
+//!   edge keeps it, since it is told of no position that covers it.
+//! - A hole holds up nobody: other journals of the partition go on.
+//! - When the lake can't be written, the partition is read again from the first message that isn't in it, after a wait.
+//! - Each time that a partition is read from another place it gets a new generation: what was taken from it before is neither
+//!   committed (see [`Fences`]) nor counted.
+//! - Positions to tell are kept by journal, the newest of each. One is told after each commit, also when it is no news: so
+//!   an edge whose position was lost learns it by sending something once more.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use wattle_wire::Micros;
+use wattle_wire::kafka::Position;
+use wattle_wire::uplink::SegmentHeader;
+
+use crate::lake::{Journal, Refusal};
+use crate::sources::{Fences, Outcome};
+
+/// After how long a partition may be read from its beginning once more.
+const SEARCH_AGAIN: Micros = Micros::from_secs(600);
+/// After how long an edge is told once more that the same entries are missing.
+const ASK_AGAIN: Micros = Micros::from_secs(15);
+/// How long nothing is read after the lake could not be written.
+const WAIT: Micros = Micros::from_secs(2);
+/// How many journals' positions are remembered; they spare decoding, and the lake knows them anyway.
+const REMEMBERED: usize = 100_000;
+
+/// What to do with a message that has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Take {
+    /// Decode it and offer it to the lake, under this generation.
+    Offer(u64),
+    /// The lake has it.
+    Known,
+    /// The partition isn't ours any more.
+    Foreign,
+}
+
+/// Where a partition is to be read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// The first message that the topic still holds.
+    Beginning,
+    /// This offset.
+    Offset(i64),
+}
+
+#[derive(Debug, Default)]
+struct Partition {
+    /// Offsets of messages that were taken, in order, and whether they are done with.
+    taken: VecDeque<(i64, bool)>,
+    /// When it was last read from its beginning.
+    searched: Option<Micros>,
+    /// The offset after the last message that is done with, unless it was stored.
+    store: Option<i64>,
+}
+
+/// What was counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Messages that came.
+    pub messages: u64,
+    /// Those that the lake had.
+    pub known: u64,
+    /// Segments beyond a hole that the topic couldn't fill.
+    pub holes: u64,
+    /// Times that a partition was read from its beginning to fill a hole.
+    pub searches: u64,
+    /// Messages that can't be read.
+    pub malformed: u64,
+}
+
+/// The machine. One per consumer.
+#[derive(Debug)]
+pub struct Intake {
+    fences: Arc<Fences>,
+    partitions: BTreeMap<i32, Partition>,
+    known: BTreeMap<Journal, u64>,
+    asked: BTreeMap<Journal, (Option<u64>, Micros)>,
+    tell: BTreeMap<Journal, Position>,
+    seek: BTreeMap<i32, ReadFrom>,
+    wait_until: Micros,
+    figures: Figures,
+}
+
+impl Intake {
+    /// One that reads nothing yet.
+    pub fn new(fences: Arc<Fences>, now: Micros) -> Self {
+        Self {
+            fences,
+            partitions: BTreeMap::new(),
+            known: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            tell: BTreeMap::new(),
+            seek: BTreeMap::new(),
+            wait_until: now,
+            figures: Figures::default(),
+        }
+    }
+
+    /// A partition is ours to read.
+    pub fn assigned(&mut self, partition: i32) {
+        self.fences.renew(partition);
+        self.partitions.insert(partition, Partition::default());
+        self.seek.remove(&partition);
+        // Another node may have gone on from here meanwhile; its lake may be another.
+        self.known.clear();
+    }
+
+    /// A partition isn't ours any more: what was taken from it is not committed.
+    pub fn revoked(&mut self, partition: i32) {
+        self.fences.revoke(partition);
+        self.partitions.remove(&partition);
+        self.seek.remove(&partition);
+    }
+
+    /// A message has come, with what its headers say.
+    pub fn message(&mut self, partition: i32, offset: i64, header: &SegmentHeader) -> Take {
+        let Some(generation) = self.fences.generation(partition) else { return Take::Foreign };
+        let Some(state) = self.partitions.get_mut(&partition) else { return Take::Foreign };
+        self.figures.messages += 1;
+        let journal = Journal::of(header);
+        let position = self.known.get(&journal).copied().filter(|known| header.to <= *known);
+        state.taken.push_back((offset, position.is_some()));
+        let Some(position) = position else { return Take::Offer(generation) };
+        self.figures.known += 1;
+        self.tell.insert(journal, Position { sequence: Some(position), needs: false });
+        self.advance(partition);
+        Take::Known
+    }
+
+    /// A message has come that is no segment, or another than its headers say. It is let go.
+    pub fn malformed(&mut self, partition: i32, offset: i64) {
+        self.figures.malformed += 1;
+        match self.partitions.get_mut(&partition) {
+            Some(state) if !state.taken.iter().any(|(taken, _)| *taken == offset) => {
+                state.taken.push_back((offset, true));
+                self.advance(partition);
+            }
+            Some(_) => self.done(partition, offset),
+            None => {}
+        }
+    }
+
+    /// What has become of a segment that was offered under a generation.
+    pub fn answer(
+        &mut self,
+        partition: i32,
+        generation: u64,
+        offset: i64,
+        journal: &Journal,
+        outcome: Outcome,
+        now: Micros,
+    ) {
+        if self.fences.generation(partition) != Some(generation) {
+            return;
+        }
+        match outcome {
+            Outcome::Committed(position) => {
+                self.reached(journal, position);
+                self.done(partition, offset);
+            }
+            Outcome::Refused(position, Refusal::Hole { .. }) => {
+                if self.may_search(partition, now) {
+                    self.search(partition, now);
+                } else {
+                    self.ask(journal, position, now);
+                    self.done(partition, offset);
+                }
+            }
+            Outcome::Refused(_, Refusal::Untrue { .. }) => self.malformed(partition, offset),
+            Outcome::Failed(..) => {
+                self.wait_until = Micros(now.0.saturating_add(WAIT.0));
+                let first = self.partitions.get(&partition).and_then(|state| state.taken.front());
+                let from = first.map_or(offset, |(first, _)| *first);
+                self.read_from(partition, ReadFrom::Offset(from));
+            }
+            Outcome::Fenced => {
+                // Another way brings the same journal, and its part was taken back: so is ours.
+                let first = self.partitions.get(&partition).and_then(|state| state.taken.front());
+                let from = first.map_or(offset, |(first, _)| *first);
+                self.read_from(partition, ReadFrom::Offset(from));
+            }
+        }
+    }
+
+    /// Where partitions are to be read from now; each is told once.
+    pub fn seeks(&mut self) -> BTreeMap<i32, ReadFrom> {
+        std::mem::take(&mut self.seek)
+    }
+
+    /// The offsets from which another consumer would have to go on; each is told once.
+    pub fn stored(&mut self) -> Vec<(i32, i64)> {
+        let offsets = self.partitions.iter_mut();
+        offsets.filter_map(|(partition, state)| Some((*partition, state.store.take()?))).collect()
+    }
+
+    /// The positions to tell; each is told once, see [`Intake::untold`].
+    pub fn positions(&mut self) -> BTreeMap<Journal, Position> {
+        std::mem::take(&mut self.tell)
+    }
+
+    /// A position could not be told; it will be, unless there is a newer one.
+    pub fn untold(&mut self, journal: Journal, position: Position) {
+        self.tell.entry(journal).or_insert(position);
+    }
+
+    /// Until when nothing is to be read.
+    pub fn wait_until(&self) -> Micros {
+        self.wait_until
+    }
+
+    /// What was counted.
+    pub fn figures(&self) -> Figures {
+        self.figures
+    }
+
+    /// Messages that are taken and not done with.
+    pub fn under_way(&self) -> usize {
+        self.partitions.values().map(|state| state.taken.len()).sum()
+    }
+
+    fn reached(&mut self, journal: &Journal, position: Option<u64>) {
+        if self.known.len() >= REMEMBERED {
+            self.known.clear();
+        }
+        if let Some(position) = position {
+            self.known.insert(journal.clone(), position);
+        }
+        self.asked.remove(journal);
+        self.tell.insert(journal.clone(), Position { sequence: position, needs: false });
+    }
+
+    /// Asks the edge for what is missing, unless it was asked for that just now.
+    fn ask(&mut self, journal: &Journal, position: Option<u64>, now: Micros) {
+        self.figures.holes += 1;
+        let asked = self.asked.get(journal);
+        if asked.is_some_and(|(before, at)| *before == position && now - *at < ASK_AGAIN) {
+            return;
+        }
+        if self.asked.len() >= REMEMBERED {
+            self.asked.clear();
+        }
+        self.asked.insert(journal.clone(), (position, now));
+        self.tell.insert(journal.clone(), Position { sequence: position, needs: true });
+    }
+
+    fn may_search(&self, partition: i32, now: Micros) -> bool {
+        let searched = self.partitions.get(&partition).and_then(|state| state.searched);
+        searched.is_none_or(|searched| now - searched >= SEARCH_AGAIN)
+    }
+
+    fn search(&mut self, partition: i32, now: Micros) {
+        self.figures.searches += 1;
+        if let Some(state) = self.partitions.get_mut(&partition) {
+            state.searched = Some(now);
+        }
+        self.read_from(partition, ReadFrom::Beginning);
+    }
+
+    fn read_from(&mut self, partition: i32, from: ReadFrom) {
+        if let Some(state) = self.partitions.get_mut(&partition) {
+            state.taken.clear();
+            self.fences.renew(partition);
+            self.seek.insert(partition, from);
+        }
+    }
+
+    fn done(&mut self, partition: i32, offset: i64) {
+        if let Some(state) = self.partitions.get_mut(&partition)
+            && let Some(taken) = state.taken.iter_mut().find(|(taken, _)| *taken == offset)
+        {
+            taken.1 = true;
+        }
+        self.advance(partition);
+    }
+
+    fn advance(&mut self, partition: i32) {
+        let Some(state) = self.partitions.get_mut(&partition) else { return };
+        while let Some((offset, _)) = state.taken.pop_front_if(|(_, done)| *done) {
+            state.store = Some(offset + 1);
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The machine without a broker: what it makes of messages, answers and assignments.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use wattle_wire::uplink::{Incarnation, SegmentHeader};
+use wattle_wire::{EdgeId, Micros};
+
+use super::intake::*;
+use crate::lake::{Journal, Refusal};
+use crate::sources::{Fences, Outcome};
+
+fn header(edge: &str, from: u64, to: u64) -> SegmentHeader {
+    SegmentHeader { edge: EdgeId::new(edge).expect("name"), incarnation: Incarnation(1), from, to }
+}
+
+fn at(second: i64) -> Micros {
+    Micros::from_secs(second)
+}
+
+fn hole(next: u64) -> Outcome {
+    Outcome::Refused(next.checked_sub(1), Refusal::Hole { from: 99, next })
+}
+
+/// A machine with partition 0, and what was offered.
+struct Rig {
+    intake: Intake,
+    fences: Arc<Fences>,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let fences = Arc::new(Fences::default());
+        let mut intake = Intake::new(fences.clone(), at(0));
+        intake.assigned(0);
+        Self { intake, fences }
+    }
+
+    /// A message that is offered; its generation.
+    fn offered(&mut self, offset: i64, header: &SegmentHeader) -> u64 {
+        match self.intake.message(0, offset, header) {
+            Take::Offer(generation) => generation,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn answer(
+        &mut self,
+        generation: u64,
+        offset: i64,
+        header: &SegmentHeader,
+        outcome: Outcome,
+        second: i64,
+    ) {
+        self.intake.answer(0, generation, offset, &Journal::of(header), outcome, at(second));
+    }
+
+    fn told(&mut self) -> Vec<(Option<u64>, bool)> {
+        self.intake.positions().into_values().map(|position| (position.sequence, position.needs)).collect()
+    }
+}
+
+#[test]
+fn an_offset_is_kept_once_all_before_it_are_in_the_lake() {
+    let mut rig = Rig::new();
+    let (one, two) = (header("e1", 1, 10), header("e2", 1, 10));
+    let generation = rig.offered(5, &one);
+    rig.offered(6, &two);
+    rig.answer(generation, 6, &two, Outcome::Committed(Some(10)), 1);
+    assert!(rig.intake.stored().is_empty());
+    rig.answer(generation, 5, &one, Outcome::Committed(Some(10)), 1);
+    assert_eq!(rig.intake.stored(), [(0, 7)]);
+    assert!(rig.intake.stored().is_empty(), "once");
+    assert_eq!(rig.told(), [(Some(10), false), (Some(10), false)]);
+}
+
+#[test]
+fn what_the_lake_has_is_let_go_undecoded_and_its_position_told_again() {
+    let mut rig = Rig::new();
+    let segment = header("e1", 1, 10);
+    let generation = rig.offered(0, &segment);
+    rig.answer(generation, 0, &segment, Outcome::Committed(Some(10)), 0);
+    rig.told();
+    assert_eq!(rig.intake.message(0, 1, &segment), Take::Known);
+    assert_eq!((rig.told(), rig.intake.stored()), (vec![(Some(10), false)], vec![(0, 2)]));
+}
+
+#[test]
+fn a_hole_makes_the_partition_be_read_once_from_its_beginning() {
+    let mut rig = Rig::new();
+    let beyond = header("e1", 11, 20);
+    let generation = rig.offered(50, &beyond);
+    rig.answer(generation, 50, &beyond, hole(1), 0);
+    assert_eq!(rig.intake.seeks(), BTreeMap::from([(0, ReadFrom::Beginning)]));
+    assert_eq!((rig.told(), rig.intake.stored()), (vec![], vec![]), "nothing is asked for yet");
+    // What was missing stands at the beginning.
+    let missing = header("e1", 1, 10);
+    let generation = rig.offered(3, &missing);
+    rig.answer(generation, 3, &missing, Outcome::Committed(Some(10)), 1);
+    let generation = rig.offered(50, &beyond);
+    rig.answer(generation, 50, &beyond, Outcome::Committed(Some(20)), 1);
+    assert_eq!(rig.told(), [(Some(20), false)]);
+}
+
+#[test]
+fn a_hole_that_the_topic_can_not_fill_is_asked_for_and_holds_up_nobody() {
+    let mut rig = Rig::new();
+    let (beyond, other) = (header("e1", 11, 20), header("e2", 1, 5));
+    for _ in 0..2 {
+        let generation = rig.offered(50, &beyond);
+        rig.answer(generation, 50, &beyond, hole(1), 0);
+        rig.intake.seeks();
+    }
+    assert_eq!(rig.told(), [(None, true)]);
+    let generation = rig.offered(51, &other);
+    rig.answer(generation, 51, &other, Outcome::Committed(Some(5)), 0);
+    assert_eq!((rig.intake.stored(), rig.told()), (vec![(0, 52)], vec![(Some(5), false)]));
+    // Further segments beyond it don't make the edge be asked again at once.
+    for (offset, second, told) in [(52, 1, vec![]), (53, 20, vec![(None::<u64>, true)])] {
+        let beyond = header("e1", 21, 30);
+        let generation = rig.offered(offset, &beyond);
+        rig.answer(generation, offset, &beyond, hole(1), second);
+        assert_eq!(rig.told(), told);
+    }
+    assert_eq!((rig.intake.figures().holes, rig.intake.figures().searches), (3, 1));
+}
+
+#[test]
+fn what_was_taken_before_a_revocation_is_neither_committed_nor_counted() {
+    let mut rig = Rig::new();
+    let segment = header("e1", 1, 10);
+    let generation = rig.offered(0, &segment);
+    let fence = crate::sources::Fence { fences: rig.fences.clone(), partition: 0, generation };
+    assert!(fence.holds());
+    rig.intake.revoked(0);
+    assert!(!fence.holds());
+    rig.intake.assigned(0);
+    assert!(!fence.holds(), "a new assignment is another generation");
+    rig.answer(generation, 0, &segment, Outcome::Committed(Some(10)), 0);
+    assert_eq!((rig.intake.stored(), rig.told()), (vec![], vec![]));
+    rig.intake.revoked(0);
+    assert_eq!(rig.intake.message(0, 1, &segment), Take::Foreign);
+}
+
+#[test]
+fn a_lake_that_can_not_be_written_makes_it_wait_and_read_again() {
+    let mut rig = Rig::new();
+    let segments = [header("e1", 1, 10), header("e1", 11, 20)];
+    let generation = rig.offered(7, &segments[0]);
+    rig.offered(8, &segments[1]);
+    let failed = || Outcome::Failed(None, "the disk is full".into());
+    rig.answer(generation, 7, &segments[0], failed(), 10);
+    rig.answer(generation, 8, &segments[1], failed(), 10);
+    assert_eq!(rig.intake.seeks(), BTreeMap::from([(0, ReadFrom::Offset(7))]));
+    assert_eq!(rig.intake.wait_until(), at(12));
+    assert_eq!((rig.intake.under_way(), rig.intake.stored()), (0, vec![]));
+    let generation = rig.offered(7, &segments[0]);
+    rig.answer(generation, 7, &segments[0], Outcome::Committed(Some(10)), 12);
+    assert_eq!(rig.intake.stored(), [(0, 8)]);
+}
+
+#[test]
+fn a_message_that_is_no_segment_is_let_go() {
+    let mut rig = Rig::new();
+    rig.intake.malformed(0, 4);
+    assert_eq!(rig.intake.stored(), [(0, 5)]);
+    let untrue = header("e1", 1, 10);
+    let generation = rig.offered(5, &untrue);
+    let refusal = Refusal::Untrue { from: 1, to: 10, what: "numbers" };
+    rig.answer(generation, 5, &untrue, Outcome::Refused(None, refusal), 0);
+    assert_eq!((rig.intake.stored(), rig.intake.figures().malformed), (vec![(0, 6)], 2));
+}

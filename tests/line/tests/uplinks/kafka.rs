@@ -1,0 +1,343 @@
+//! What can happen to topics and groups.
+
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::message::Message as _;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::{Offset, TopicPartitionList};
+use wattle_kafka::KafkaConfig;
+
+use crate::cluster::PARTITIONS;
+use crate::edge::Edge;
+use crate::fog::Fog;
+use crate::rig::{Rig, numbers, until};
+
+const GROUP: &str = "wattle-fog";
+const QUESTION: Duration = Duration::from_secs(20);
+
+/// Each test on librdkafka's mock and on Apache Kafka.
+macro_rules! on_mock_and_apache {
+    ($($name:ident($rig:ident) $body:block)*) => {
+        mod mock {
+            use super::*;
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { super::$name(Rig::mock()).await; })*
+        }
+        mod apache {
+            use super::*;
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { super::$name(Rig::apache()).await; })*
+        }
+        $(async fn $name($rig: Rig) $body)*
+    };
+}
+
+on_mock_and_apache! {
+    offsets_that_were_set_back_bring_nothing_twice(rig) {
+        let (mut edges, fog) = settled(&rig).await;
+        fog.stop().await;
+        set_offsets(config(&rig), |low, _| low);
+        let fog = rig.fog().await;
+        edges.iter_mut().for_each(|edge| edge.measure(20));
+        finish(&rig, edges, fog).await;
+    }
+
+    offsets_that_were_set_ahead_lose_nothing_that_is_in_the_topic(rig) {
+        let (mut edges, fog) = settled(&rig).await;
+        fog.stop().await;
+        // Freed by the delivery: nobody but the topic has these.
+        for edge in &mut edges {
+            edge.kill().await;
+            edge.measure(40);
+            edge.start(rig.kafka_options(|kafka| kafka.free_on_delivery = true));
+        }
+        for edge in &edges {
+            until("the deliveries", || async { edge.freed() == edge.last() }).await;
+        }
+        set_offsets(config(&rig), |_, high| high);
+        let fog = rig.fog().await;
+        edges.iter_mut().for_each(|edge| edge.measure(20));
+        for edge in &edges {
+            let last = edge.last();
+            until("what was skipped", || async {
+                fog.lake.positions(&edge.id, edge.incarnation).await.expect("positions") == Some(last)
+            })
+            .await;
+        }
+        finish(&rig, edges, fog).await;
+    }
+
+    a_topic_that_is_played_again_brings_nothing_twice(rig) {
+        let (mut edges, fog) = settled(&rig).await;
+        play_again(config(&rig));
+        edges.iter_mut().for_each(|edge| edge.measure(20));
+        finish(&rig, edges, fog).await;
+    }
+
+    a_rebalance_in_the_middle_loses_and_repeats_nothing(rig) {
+        let mut edges: Vec<Edge> = (0..8).map(|n| rig.edge(&format!("edge-{n}"))).collect();
+        edges.iter_mut().for_each(|edge| edge.start(rig.options()));
+        let mut fogs = vec![rig.fog().await];
+        for round in 0..6 {
+            for _ in 0..5 {
+                edges.iter_mut().for_each(|edge| edge.measure(10));
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            // One comes, one goes in order, one is killed.
+            match round % 3 {
+                0 => fogs.push(rig.fog().await),
+                1 => fogs.remove(0).stop().await,
+                _ => {
+                    fogs.push(rig.fog().await);
+                    fogs.remove(0).kill().await;
+                }
+            }
+        }
+        edges.iter_mut().for_each(|edge| edge.measure(10));
+        let last = fogs.remove(0);
+        finish(&rig, edges, last).await;
+        for fog in fogs {
+            fog.stop().await;
+        }
+    }
+
+    a_second_fog_node_with_a_group_of_its_own_reads_all_and_frees_nothing(rig) {
+        let other = Fog::start_with(&rig.path("other"), &rig.cluster, None, |options| {
+            options.group = "somebody-else".into();
+            options.tell_positions = false;
+        })
+        .await;
+        let mut edge = rig.edge("edge-1");
+        edge.measure(100);
+        edge.start(rig.options());
+        let last = edge.last();
+        until("the other lake to have all", || async {
+            other.lake.positions(&edge.id, edge.incarnation).await.expect("positions") == Some(last)
+        })
+        .await;
+        assert_eq!(edge.freed(), 0);
+        let fog = rig.fog().await;
+        rig.settles(&fog, &[&edge]).await;
+        rig.has_once(&other.lake, &edge).await;
+        edge.kill().await;
+        other.stop().await;
+        fog.stop().await;
+    }
+
+    a_duplicate_of_the_fog_node_with_a_group_of_its_own_writes_nothing_twice(rig) {
+        let twin = Fog::start_with(&rig.lake(), &rig.cluster, None, |options| options.group = "twin".into()).await;
+        let (mut edges, fog) = settled(&rig).await;
+        for _ in 0..10 {
+            edges.iter_mut().for_each(|edge| edge.measure(10));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        finish(&rig, edges, fog).await;
+        twin.stop().await;
+    }
+
+    a_message_that_librdkafka_gives_up_is_sent_by_the_next_connection(rig) {
+        let rig = if matches!(rig.cluster, crate::cluster::Cluster::Apache(..)) { Rig::apache_alone() } else { rig };
+        let (mut edges, fog) = settled(&rig).await;
+        for edge in &mut edges {
+            edge.kill().await;
+            edge.start(rig.kafka_options(|kafka| {
+                kafka.overrides.push(("message.timeout.ms".into(), "500".into()));
+                kafka.start_timeout = Duration::from_secs(2);
+            }));
+        }
+        for edge in &edges {
+            until("the connections", || async { edge.status().connected }).await;
+        }
+        rig.cluster.down();
+        edges.iter_mut().for_each(|edge| edge.measure(20));
+        for edge in &edges {
+            let last = edge.status().connections;
+            until("the message to be given up", || async {
+                !edge.status().connected && edge.status().connections == last
+            })
+            .await;
+        }
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        rig.cluster.up();
+        finish(&rig, edges, fog).await;
+    }
+
+    messages_that_are_no_segments_are_passed_over(rig) {
+        let (mut edges, fog) = settled(&rig).await;
+        let producer = producer(config(&rig));
+        for partition in 0..PARTITIONS {
+            let record = BaseRecord::<str, str>::to(&config(&rig).segments_topic);
+            let record = record.partition(partition).key("edge-1").payload("rubbish");
+            producer.send(record).map_err(|(error, _)| error).expect("queued");
+        }
+        producer.flush(QUESTION).expect("sent");
+        edges.iter_mut().for_each(|edge| edge.measure(20));
+        finish(&rig, edges, fog).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_was_deleted_and_made_anew_is_filled_again_by_the_edges() {
+    let rig = Rig::apache();
+    let (mut edges, fog) = settled(&rig).await;
+    fog.stop().await;
+    // These are in the topic only, and in the journals.
+    deliver(&mut edges, 30).await;
+    let topics = [config(&rig).segments_topic.as_str(), config(&rig).positions_topic.as_str()];
+    let admin = admin(config(&rig));
+    admin.delete_topics(&topics, &AdminOptions::new()).await.expect("deleted");
+    let fog = rig.fog().await;
+    edges.iter_mut().for_each(|edge| edge.measure(5));
+    finish(&rig, edges, fog).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn segments_that_the_topic_has_lost_are_sent_again() {
+    let rig = Rig::apache();
+    let (mut edges, fog) = settled(&rig).await;
+    fog.stop().await;
+    deliver(&mut edges, 30).await;
+    delete_records(config(&rig)).await;
+    let fog = rig.fog().await;
+    edges.iter_mut().for_each(|edge| edge.measure(10));
+    finish(&rig, edges, fog).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_topic_has_lost_and_the_edge_has_freed_is_a_gap() {
+    let rig = Rig::apache();
+    let fog = rig.fog().await;
+    let mut edge = rig.edge("edge-1");
+    edge.measure(10);
+    let options = rig.kafka_options(|kafka| kafka.free_on_delivery = true);
+    edge.start(options);
+    until("the first rows", || async {
+        fog.lake.positions(&edge.id, edge.incarnation).await.expect("positions") == Some(edge.last())
+    })
+    .await;
+    fog.stop().await;
+    let before = edge.last();
+    edge.measure(30);
+    until("the delivery", || async { edge.freed() == edge.last() }).await;
+    let lost = edge.last() - before;
+    delete_records(config(&rig)).await;
+    let fog = rig.fog().await;
+    edge.measure(10);
+    let last = edge.last();
+    until("the position", || async {
+        fog.lake.positions(&edge.id, edge.incarnation).await.expect("positions") == Some(last)
+    })
+    .await;
+    let expected = format!("{}..={}: freed", before + 1, before + lost);
+    let sql = format!("SELECT count(*) FROM events WHERE kind = 'gap' AND detail = '{expected}'");
+    assert_eq!(numbers(&fog.lake, &sql).await, [1]);
+    edge.kill().await;
+    fog.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_is_killed_again_and_again_costs_nothing() {
+    let rig = Rig::apache_alone();
+    let (mut edges, fog) = settled(&rig).await;
+    for _ in 0..3 {
+        for _ in 0..5 {
+            edges.iter_mut().for_each(|edge| edge.measure(10));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        rig.cluster.down();
+        edges.iter_mut().for_each(|edge| edge.measure(10));
+        rig.cluster.up();
+    }
+    finish(&rig, edges, fog).await;
+}
+
+fn config(rig: &Rig) -> &KafkaConfig {
+    rig.cluster.kafka().expect("Kafka")
+}
+
+/// Some edges, all of whose rows are in the lake.
+async fn settled(rig: &Rig) -> (Vec<Edge>, Fog) {
+    let fog = rig.fog().await;
+    let mut edges: Vec<Edge> = (0..3).map(|n| rig.edge(&format!("edge-{n}"))).collect();
+    for edge in &mut edges {
+        edge.measure(60);
+        edge.start(rig.options());
+    }
+    rig.settles(&fog, &edges.iter().collect::<Vec<_>>()).await;
+    (edges, fog)
+}
+
+async fn finish(rig: &Rig, mut edges: Vec<Edge>, fog: Fog) {
+    rig.settles(&fog, &edges.iter().collect::<Vec<_>>()).await;
+    for edge in &mut edges {
+        edge.kill().await;
+    }
+    fog.stop().await;
+}
+
+fn consumer(config: &KafkaConfig, group: &str) -> BaseConsumer {
+    wattle_kafka::consumer(config, "test", group).expect("no secret").create().expect("a consumer")
+}
+
+fn producer(config: &KafkaConfig) -> BaseProducer {
+    wattle_kafka::producer(config, "test").expect("no secret").create().expect("a producer")
+}
+
+fn admin(config: &KafkaConfig) -> AdminClient<DefaultClientContext> {
+    wattle_kafka::base(config, "test").expect("no secret").create().expect("an admin")
+}
+
+/// Sets the group's offsets, from the first and the end of each partition. Nobody may be in the group.
+fn set_offsets(config: &KafkaConfig, to: impl Fn(i64, i64) -> i64) {
+    let consumer = consumer(config, GROUP);
+    let mut list = TopicPartitionList::new();
+    for partition in 0..PARTITIONS {
+        let (low, high) =
+            consumer.fetch_watermarks(&config.segments_topic, partition, QUESTION).expect("watermarks");
+        list.add_partition_offset(&config.segments_topic, partition, Offset::Offset(to(low, high)))
+            .expect("fits");
+    }
+    consumer.commit(&list, CommitMode::Sync).expect("the group is empty");
+}
+
+/// Everything that is in the topic, once more at its end.
+fn play_again(config: &KafkaConfig) {
+    let (consumer, producer) = (consumer(config, "player"), producer(config));
+    let topic = config.segments_topic.as_str();
+    for partition in 0..PARTITIONS {
+        let (low, high) = consumer.fetch_watermarks(topic, partition, QUESTION).expect("watermarks");
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Offset(low)).expect("fits");
+        consumer.assign(&list).expect("assigned");
+        for _ in low..high {
+            let message = consumer.poll(QUESTION).expect("a message").expect("no error");
+            let record = BaseRecord::to(topic)
+                .partition(partition)
+                .key(message.key().expect("a key"))
+                .payload(message.payload().expect("a payload"))
+                .headers(message.headers().expect("headers").detach());
+            producer.send(record).map_err(|(error, _)| error).expect("queued");
+        }
+    }
+    producer.flush(QUESTION).expect("sent");
+}
+
+async fn delete_records(config: &KafkaConfig) {
+    let mut list = TopicPartitionList::new();
+    for partition in 0..PARTITIONS {
+        list.add_partition_offset(&config.segments_topic, partition, Offset::End).expect("fits");
+    }
+    admin(config).delete_records(&list, &AdminOptions::new()).await.expect("deleted");
+}
+
+/// Measures, and waits until the brokers have it.
+async fn deliver(edges: &mut [Edge], readings: u64) {
+    let before: Vec<u64> = edges.iter().map(|edge| edge.status().sent).collect();
+    edges.iter_mut().for_each(|edge| edge.measure(readings));
+    for (edge, before) in edges.iter().zip(before) {
+        until("the deliveries", || async { edge.status().sent > before && edge.status().open == 0 }).await;
+    }
+}
