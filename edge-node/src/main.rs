@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use wattle_edge::{broker, files, node, policy, replay};
-use wattle_wire::{DeviceId, Micros, SiteId};
+use wattle_edge::{broker, command, files, node};
 
 /// Takes what chargers and meters send, keeps each site within its limits, and sends every row up.
 #[derive(Debug, Parser)]
@@ -27,53 +26,24 @@ struct Arguments {
     sites: Vec<PathBuf>,
 }
 
+/// What it does beside running a node.
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Looks into a node's journal, or mends it.
+    #[command(subcommand)]
+    Journal(command::journal::Command),
     /// Tells for the last recorded decision, or the last one at or before a time, why each charger got what it got.
     ///
     /// It replays the journal up to that decision; a node may be running on it. `wattle explain` does the same for a lake.
-    Explain(Explain),
-}
-
-#[derive(Debug, clap::Args)]
-struct Explain {
-    /// The node's data folder
-    #[arg(long, value_name = "DIR", default_value = "wattle-edge-data")]
-    data: PathBuf,
-    /// The site; may be left out where there is only one
-    #[arg(long, value_name = "SITE")]
-    site: Option<SiteId>,
-    /// The time, UTC, as 2026-05-01T18:00:00; the last decision if it is left out
-    #[arg(long, value_name = "TIME", value_parser = replay::explain::moment)]
-    at: Option<Micros>,
-    /// Only this charger
-    #[arg(long, value_name = "CHARGER")]
-    charger: Option<DeviceId>,
-    /// The folder with the components that decided; else as docs/edge.md says
-    #[arg(long, value_name = "DIR")]
-    policies: Option<PathBuf>,
-}
-
-fn explain(arguments: &Explain) -> ExitCode {
-    let Explain { data, site, at, charger, policies } = arguments;
-    let policies = policy::folder(policies.as_deref());
-    let journal = data.join("journal");
-    match replay::explain::from_journal(&journal, site.as_ref(), *at, &policies, charger.as_ref()) {
-        Ok(explained) => {
-            print!("{explained}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("wattle-edge: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    Explain(command::explain::Explain),
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Some(Command::Explain(arguments)) = &arguments.command {
-        return explain(arguments);
+    match arguments.command {
+        Some(Command::Journal(command)) => return command::journal::run(command),
+        Some(Command::Explain(explain)) => return command::explain::run(&explain),
+        None => {}
     }
     if arguments.embedded_broker {
         wattle_process::init_tracing();

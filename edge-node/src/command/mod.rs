@@ -1,0 +1,4 @@
+//! What the program does beside running a node.
+
+pub mod explain;
+pub mod journal;
