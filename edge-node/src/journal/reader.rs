@@ -58,8 +58,8 @@ impl Reader {
             let error = std::io::Error::new(std::io::ErrorKind::NotFound, text.to_owned());
             io("read", &dir.join(stamp::IDENTITY))(error)
         };
-        let (incarnation, edge) = match stamp::read_identity(&*disk, dir)? {
-            Found::Sound(found) => found,
+        let (incarnation, edge) = match stamp::read_identity(&*disk, dir) {
+            Found::Sound(found) => (found.incarnation, found.edge),
             Found::Nothing => return Err(nothing("there is no journal in this folder")),
             Found::Bad(reason) => return Err(nothing(&reason)),
         };
