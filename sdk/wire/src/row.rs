@@ -89,7 +89,7 @@ pub struct Event {
     pub setpoint: Option<u64>,
     /// For people: the reason, or what could not be read, cut to [`MAX_DETAIL_BYTES`]. What was refused
     /// ([`EventKind::is_refusal`]) begins with a code, a colon and a space. The configuration
-    /// ([`EventKind::Configured`]) stands here whole.
+    /// ([`EventKind::Configured`]) and a signal ([`EventKind::Signalled`]) stand here whole.
     pub detail: String,
 }
 
@@ -198,6 +198,8 @@ event_kinds!(
     PolicyRolledBack = "policy_rolled_back",
     /// Something looks wrong with a charger; the detail begins with a code, a colon and a space.
     Anomaly = "anomaly",
+    /// The site was told something from outside; the detail is the whole of it.
+    Signalled = "signalled",
 );
 
 impl EventKind {
