@@ -16,6 +16,7 @@
 //! After [`Stop`] nothing is decided or recorded any more; rows of messages that were taken before still go to
 //! the journal, because their devices' states know of them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,8 +25,7 @@ use tokio::sync::Semaphore;
 use wattle_edge_core::{Due, SiteInput, SiteMachine};
 use wattle_wire::policy::Snapshot;
 use wattle_wire::row::{Cause, Event, EventKind, Row};
-use wattle_wire::topic::{self, Channel};
-use wattle_wire::{Micros, SiteId, message};
+use wattle_wire::{DeviceId, Micros, SiteId, message};
 
 use super::journal::{Append, Journal};
 use crate::batch::Part;
@@ -78,6 +78,8 @@ pub struct Site {
     machine: SiteMachine,
     policy: SitePolicy,
     lane: Lane,
+    /// Where each charger gets its setpoints.
+    topics: BTreeMap<DeviceId, String>,
     journal: Addr<Journal>,
     board: Arc<SiteBoard>,
     outbox: Append,
@@ -95,22 +97,23 @@ pub struct Site {
 }
 
 impl Site {
-    /// The site of this machine; setpoints go out on `lane`.
+    /// The site of this machine; setpoints go out on `lane`, to the topic of their charger.
     pub fn new(
-        id: SiteId,
         clock: Arc<Clock>,
         machine: SiteMachine,
         policy: SitePolicy,
         lane: Lane,
+        topics: BTreeMap<DeviceId, String>,
         journal: Addr<Journal>,
         board: Arc<SiteBoard>,
     ) -> Self {
         Self {
-            id,
+            id: machine.model().id.clone(),
             clock,
             machine,
             policy,
             lane,
+            topics,
             journal,
             board,
             outbox: Append::default(),
@@ -132,8 +135,8 @@ impl Site {
         self.report();
         let outcome = self.machine.finish_decision(proposal, now);
         for send in &outcome.setpoints {
-            let topic = topic::topic(&self.id, &send.device, Channel::Setpoint);
-            if self.lane.publish(topic, message::encode(&send.setpoint)) {
+            let Some(topic) = self.topics.get(&send.device) else { continue };
+            if self.lane.publish(topic.clone(), message::encode(&send.setpoint)) {
                 metrics::counter!("wattle_edge_setpoints_total").increment(1);
             }
         }

@@ -6,4 +6,6 @@ mod control;
 mod policy;
 mod refusals;
 mod restart;
+mod signals;
+mod sockets;
 mod support;

@@ -67,7 +67,7 @@ fn decides(edge: &Edge, version: &str, charger: &Device, seq: &mut u64) {
 }
 
 /// The bytes of a component that `make policies` has built.
-fn component(name: &str) -> Vec<u8> {
+pub fn component(name: &str) -> Vec<u8> {
     let folder = std::env::var_os("WATTLE_POLICIES").map(PathBuf::from);
     let folder = folder.unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../target/policies").into());
     let path = folder.join(name).with_extension("wasm");

@@ -4,6 +4,7 @@
 //! - [`bill`] and [`receipt`]: what the sessions of a month, or one session, cost.
 //! - [`demo`]: a site with an outage, played by real processes, and checked.
 //! - [`policy`]: builds and inspects load policies.
+//! - [`signal`]: tells a site limits, prices, surplus and currents by hand.
 //! - [`simulate`]: runs real sessions through the whole line, on virtual time.
 //! - [`status`]: how the edge node and the fog node are.
 //!
@@ -17,6 +18,7 @@ pub mod format;
 pub mod output;
 pub mod policy;
 pub mod receipt;
+pub mod signal;
 pub mod simulate;
 pub mod source;
 pub mod sql;

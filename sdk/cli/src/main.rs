@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use wattle::{bill, demo, exit, policy, receipt, simulate, sql, status};
+use wattle::{bill, demo, exit, policy, receipt, signal, simulate, sql, status};
 
 /// Share a site's power among its chargers: ask the lake, write bills, look after nodes.
 ///
@@ -22,6 +22,7 @@ enum Command {
     Demo(demo::Args),
     Policy(policy::Args),
     Receipt(receipt::Args),
+    Signal(signal::Args),
     Simulate(simulate::Args),
     Status(status::Args),
 }
@@ -34,6 +35,7 @@ async fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args).await,
         Command::Policy(args) => policy::run(args),
         Command::Receipt(args) => receipt::run(args).await,
+        Command::Signal(args) => signal::run(args).await,
         Command::Simulate(args) => simulate::run(args).await,
         Command::Status(args) => status::run(args).await,
     })
