@@ -7,4 +7,6 @@ mod policy;
 mod refusals;
 mod replay;
 mod restart;
+mod signals;
+mod sockets;
 mod support;

@@ -23,9 +23,21 @@ const RESEND_AFTER: Duration = Duration::from_secs(1);
 const SITE: &str = "id = 'depot'\n[control]\ninterval_ms = 200\nvalidity_ms = 2000\nraise_delay_ms = 0\n\
     [[circuits]]\nid = 'grid'\nlimit_a = 30\nfallback_a = 6\n[[meters]]\nid = 'm-1'\ncircuit = 'grid'\n\
     [[chargers]]\nid = 'cp-1'\ncircuit = 'grid'\nphases = ['L1']\n\
-    [[chargers]]\nid = 'cp-2'\ncircuit = 'grid'\nphases = ['L1']\n";
-const USERS: [(&str, &str); 5] =
-    [("m-1", "pw-m"), ("cp-1", "pw-1"), ("cp-2", "pw-2"), ("stranger", "pw-s"), ("wattle-edge", "pw-e")];
+    [[chargers]]\nid = 'cp-2'\ncircuit = 'grid'\nphases = ['L1']\n\
+    [[systems]]\nid = 'ems'\nmay = ['limit', 'price', 'surplus', 'manual']\n\
+    [[systems]]\nid = 'operator'\nmay = ['limit']\n";
+const USERS: [(&str, &str); 8] = [
+    ("m-1", "pw-m"),
+    ("box-1", "pw-b"),
+    ("cp-1", "pw-1"),
+    ("cp-2", "pw-2"),
+    ("ems", "pw-ems"),
+    ("operator", "pw-o"),
+    ("stranger", "pw-s"),
+    ("wattle-edge", "pw-e"),
+];
+/// What a device or a system hears.
+const DOWN: [&str; 3] = ["setpoint", "ack", "answer"];
 
 /// Which broker a test runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,11 +62,20 @@ impl Edge {
 
     /// A node whose site has these lines more in `[control]`, and whose policy `site`, if given, is this component.
     pub fn start_with(broker: Broker, control: &str, policy: Option<&[u8]>) -> Self {
+        Self::start_site(broker, &SITE.replace("[control]\n", &format!("[control]\n{control}\n")), policy)
+    }
+
+    /// A node whose site has these lines more.
+    pub fn start_and(broker: Broker, lines: &str) -> Self {
+        Self::start_site(broker, &format!("{SITE}{lines}"), None)
+    }
+
+    fn start_site(broker: Broker, site: &str, policy: Option<&[u8]>) -> Self {
         let folder = TempDir::new().expect("folder");
         let http_port = free_port().expect("port");
         let mosquitto = (broker == Broker::Mosquitto).then(start_mosquitto);
         let mqtt_port = mosquitto.as_ref().map_or_else(|| free_port().expect("port"), Mosquitto::port);
-        write(&folder, "site.toml", &SITE.replace("[control]\n", &format!("[control]\n{control}\n")));
+        write(&folder, "site.toml", site);
         write(&folder, "password", "pw-e\n");
         fs::create_dir(folder.path().join("data")).expect("folder");
         let lines: String = USERS.iter().map(|(user, password)| format!("{user}:{password}\n")).collect();
@@ -212,17 +233,23 @@ fn start_mosquitto() -> Mosquitto {
 /// A device: publishes, and hears what is on its own topics.
 pub struct Device {
     name: String,
+    subscriptions: usize,
     client: Client,
     heard: mpsc::Receiver<Result<(String, Vec<u8>), String>>,
 }
 
 impl Device {
     pub fn connect(port: u16, name: &str, password: &str) -> Self {
+        Self::connect_as(port, name, password, &[name])
+    }
+
+    /// A device that hears what is for these of its names, `device` or `device/connector`.
+    pub fn connect_as(port: u16, name: &str, password: &str, names: &[&str]) -> Self {
         let mut options = MqttOptions::new(name, "127.0.0.1", port);
         options.set_credentials(name, password).set_max_packet_size(1 << 20, 1 << 20);
         let (client, mut connection) = Client::new(options, 10_000);
         let (say, heard) = mpsc::channel();
-        for channel in ["setpoint", "ack"] {
+        for (name, channel) in names.iter().flat_map(|name| DOWN.map(|channel| (name, channel))) {
             let filter = format!("wattle/v1/depot/{name}/{channel}");
             client.subscribe(filter, QoS::AtMostOnce).expect("queued");
         }
@@ -245,10 +272,10 @@ impl Device {
                 }
             }
         });
-        Self { name: name.into(), client, heard }
+        Self { name: name.into(), subscriptions: names.len() * DOWN.len(), client, heard }
     }
 
-    /// Waits until both subscriptions stand.
+    /// Waits until its subscriptions stand.
     pub fn ready(self) -> Self {
         self.try_ready().expect("connected");
         self
@@ -257,7 +284,7 @@ impl Device {
     /// The same; the error when the connection ends.
     pub fn try_ready(&self) -> Result<(), String> {
         let mut stand = 0;
-        while stand < 2 {
+        while stand < self.subscriptions {
             let (topic, _) = self.heard.recv_timeout(LIMIT).expect("heard in time")?;
             stand += usize::from(topic == "ready");
         }
@@ -270,6 +297,11 @@ impl Device {
 
     pub fn publish(&self, topic: &str, payload: impl Into<Vec<u8>>) {
         self.client.publish(topic, QoS::AtLeastOnce, false, payload).expect("queued");
+    }
+
+    /// All that has come since the last look, with its topics.
+    pub fn heard_at_all(&self) -> Vec<(String, Vec<u8>)> {
+        self.heard.try_iter().map(|heard| heard.expect("connected")).collect()
     }
 
     /// What has come on the topic that ends so since the last look.

@@ -72,6 +72,7 @@ fn each_folder_says_what_lives_in_it() {
         "tests",
         "tests/kit",
         "tests/line",
+        "tests/rig",
         "tests/tidy",
     ];
     for folder in folders {

@@ -217,10 +217,9 @@ impl Scribe {
     fn heard(&mut self, machine: &SiteMachine, at: Micros, input: &SiteInput) {
         self.settle();
         self.bytes += match &input.heard {
-            Heard::Signals(signals) => {
-                let all = [&signals.price, &signals.surplus_w, &signals.grid_limit_w];
-                all.into_iter().flatten().map(|series| 10 * series.values.len()).sum()
-            }
+            Heard::GridLimit { limit: Some(series), .. }
+            | Heard::Price(Some(series))
+            | Heard::Surplus(Some(series)) => 10 * series.values.len(),
             _ => 64,
         };
         let after_us = at.0.wrapping_sub(machine.clock().0);
