@@ -16,7 +16,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use actix::prelude::*;
 use tokio::sync::OwnedSemaphorePermit;
-use wattle_wire::DeviceId;
 use wattle_wire::message::Ack;
 
 /// Messages that were read from one connection in one go.
@@ -29,20 +28,18 @@ pub struct Batch {
     pub pkids: Vec<u16>,
     parts: AtomicUsize,
     failed: AtomicBool,
-    acks: Mutex<Vec<DeviceAck>>,
+    replies: Mutex<Vec<Reply>>,
     ingress: Recipient<Settled>,
     _permits: Vec<OwnedSemaphorePermit>,
 }
 
-/// An acknowledgement that goes to a device once its batch is on the disk.
+/// What goes to a device or a system once its batch is on the disk: an acknowledgement or an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeviceAck {
-    /// Index of the site among the node's sites.
-    pub site: usize,
-    /// Whom it is for.
-    pub device: DeviceId,
-    /// What is on the disk.
-    pub ack: Ack,
+pub struct Reply {
+    /// Where.
+    pub topic: String,
+    /// What.
+    pub payload: Vec<u8>,
 }
 
 /// One piece of a [`Batch`]. It counts until it is dropped.
@@ -74,7 +71,7 @@ impl Batch {
             pkids,
             parts: AtomicUsize::new(0),
             failed: AtomicBool::new(false),
-            acks: Mutex::new(Vec::new()),
+            replies: Mutex::new(Vec::new()),
             ingress,
             _permits: permits,
         });
@@ -98,16 +95,16 @@ impl Batch {
         self.failed.load(Ordering::Acquire)
     }
 
-    /// What to tell the devices; empties the list.
-    pub fn take_acks(&self) -> Vec<DeviceAck> {
-        std::mem::take(&mut self.acks.lock().unwrap_or_else(PoisonError::into_inner))
+    /// What to publish; empties the list.
+    pub fn take_replies(&self) -> Vec<Reply> {
+        std::mem::take(&mut self.replies.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Part {
-    /// Adds what a device is to be told once the whole batch is on the disk.
-    pub fn add_acks(&self, acks: impl IntoIterator<Item = DeviceAck>) {
-        self.batch.acks.lock().unwrap_or_else(PoisonError::into_inner).extend(acks);
+    /// Adds what is to be published once the whole batch is on the disk.
+    pub fn add_replies(&self, replies: impl IntoIterator<Item = Reply>) {
+        self.batch.replies.lock().unwrap_or_else(PoisonError::into_inner).extend(replies);
     }
 
     /// The rows of this part are on the disk.

@@ -127,7 +127,8 @@ fn keep<T>(problems: &mut Problems, read: Result<T, Problems>) -> Option<T> {
     read.map_err(|more| problems.extend(more)).ok()
 }
 
-/// A site may be told once, and a device, whose name is also its login, may belong to one site only.
+/// A site may be told once, and a device, whose name is also its login, may belong to one site only. A system may belong to
+/// several.
 fn between(sites: &[(String, Site)], problems: &mut Problems) {
     let mut site_names = BTreeMap::new();
     let mut devices = BTreeMap::new();
@@ -136,9 +137,13 @@ fn between(sites: &[(String, Site)], problems: &mut Problems) {
             problems.add(file, "id", &site.file.id, format!("give another; {other} has it too"));
         }
         let meters = site.file.meters.iter().map(|m| ("meters", &m.id));
-        for (list, device) in meters.chain(site.file.chargers.iter().map(|c| ("chargers", &c.id))) {
-            match devices.insert(device.clone(), file) {
-                Some(other) if other != file => {
+        let chargers = site.file.chargers.iter().map(|c| ("chargers", &c.id));
+        let systems = site.file.systems.iter().map(|s| ("systems", &s.id));
+        for (list, device) in meters.chain(chargers).chain(systems) {
+            match devices.insert(device.clone(), (list, file)) {
+                // One system may signal to several sites.
+                Some(("systems", _)) if list == "systems" => {}
+                Some((_, other)) if other != file => {
                     let allowed = format!("give another; {other} has it too, and it is the device's login");
                     problems.add(file, format!("{list}.{device}.id"), device, allowed);
                 }

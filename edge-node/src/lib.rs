@@ -29,6 +29,7 @@ pub mod mqtt;
 pub mod node;
 pub mod numbers;
 pub mod passwords;
+pub mod peers;
 pub mod policy;
 pub mod replay;
 pub mod restore;

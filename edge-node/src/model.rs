@@ -1,16 +1,17 @@
 //! From the site file to what the edge core runs on.
 
-use wattle_edge_core::{Charger, Circuit, Control, Limit, LocalTime, Meter, SiteModel, User, Window};
-use wattle_site::{Day, Hours, ScheduledLimit, SiteFile};
+use wattle_edge_core::{Charger, Circuit, Control, Limit, LocalTime, Meter, SiteModel, System, User, Window};
+use wattle_site::{Day, Hours, Outlets, ScheduledLimit, SiteFile};
 use wattle_wire::{CircuitId, Millivolts, PerPhase};
 
 /// The model of a site. A [`SiteFile`] that was read by [`SiteFile::parse`] always gives one that
 /// [`SiteModel::check`] accepts.
 pub fn site_model(site: &SiteFile) -> SiteModel {
-    let index = |id: &CircuitId| site.circuits.iter().position(|circuit| circuit.id == *id);
+    let outlets = outlets(site);
+    let index = |id: &CircuitId| outlets.circuits.iter().position(|circuit| circuit.id == *id);
     // A name that is nowhere becomes an index that is nowhere, which `SiteModel::check` names.
     let index_or_none = |id: &CircuitId| index(id).unwrap_or(usize::MAX);
-    let mut circuits: Vec<Circuit> = site
+    let mut circuits: Vec<Circuit> = outlets
         .circuits
         .iter()
         .map(|circuit| self::circuit(circuit, circuit.parent.as_ref().map(index_or_none)))
@@ -26,7 +27,7 @@ pub fn site_model(site: &SiteFile) -> SiteModel {
         .iter()
         .map(|meter| Meter { id: meter.id.clone(), circuit: index_or_none(&meter.circuit) });
     let nominal_v = site.control.nominal_v;
-    let chargers = site.chargers.iter().map(|charger| Charger {
+    let chargers = outlets.evses.iter().map(|evse| &evse.charger).map(|charger| Charger {
         id: charger.id.clone(),
         circuit: index_or_none(&charger.circuit),
         phases: charger.phases.clone(),
@@ -48,8 +49,14 @@ pub fn site_model(site: &SiteFile) -> SiteModel {
         meters: meters.collect(),
         chargers: chargers.collect(),
         users: users.collect(),
+        systems: site.systems.iter().map(|s| System { id: s.id.clone(), may: s.may.clone() }).collect(),
         local_time: LocalTime(site.clock_changes()),
     }
+}
+
+/// The outlets of a site. Where names are too long, which the site file's check refuses, there are none.
+pub(crate) fn outlets(site: &SiteFile) -> Outlets {
+    site.outlets().unwrap_or_else(|_| Outlets { circuits: site.circuits.clone(), evses: Vec::new() })
 }
 
 fn control(control: &wattle_site::Control) -> Control {
@@ -195,6 +202,47 @@ mod tests {
         let summer = wattle_wire::Micros::from_secs(1_782_864_000);
         let offset = model.local_time.0.iter().rev().find(|(from, _)| *from <= summer);
         assert_eq!(offset.map(|(_, offset)| *offset), Some(7_200), "on 2026-07-01");
+    }
+
+    #[test]
+    fn a_charger_with_connectors_is_a_circuit_with_a_charger_for_each() {
+        let text = r#"
+            id = "depot"
+            [[circuits]]
+            id = "grid"
+            limit_a = 63
+            [[chargers]]
+            id = "box-1"
+            circuit = "grid"
+            phases = ["L1", "L2", "L3"]
+            max_a = 32
+            cable_a = 25
+            connectors = [{ id = "left" }, { id = "right", phases = ["L2", "L3", "L1"], max_a = 16, priority = 1 }]
+            [[chargers]]
+            id = "cp-2"
+            circuit = "grid"
+            [[chargers]]
+            id = "hpc"
+            circuit = "grid"
+            kind = "dc"
+            max_w = 69000
+            connectors = [{ id = "1" }, { id = "2", max_w = 34500 }]
+        "#;
+        let model = site_model(&SiteFile::parse("depot.toml", text).expect("right"));
+        assert_eq!(model.check(), Ok(()));
+        let circuits = model.circuits.iter().map(|c| (c.id.as_str(), c.parent, c.limit_ma.0[0].0));
+        let expected = [("grid", None, 63_000), ("box-1", Some(0), 25_000), ("hpc", Some(0), 100_000)];
+        assert_eq!(circuits.collect::<Vec<_>>(), expected);
+        let chargers = model.chargers.iter().map(|c| (c.id.as_str(), c.circuit, c.max_ma.0, c.priority));
+        let expected = [
+            ("box-1:left", 1, 32_000, 0),
+            ("box-1:right", 1, 16_000, 1),
+            ("cp-2", 0, 32_000, 0),
+            ("hpc:1", 2, 100_000, 0),
+            ("hpc:2", 2, 50_000, 0),
+        ];
+        assert_eq!(chargers.collect::<Vec<_>>(), expected);
+        assert_eq!(model.chargers[1].phases, Some(vec![Phase::L2, Phase::L3, Phase::L1]));
     }
 
     #[test]

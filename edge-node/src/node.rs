@@ -15,10 +15,11 @@ use actix::prelude::*;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
-use wattle_edge_core::{DeviceMachine, Heard, SiteInput, SiteMachine};
+use wattle_edge_core::{DeviceOutput, Heard, Part, PeerMachine, SiteInput, SiteMachine};
 use wattle_policy_host::Limits;
 use wattle_process::Health;
 use wattle_wire::row::{Event, EventKind, Row};
+use wattle_wire::topic::Channel;
 use wattle_wire::{DeviceId, Micros, SiteId};
 
 use crate::actors::device::{Device, Keep};
@@ -34,10 +35,11 @@ use crate::files::{self, Files};
 use crate::former;
 use crate::mqtt::{Delivery, Lane};
 use crate::numbers;
+use crate::peers::peers;
 use crate::policy::watch::{Reader, Watch};
 use crate::policy::{self, Role, SitePolicy, Source};
 use crate::restore::Restored;
-use crate::setup::{broker_page, devices_of, open_journal, start_broker, start_lanes, uplink_way};
+use crate::setup::{broker_page, open_journal, start_broker, start_lanes, uplink_way};
 use crate::site_model;
 use crate::status::{SiteBoard, Status};
 use crate::uplink;
@@ -290,8 +292,11 @@ impl SiteBuilder<'_> {
             let policy = SitePolicy::load(&host, &folder, &site.file.control);
             let sources: Vec<_> = policy.sources().map(|(role, source)| (role, source.clone())).collect();
             let (clock, lane, journal) = (self.clock.clone(), self.lane.clone(), self.journal.clone());
+            let topics = peers(&site.file);
+            let topics = topics.into_iter().map(|peer| (peer.id, peer.address.topic(Channel::Setpoint)));
             let (machine, rows) = ((machine, site.text.as_str()), self.first_rows(site, note));
-            let actor = Site::new(clock, machine, policy, lane, journal, board.clone(), rows);
+            let (topics, board) = (topics.collect(), board.clone());
+            let actor = Site::new(clock, machine, policy, lane, topics, journal, board, rows);
             let address = Supervisor::start(|_| actor);
             readers.extend(sources.into_iter().map(|(role, source)| reader(role, source, &address)));
             actors.push(address);
@@ -326,29 +331,42 @@ fn reader(role: Role, source: Source, site: &Addr<Site>) -> Reader {
 fn start_devices(
     sites: &[files::Site],
     actors: &[Addr<Site>],
-    mut machines: BTreeMap<(SiteId, DeviceId), DeviceMachine>,
+    mut machines: BTreeMap<(SiteId, DeviceId), PeerMachine>,
     now: Micros,
 ) -> (Vec<Addr<Device>>, Vec<Route>) {
     let mut devices = Vec::new();
     let mut routes = Vec::new();
     for (index, (site, address)) in sites.iter().zip(actors).enumerate() {
-        let model = site_model(&site.file);
-        for id in devices_of(site) {
-            let key = (site.file.id.clone(), id.clone());
-            let (Some(machine), Some(part)) = (machines.remove(&key), model.part(id)) else { continue };
-            if machine.stay().is_some() {
-                // The site knows of the stay again; whether the charger is there it learns from the charger.
-                let heard = [Heard::Stay(machine.stay().cloned()), Heard::Online(false)];
-                let inputs = heard.map(|heard| SiteInput { part, seen: None, heard }).into();
-                address.do_send(Intake { at: now, inputs, ..Intake::default() });
+        for peer in peers(&site.file) {
+            let key = (site.file.id.clone(), peer.id.clone());
+            let Some(mut machine) = machines.remove(&key) else { continue };
+            let DeviceOutput { rows, inputs, .. } = known_again(&mut machine, peer.part, now);
+            if !inputs.is_empty() {
+                address.do_send(Intake { at: now, rows, inputs, ..Intake::default() });
             }
-            let actor = Device::new(index, id.clone(), machine, address.clone());
+            let speaks = peer.address;
+            let actor = Device::new(index, peer.id, speaks.clone(), machine, address.clone());
             let actor = Supervisor::start(|_| actor);
-            routes.push(Route { site: index, device: id.clone(), address: actor.clone() });
+            routes.push(Route { site: index, speaks, address: actor.clone() });
             devices.push(actor);
         }
     }
     (devices, routes)
+}
+
+/// What the site's machine, which starts anew, has to know again of somebody.
+fn known_again(machine: &mut PeerMachine, part: Part, now: Micros) -> DeviceOutput {
+    let mut again = DeviceOutput::default();
+    match machine {
+        PeerMachine::Device(machine) if machine.stay().is_some() => {
+            // Whether the charger is there the site learns from the charger.
+            let heard = [Heard::Stay(machine.stay().cloned()), Heard::Online(false)];
+            again.inputs = heard.map(|heard| SiteInput { part, seen: None, heard }).into();
+        }
+        PeerMachine::Device(_) => {}
+        PeerMachine::System(machine) => machine.again(now, &mut again),
+    }
+    again
 }
 
 /// Brings what a lane has read to the ingress, as much at a time as is there.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
-use wattle_edge_core::DeviceMachine;
+use wattle_edge_core::PeerMachine;
 use wattle_wire::row::Row;
 use wattle_wire::{DeviceId, SiteId};
 
@@ -15,7 +15,7 @@ use crate::checkpoint::Checkpoint;
 use crate::journal::{Journal, Recovery, Rows};
 
 /// Where a device's machine is kept.
-pub type Machines = BTreeMap<(SiteId, DeviceId), DeviceMachine>;
+pub type Machines = BTreeMap<(SiteId, DeviceId), PeerMachine>;
 
 /// A journal that was opened, and the machines as of its last entry.
 pub struct Restored {

@@ -8,10 +8,9 @@ use anyhow::Context as _;
 use rumqttc::{QoS, SubscribeFilter};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use wattle_edge_core::DeviceMachine;
 use wattle_process::Health;
 use wattle_wire::DeviceId;
-use wattle_wire::topic::{self, Channel};
+use wattle_wire::topic;
 
 use crate::broker::exchange::Settings;
 use crate::broker::supervisor::{self, Board, Supervisor};
@@ -25,6 +24,7 @@ use crate::former;
 use crate::journal::{self, Journal as Log};
 use crate::mqtt::{self, Delivery, Lane, Login};
 use crate::passwords;
+use crate::peers::peers;
 use crate::restore::{self, Restored};
 use crate::site_model;
 use crate::uplink::{Direct, Tls, Way};
@@ -43,16 +43,12 @@ pub(crate) fn open_journal(
     })?;
     let options = journal_options(config);
     let (log, recovery) = Log::open(options.clone(), clock.now()).context("can't open the journal")?;
-    let devices = sites.iter().flat_map(|site| {
-        let model = site_model(&site.file);
-        let all: Vec<DeviceId> = devices_of(site).cloned().collect();
-        all.into_iter().filter_map(move |device| {
-            let part = model.part(&device)?;
-            Some(DeviceMachine::new(model.id.clone(), device.clone(), part))
-                .map(|m| ((model.id.clone(), device), m))
-        })
+    let machines = sites.iter().flat_map(|site| {
+        let model = Arc::new(site_model(&site.file));
+        let peers = peers(&site.file).into_iter();
+        peers.map(move |peer| ((model.id.clone(), peer.id.clone()), peer.machine(&model)))
     });
-    let mut machines: restore::Machines = devices.collect();
+    let mut machines: restore::Machines = machines.collect();
     let is_new = recovery.last == 0 && recovery.checkpoint.is_none();
     let former = former::open(&options, is_new, &mut machines, clock.now())?;
     Ok((restore::restore(log, recovery, machines)?, former))
@@ -74,11 +70,6 @@ fn journal_options(config: &Config) -> journal::Options {
     }
 }
 
-/// Meters first, then chargers.
-pub(crate) fn devices_of(site: &files::Site) -> impl Iterator<Item = &DeviceId> {
-    site.file.meters.iter().map(|m| &m.id).chain(site.file.chargers.iter().map(|c| &c.id))
-}
-
 /// The embedded broker, and whom it refuses.
 pub(crate) type Embedded = (Supervisor, mpsc::Receiver<RefusedLogin>);
 
@@ -95,7 +86,8 @@ pub(crate) async fn start_broker(
         let (client_id, user) = (broker.client_id.clone(), broker.user.clone());
         return Ok((Login { host, port, client_id, user, password, may_be_shared: true }, None));
     }
-    let devices: Vec<&DeviceId> = sites.iter().flat_map(devices_of).collect();
+    let peers: Vec<_> = sites.iter().flat_map(|site| peers(&site.file)).collect();
+    let devices: Vec<&DeviceId> = peers.iter().map(|peer| &peer.address.device).collect();
     let accounts = passwords::load(&config.data.join(passwords::FILE_NAME), &devices)?;
     let password = passwords::random();
     let (listen, devices) = (broker.listen, devices.len());
@@ -151,10 +143,9 @@ fn subscriptions(broker: &BrokerConfig, sites: &[files::Site]) -> Vec<Vec<Subscr
     }
     let mut lanes = vec![Vec::new(); broker.lanes + 1];
     lanes[0].push(SubscribeFilter::new("#".into(), QoS::AtMostOnce));
-    let devices = sites.iter().flat_map(|site| devices_of(site).map(move |device| (&site.file.id, device)));
-    for (index, (site, device)) in devices.enumerate() {
+    for (index, peer) in sites.iter().flat_map(|site| peers(&site.file)).enumerate() {
         let lane = &mut lanes[1 + index % broker.lanes];
-        lane.extend(Channel::UP.map(|channel| acknowledged(topic::topic(site, device, channel))));
+        lane.extend(peer.channels().iter().map(|channel| acknowledged(peer.address.topic(*channel))));
     }
     lanes.retain(|filters| !filters.is_empty());
     lanes

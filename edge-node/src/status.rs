@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use wattle_wire::message::ChargerState;
 use wattle_wire::policy::{self, Snapshot};
 use wattle_wire::row::{DecidedCharger, Decision, Row};
-use wattle_wire::{EdgeId, Milliamps, PerPhase, SiteId};
+use wattle_wire::{EdgeId, Micros, Milliamps, PerPhase, SiteId};
 
 use crate::mqtt::Lane;
 
@@ -59,10 +59,21 @@ impl SiteBoard {
             "cause": recorded.as_ref().map(|d| d.cause.as_str()),
             "policy": recorded.as_ref().map(|d| d.policy.as_str()),
             "shadows": shadows,
+            "signals": signals(&snapshot.signals, snapshot.now_us),
             "circuits": circuits,
             "chargers": chargers,
         })
     }
+}
+
+/// What holds at the moment of the decision.
+fn signals(signals: &policy::Signals, now: Micros) -> Value {
+    let value = |series: &Option<policy::Series>| series.as_ref().and_then(|series| series.at(now));
+    json!({
+        "price": value(&signals.price),
+        "surplus_w": value(&signals.surplus_w),
+        "grid_limit_w": value(&signals.grid_limit_w),
+    })
 }
 
 fn amps(current: PerPhase<Milliamps>) -> Value {

@@ -48,6 +48,22 @@ pub fn started_before(boot: u32) -> Vec<u8> {
     Saved { boot, ..Saved::default() }.encode()
 }
 
+/// How often a device has started by what it has stored.
+///
+/// # Errors
+/// When the bytes can't be used.
+pub fn starts(bytes: &[u8]) -> Result<u32, SavedError> {
+    Saved::decode(bytes).map(|saved| saved.boot)
+}
+
+/// What is stored, with another number of starts: the connectors of one device start together, and have one number.
+///
+/// # Errors
+/// When the bytes can't be used.
+pub fn with_starts(bytes: &[u8], boot: u32) -> Result<Vec<u8>, SavedError> {
+    Saved::decode(bytes).map(|saved| Saved { boot, ..saved }.encode())
+}
+
 /// How far a vehicle's stay has got.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Stay {
@@ -136,6 +152,13 @@ mod tests {
     #[test]
     fn what_was_stored_comes_back() {
         assert_eq!(Saved::decode(&saved().encode()), Ok(saved()));
+    }
+
+    #[test]
+    fn another_number_of_starts_leaves_register_and_stay() {
+        let bytes = with_starts(&saved().encode(), 9).expect("sound");
+        assert_eq!((starts(&bytes), Saved::decode(&bytes)), (Ok(9), Ok(Saved { boot: 9, ..saved() })));
+        assert_eq!(with_starts(&bytes[1..], 9), Err(SavedError::Length(25)));
     }
 
     #[test]

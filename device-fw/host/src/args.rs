@@ -114,9 +114,13 @@ pub struct ChargerArgs {
     /// What may be drawn without a setpoint, in amperes.
     #[arg(long, default_value = "0", value_parser = amps)]
     pub safe: Milliamps,
-    /// A vehicle stands there from the beginning, started by this user.
+    /// A vehicle stands there, at each connector, from the beginning, started by this user.
     #[arg(long)]
     pub plugged: Option<UserId>,
+    /// The connectors of a charger that has several, as in `1,2`. Each has a vehicle, a register and a state of its own; a
+    /// command on standard input begins with the connector it is for, as in `2 plug alice`.
+    #[arg(long, value_delimiter = ',', conflicts_with = "fleet")]
+    pub connectors: Vec<DeviceId>,
 }
 
 /// The command line of a meter.
@@ -173,6 +177,8 @@ mod tests {
         check("charger --site s --id cp-1 --phases L1,L1", "named twice");
         check("charger --site s --id cp-1 --min six", "not a number of amperes");
         check("meter --site s --id m --rate 5", "--fleet");
+        check("charger --site s --id cp --connectors 1,2 --fleet 3", "--fleet");
+        check("charger --site s --id cp --connectors 1,a/b", "holds '/'");
         check("meter --site s --id m --plugged x", "--plugged");
         check("toaster", "toaster");
     }

@@ -39,7 +39,13 @@ pub enum Machine {
 pub struct Device<M, S> {
     /// Where.
     pub site: SiteId,
-    /// Who.
+    /// Its login.
+    pub login: DeviceId,
+    /// Which connector of the device it is, where that has several.
+    pub connector: Option<DeviceId>,
+    /// Whether it speaks for the device: says what that is, and that it comes and goes.
+    pub speaks: bool,
+    /// Who, in what is printed: the device, or `device:connector`.
     pub id: DeviceId,
     /// What it is.
     pub machine: Machine,
@@ -143,7 +149,7 @@ where
             Happened::Connected => {
                 tracing::info!(device = %self.id, "connected");
                 for channel in [Channel::Setpoint, Channel::Ack] {
-                    let name = topic::topic(&self.site, &self.id, channel);
+                    let name = self.topic(channel);
                     if self.mqtt.subscribe(&name, QoS::AtLeastOnce).is_err() {
                         tracing::warn!(device = %self.id, topic = name, "could not subscribe: the queue is full");
                     }
@@ -236,7 +242,11 @@ where
     }
 
     fn publish(&mut self, publish: &Publish) {
-        let name = topic::topic(&self.site, &self.id, publish.channel);
+        let is_of_device = matches!(publish.channel, Channel::Announce | Channel::Status);
+        if is_of_device && !self.speaks {
+            return;
+        }
+        let name = self.topic(publish.channel);
         let qos = match publish.qos {
             Qos::AtMostOnce => QoS::AtMostOnce,
             Qos::AtLeastOnce => QoS::AtLeastOnce,
@@ -245,6 +255,16 @@ where
         // is lost stands in the next reading.
         if self.mqtt.enqueue(&name, qos, publish.retained, &publish.payload).is_err() {
             tracing::debug!(device = %self.id, topic = name, "dropped: the queue to the broker is full");
+        }
+    }
+
+    /// What the device is and that it is there it says for all its connectors.
+    fn topic(&self, channel: Channel) -> String {
+        match &self.connector {
+            Some(connector) if !matches!(channel, Channel::Announce | Channel::Status) => {
+                topic::connector_topic(&self.site, &self.login, connector, channel)
+            }
+            _ => topic::topic(&self.site, &self.login, channel),
         }
     }
 

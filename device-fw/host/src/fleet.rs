@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use embedded_svc::storage::RawStorage;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use wattle_device_core::saved::started_before;
+use wattle_device_core::saved::{started_before, starts, with_starts};
 use wattle_device_core::{Charger, ChargerConfig, LineConfig, Meter, MeterConfig, PaceConfig, STATE_KEY};
 use wattle_wire::topic::{self, Channel};
 use wattle_wire::{DeviceId, Milliamps, Millivolts};
@@ -94,22 +94,19 @@ impl Plan {
         let (stop_all, stop) = watch::channel(false);
         let mut devices = JoinSet::new();
         let single = self.kind.common().fleet.is_none();
+        let mut hearers = Vec::new();
         for id in self.ids()? {
-            let (say, commands) = mpsc::channel(COMMANDS);
-            if let Some(scenario) = &self.scenario {
-                tokio::task::spawn_local(play(scenario.of(&id), self.scenario_start(), say.clone()));
+            let mut parts = Vec::new();
+            for connector in self.connectors() {
+                let (say, commands) = mpsc::channel(COMMANDS);
+                self.prepare(&named(&id, connector.as_ref())?, &say);
+                hearers.push((connector.clone(), say));
+                parts.push((connector, commands));
             }
-            if single {
-                let say = say.clone();
-                std::thread::spawn(move || listen(say));
-            }
-            if let Kind::Charger(args) = &self.kind
-                && let Some(user) = &args.plugged
-            {
-                // The queue was made just now and is empty.
-                let _ = say.try_send(Command::Plug(Some(user.clone())));
-            }
-            self.start(id, commands, stop.clone(), &mut devices)?;
+            self.start(id, parts, stop.clone(), &mut devices)?;
+        }
+        if single {
+            std::thread::spawn(move || listen(&hearers));
         }
         tokio::select! {
             signal = wattle_process::shutdown_signal() => signal.context("could not listen for signals")?,
@@ -122,6 +119,29 @@ impl Plan {
         Ok(())
     }
 
+    /// The connectors of each device; none for a device that is one by itself.
+    fn connectors(&self) -> Vec<Option<DeviceId>> {
+        match &self.kind {
+            Kind::Charger(args) if !args.connectors.is_empty() => {
+                args.connectors.iter().cloned().map(Some).collect()
+            }
+            _ => vec![None],
+        }
+    }
+
+    /// What happens to somebody from the beginning.
+    fn prepare(&self, id: &DeviceId, say: &mpsc::Sender<Command>) {
+        if let Some(scenario) = &self.scenario {
+            tokio::task::spawn_local(play(scenario.of(id), self.scenario_start(), say.clone()));
+        }
+        if let Kind::Charger(args) = &self.kind
+            && let Some(user) = &args.plugged
+        {
+            // The queue was made just now and is empty.
+            let _ = say.try_send(Command::Plug(Some(user.clone())));
+        }
+    }
+
     fn scenario_start(&self) -> tokio::time::Instant {
         let in_ms =
             self.kind.common().start_at.map_or(0, |at| i128::from(at) - since_1970().as_millis() as i128);
@@ -130,48 +150,87 @@ impl Plan {
         if in_ms >= 0 { now + length } else { now.checked_sub(length).unwrap_or(now) }
     }
 
+    /// Starts a device; `parts` are its connectors, or itself.
     fn start(
         &self,
         id: DeviceId,
-        commands: mpsc::Receiver<Command>,
+        parts: Vec<(Option<DeviceId>, mpsc::Receiver<Command>)>,
         stop: watch::Receiver<bool>,
         devices: &mut JoinSet<Result<()>>,
     ) -> Result<()> {
+        macro_rules! run_on {
+            ($open:expr) => {{
+                let storages = parts.iter().map(|(connector, _)| $open(connector.as_ref()));
+                let storages = one_start(storages.collect::<Result<Vec<_>>>()?)?;
+                self.start_on(storages, id, parts, stop, devices)
+            }};
+        }
+        match &self.kind.common().state {
+            Some(folder) => run_on!(|connector: Option<&DeviceId>| {
+                let folder = connector.map_or_else(|| folder.clone(), |c| folder.join(c.as_str()));
+                FileStorage::open(&folder).with_context(|| format!("--state {}", folder.display()))
+            }),
+            None => {
+                let boot = u32::try_from(since_1970().as_secs()).unwrap_or(u32::MAX - 1);
+                run_on!(|_: Option<&DeviceId>| {
+                    let mut storage = MemoryStorage::default();
+                    storage.set_raw(STATE_KEY, &started_before(boot))?;
+                    anyhow::Ok(storage)
+                })
+            }
+        }
+    }
+
+    fn start_on<S>(
+        &self,
+        storages: Vec<S>,
+        login: DeviceId,
+        parts: Vec<(Option<DeviceId>, mpsc::Receiver<Command>)>,
+        stop: watch::Receiver<bool>,
+        devices: &mut JoinSet<Result<()>>,
+    ) -> Result<()>
+    where
+        S: RawStorage + 'static,
+        S::Error: std::error::Error + Send + Sync + 'static,
+    {
         let started = Instant::now();
         let common = self.kind.common();
-        let (site, trace) = (common.site.clone(), common.trace_json);
+        let mut machines = Vec::new();
+        for ((connector, commands), storage) in parts.into_iter().zip(storages) {
+            let id = named(&login, connector.as_ref())?;
+            let machine = self.machine(&id, stored(&storage)?.as_deref(), started)?;
+            machines.push((id, connector, machine, commands, storage));
+        }
+        let topic = topic::topic(&common.site, &login, Channel::Status);
+        let will = machines.first().map(|(_, _, machine, ..)| machine.will().payload).unwrap_or_default();
         let broker = Broker {
             host: self.host.clone(),
             port: self.port,
-            name: id.as_str().to_owned(),
-            password: self.password(&id)?,
+            name: login.as_str().to_owned(),
+            password: self.password(&login)?,
         };
-        macro_rules! run_on {
-            ($storage:expr) => {{
-                let mut storage = $storage;
-                if common.state.is_none() {
-                    let boot = u32::try_from(since_1970().as_secs()).unwrap_or(u32::MAX - 1);
-                    storage.set_raw(STATE_KEY, &started_before(boot))?;
-                }
-                let machine = self.machine(&id, stored(&storage)?.as_deref(), started)?;
-                let topic = topic::topic(&site, &id, Channel::Status);
-                let (mqtt, mut connection) =
-                    mqtt::connect(&broker, Will { topic, payload: machine.will().payload });
-                let mut device = Device { site, id, machine, mqtt, storage, trace, started };
-                devices.spawn_local(async move {
-                    let ended = device.run(&mut connection, commands, stop).await;
-                    device.mqtt.disconnect();
-                    let _ = tokio::time::timeout(Duration::from_secs(1), connection.closed()).await;
-                    ended
-                });
-            }};
+        let (mqtt, connection) = mqtt::connect(&broker, Will { topic, payload: will });
+        let connectors: Vec<DeviceId> =
+            machines.iter().filter_map(|(_, connector, ..)| connector.clone()).collect();
+        let connections = if connectors.is_empty() { vec![connection] } else { connection.part(&connectors) };
+        let mut running = Vec::new();
+        for ((id, connector, machine, commands, storage), connection) in machines.into_iter().zip(connections)
+        {
+            let (site, login, trace, mqtt) =
+                (common.site.clone(), login.clone(), common.trace_json, mqtt.clone());
+            let speaks = running.is_empty();
+            let device =
+                Device { site, login, connector, speaks, id, machine, mqtt, storage, trace, started };
+            running.push(run(device, connection, commands, stop.clone()));
         }
-        match &common.state {
-            Some(folder) => {
-                run_on!(FileStorage::open(folder).with_context(|| format!("--state {}", folder.display()))?)
+        devices.spawn_local(async move {
+            let ended = all(running).await;
+            mqtt.disconnect();
+            for mut connection in ended? {
+                let _ = tokio::time::timeout(Duration::from_secs(1), connection.closed()).await;
             }
-            None => run_on!(MemoryStorage::default()),
-        }
+            Ok(())
+        });
         Ok(())
     }
 
@@ -211,6 +270,68 @@ impl Plan {
             }
         }
     }
+}
+
+/// Runs all parts of a device until each has ended, or one fails.
+async fn all<F>(mut parts: Vec<F>) -> Result<Vec<mqtt::Connection>>
+where
+    F: Future<Output = Result<mqtt::Connection>> + 'static,
+{
+    if parts.len() == 1
+        && let Some(part) = parts.pop()
+    {
+        return Ok(vec![part.await?]);
+    }
+    let mut running = JoinSet::new();
+    for part in parts {
+        running.spawn_local(part);
+    }
+    let mut connections = Vec::new();
+    while let Some(ended) = running.join_next().await {
+        connections.push(ended.context("a connector has panicked")??);
+    }
+    Ok(connections)
+}
+
+async fn run<S>(
+    mut device: Device<mqtt::Sender, S>,
+    mut connection: mqtt::Connection,
+    commands: mpsc::Receiver<Command>,
+    stop: watch::Receiver<bool>,
+) -> Result<mqtt::Connection>
+where
+    S: RawStorage,
+    S::Error: std::error::Error + Send + Sync + 'static,
+{
+    device.run(&mut connection, commands, stop).await?;
+    Ok(connection)
+}
+
+/// The name in what is printed: a device's, or a connector's behind its device's.
+fn named(device: &DeviceId, connector: Option<&DeviceId>) -> Result<DeviceId> {
+    let Some(connector) = connector else { return Ok(device.clone()) };
+    DeviceId::new(format!("{device}:{connector}")).context("--id is too long for a device with connectors")
+}
+
+/// Connectors of one device start together: all are given the highest number of starts of any.
+fn one_start<S>(mut storages: Vec<S>) -> Result<Vec<S>>
+where
+    S: RawStorage,
+    S::Error: std::error::Error + Send + Sync + 'static,
+{
+    // What can't be used the machine says, with what to do.
+    let boots =
+        storages.iter().map(|storage| anyhow::Ok(stored(storage)?.and_then(|bytes| starts(&bytes).ok())));
+    let highest = boots.collect::<Result<Vec<_>>>()?.into_iter().flatten().max();
+    for storage in &mut storages {
+        let Some(boot) = highest else { break };
+        let bytes = stored(storage)?;
+        let with = bytes.map_or_else(|| Ok(started_before(boot)), |bytes| with_starts(&bytes, boot));
+        if let Ok(bytes) = with {
+            storage.set_raw(STATE_KEY, &bytes)?;
+        }
+    }
+    Ok(storages)
 }
 
 fn around(common: &Common) -> Surroundings {
@@ -268,10 +389,24 @@ async fn play(steps: Vec<(u64, Command)>, start: tokio::time::Instant, say: mpsc
     }
 }
 
-/// Reads commands from standard input, on a thread of its own: a read can't be woken.
-fn listen(say: mpsc::Sender<Command>) {
+/// Reads commands from standard input, on a thread of its own: a read can't be woken. Where there are connectors the first
+/// word of each says which.
+fn listen(hearers: &[(Option<DeviceId>, mpsc::Sender<Command>)]) {
     for line in std::io::stdin().lines().map_while(Result::ok) {
-        match Command::parse(&line) {
+        let (hearer, words) = match hearers {
+            [(None, say)] => (Some(say), line.as_str()),
+            _ => {
+                let (first, words) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
+                let is_meant =
+                    |name: &Option<DeviceId>| name.as_ref().is_some_and(|name| name.as_str() == first);
+                (hearers.iter().find(|(name, _)| is_meant(name)).map(|(_, say)| say), words)
+            }
+        };
+        let Some(say) = hearer else {
+            tracing::warn!("{line:?} names no connector; begin with one");
+            continue;
+        };
+        match Command::parse(words) {
             Ok(command) => {
                 if say.blocking_send(command).is_err() {
                     return;

@@ -5,6 +5,7 @@
 //! once, so the two can't wait for each other. After a lost connection the task tries again, after 100 ms at first,
 //! at most every 5 s. Sessions are clean: what has to be sent again is the machine's affair.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use embedded_svc::mqtt::client::{
@@ -14,6 +15,7 @@ use rumqttc::{
     AsyncClient, ClientError, ConnectionError, EventLoop, LastWill, MqttOptions, Outgoing, Packet,
 };
 use tokio::sync::mpsc;
+use wattle_wire::{DeviceId, topic};
 
 /// Requests and events that may wait, each way. More than a machine has under way.
 const QUEUE: usize = 256;
@@ -60,12 +62,12 @@ pub struct Connection {
 pub struct Closed;
 
 /// What has come in.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Received {
     /// The broker has taken the connection.
     Connected,
     /// The connection is lost, or could not be made.
-    Disconnected(ConnectionError),
+    Disconnected(Arc<ConnectionError>),
     /// A message.
     Message {
         /// Its topic.
@@ -104,7 +106,7 @@ async fn poll(mut events: EventLoop, out: mpsc::Sender<Received>) {
             Ok(rumqttc::Event::Outgoing(Outgoing::Disconnect)) => return,
             Ok(_) => continue,
             Err(ConnectionError::RequestsDone) => return,
-            Err(error) => Received::Disconnected(error),
+            Err(error) => Received::Disconnected(Arc::new(error)),
         };
         let lost = matches!(received, Received::Disconnected(_));
         if out.send(received).await.is_err() {
@@ -126,6 +128,25 @@ impl Sender {
 }
 
 impl Connection {
+    /// Parts it by connector: each part hears when the connection comes and goes, and what is on its own topics; a part
+    /// that is behind holds up the others. Must be called within a `LocalSet`.
+    pub fn part(mut self, connectors: &[DeviceId]) -> Vec<Self> {
+        let parts = connectors.iter().map(|_| mpsc::channel(QUEUE));
+        let (outs, received): (Vec<_>, Vec<_>) = parts.unzip();
+        let connectors = connectors.to_vec();
+        tokio::task::spawn_local(async move {
+            while let Some(received) = self.events.recv().await {
+                for (out, connector) in outs.iter().zip(&connectors) {
+                    if received.concerns(connector) {
+                        // A part that is gone hears nothing more.
+                        let _ = out.send(received.clone()).await;
+                    }
+                }
+            }
+        });
+        received.into_iter().map(|events| Self { events }).collect()
+    }
+
     /// Waits until the connection's task has ended.
     pub async fn closed(&mut self) {
         while self.events.recv().await.is_some() {}
@@ -172,6 +193,14 @@ impl asynch::Connection for Connection {
 
 impl ErrorType for Received {
     type Error = ConnectionError;
+}
+
+impl Received {
+    fn concerns(&self, connector: &DeviceId) -> bool {
+        let Self::Message { topic, .. } = self else { return true };
+        let name = topic::parse(topic).and_then(|(_, device, _)| device.split_once('/'));
+        name.is_some_and(|(_, name)| name == connector.as_str())
+    }
 }
 
 impl Event for Received {

@@ -10,7 +10,7 @@ use wattle_device::mqtt::{Broker, Connection, Received, Sender, Will, connect};
 use wattle_testkit::{Mosquitto, Process};
 use wattle_wire::message::{self, *};
 use wattle_wire::topic::{self, Channel};
-use wattle_wire::{DeviceId, Milliamps, Millis, SiteId, WattHours};
+use wattle_wire::{Milliamps, Millis, WattHours};
 
 const USERS: [(&str, &str); 4] = [("edge", "e"), ("cp-1", "one"), ("cp-2", "two"), ("m-1", "three")];
 const LIMIT: Duration = Duration::from_secs(20);
@@ -91,8 +91,7 @@ impl Edge {
     }
 
     fn say(&mut self, device: &str, channel: Channel, payload: Vec<u8>) {
-        let (site, device) = (SiteId::new("depot").expect("name"), DeviceId::new(device).expect("name"));
-        let name = topic::topic(&site, &device, channel);
+        let name = format!("{}/depot/{device}/{}", topic::PREFIX, channel.as_str());
         self.sender.enqueue(&name, QoS::AtMostOnce, false, &payload).expect("room");
     }
 
@@ -199,6 +198,52 @@ fn a_meter_sees_what_chargers_draw_over_the_cable_and_a_silent_edge_ends_it() {
         edge.limit_ma = 5_000;
         edge.until("the home alone", |e| last(e).filter(|c| *c == Milliamps(5_000))).await;
         drop(chargers);
+    });
+}
+
+#[test]
+fn a_double_socket_is_one_device_whose_connectors_charge_each_its_own_vehicle() {
+    on_one_thread(async {
+        let (broker, folder) =
+            (Mosquitto::start(&USERS, "").expect("broker"), TempDir::new().expect("folder"));
+        let mut edge = Edge::new(&broker, 10_000).await;
+        let state = folder.path().join("state");
+        let words = format!("charger --id cp-1 --connectors 1,2 --noise-ma 0 --state {}", state.display());
+        let mut process = device(&broker, &folder, &words);
+        process.say("1 plug alice").expect("listens");
+        let draws = |e: &Edge, of: &str, ma: i32| {
+            let last = e.readings(of).last().and_then(|r| r.values().current_ma?.get(0));
+            last.filter(|drawn| *drawn == Milliamps(ma))
+        };
+        edge.until("a current at one", |e| draws(e, "cp-1/1", 10_000)).await;
+        assert_eq!(draws(&edge, "cp-1/2", 0), Some(Milliamps(0)), "nobody is there");
+        process.say("dance").expect("listens");
+        process.say("2 plug bob").expect("listens");
+        edge.until("a current at both", |e| draws(e, "cp-1/1", 10_000).and(draws(e, "cp-1/2", 10_000))).await;
+        process.say("1 unplug").expect("listens");
+        edge.until("a current at the other", |e| draws(e, "cp-1/1", 0).and(draws(e, "cp-1/2", 10_000))).await;
+        let users = |of: &str| edge.all::<Session>(of, Channel::Session).find_map(|s| s.user);
+        assert_eq!(users("cp-1/1").map(String::from).as_deref(), Some("alice"));
+        assert_eq!(users("cp-1/2").map(String::from).as_deref(), Some("bob"));
+        assert!(edge.all::<Confirm>("cp-1/2", Channel::Confirm).all(|c| c.refused.is_none()));
+        let is_named = |(device, channel, _): &(String, Channel, Vec<u8>)| match channel {
+            Channel::Announce | Channel::Status => device == "cp-1",
+            _ => device.starts_with("cp-1/"),
+        };
+        assert!(edge.heard.iter().all(is_named));
+
+        // One of them alone was stored: the next start has one number for both all the same.
+        process.kill().expect("killed");
+        std::fs::remove_dir_all(state.join("2")).expect("it is there");
+        let mut process = device(&broker, &folder, &words);
+        for connector in ["cp-1/1", "cp-1/2"] {
+            edge.until("the next start", |e| e.readings(connector).find(|r| r.boot == Some(2))).await;
+        }
+        process.terminate(LIMIT).expect("ends");
+        edge.until("the goodbye", |e| {
+            e.all::<Status>("cp-1", Channel::Status).find(|s| !s.online && s.boot == Some(2))
+        })
+        .await;
     });
 }
 

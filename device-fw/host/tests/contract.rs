@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wattle_wire::message::{self, *};
+use wattle_wire::signal::{Answer, Signal};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/mqtt.md");
 
@@ -21,11 +22,13 @@ fn every_example_of_the_contract_is_read_and_written_back_the_same() {
             "setpoint" => check::<Setpoint>(example),
             "confirm" => check::<Confirm>(example),
             "ack" => check::<Ack>(example),
+            "signal" => check::<Signal>(example),
+            "answer" => check::<Answer>(example),
             _ => panic!("{kind} is no channel"),
         }
         *seen.entry(kind.to_owned()).or_insert(0) += 1;
     }
-    assert_eq!(seen.len(), 7, "every channel has an example: {seen:?}");
+    assert_eq!(seen.len(), 9, "every channel has an example: {seen:?}");
     assert!(!page.contains("```json\n"), "a JSON block without a kind is not checked");
 }
 

@@ -1,7 +1,8 @@
-//! One per device: reads what the device sends, drops what it has sent before, keeps its stays.
+//! One per device, per connector, and per system of a site: reads what it sends, drops what it has sent before, keeps its
+//! stays.
 //!
-//! A thin shell over [`DeviceMachine`]: the messages of a batch go in, and one [`Intake`] for the site comes
-//! out, with the rows to journal and what the site has to know. Acknowledgements to the device are left with
+//! A thin shell over [`PeerMachine`]: the messages of a batch go in, and one [`Intake`] for the site comes
+//! out, with the rows to journal and what the site has to know. Acknowledgements and answers are left with
 //! the batch, which publishes them once it is on the disk.
 
 use std::sync::Arc;
@@ -9,15 +10,16 @@ use std::time::Instant;
 
 use actix::prelude::*;
 use bytes::Bytes;
-use wattle_edge_core::{DeviceMachine, DeviceOutput};
+use wattle_edge_core::{DeviceOutput, PeerMachine};
 use wattle_wire::row::{Event, Row};
 use wattle_wire::topic::Channel;
-use wattle_wire::{DeviceId, Micros};
+use wattle_wire::{DeviceId, Micros, message};
 
 use super::site::{Intake, Site};
-use crate::batch::{DeviceAck, Part, merge};
+use crate::batch::{Part, Reply, merge};
 use crate::checkpoint::Kept;
 use crate::gate::Gate;
+use crate::peers::Address;
 
 /// What one batch has from one device.
 #[derive(Message)]
@@ -44,7 +46,8 @@ pub struct Device {
     /// Index of its site among the node's sites.
     site_index: usize,
     id: DeviceId,
-    machine: DeviceMachine,
+    address: Address,
+    machine: PeerMachine,
     site: Addr<Site>,
     output: DeviceOutput,
     /// Whether anything came since the state was kept.
@@ -55,11 +58,18 @@ pub struct Device {
 }
 
 impl Device {
-    /// The device `id` of the site with this index.
-    pub fn new(site_index: usize, id: DeviceId, machine: DeviceMachine, site: Addr<Site>) -> Self {
+    /// Who is `id` in the rows of the site with this index, and speaks at `address`.
+    pub fn new(
+        site_index: usize,
+        id: DeviceId,
+        address: Address,
+        machine: PeerMachine,
+        site: Addr<Site>,
+    ) -> Self {
         Self {
             site_index,
             id,
+            address,
             machine,
             site,
             output: DeviceOutput::default(),
@@ -111,11 +121,13 @@ impl Handler<Messages> for Device {
         self.log_refusals();
         count(items.len(), &self.output);
         let acks = merge(std::mem::take(&mut self.output.acks));
-        part.add_acks(acks.into_iter().map(|ack| DeviceAck {
-            site: self.site_index,
-            device: self.id.clone(),
-            ack,
-        }));
+        let acks = acks.into_iter().map(|ack| (Channel::Ack, message::encode(&ack)));
+        let answers = std::mem::take(&mut self.output.answers);
+        let answers = answers.into_iter().map(|answer| (Channel::Answer, message::encode(&answer)));
+        part.add_replies(
+            acks.chain(answers)
+                .map(|(channel, payload)| Reply { topic: self.address.topic(channel), payload }),
+        );
         let rows = std::mem::take(&mut self.output.rows);
         let inputs = std::mem::take(&mut self.output.inputs);
         // Even without a row the part goes the whole way: a repetition is acknowledged only once its first

@@ -22,7 +22,7 @@ use actix::prelude::*;
 use bytes::Bytes;
 use wattle_wire::row::{Event, EventKind, Row};
 use wattle_wire::topic::{self, Channel};
-use wattle_wire::{DeviceId, Micros, SiteId, message};
+use wattle_wire::{DeviceId, Micros, SiteId};
 
 use super::device::{Device, Messages};
 use super::site::{Intake, Site};
@@ -32,6 +32,7 @@ use crate::clock::Clock;
 use crate::foreign::{self, Said};
 use crate::gate::Gate;
 use crate::mqtt::{Delivery, Lane};
+use crate::peers::{Address, is_of_device};
 
 /// The most messages of one batch.
 pub const MAX_BATCH: usize = 512;
@@ -41,14 +42,25 @@ const MINUTE: Micros = Micros::from_secs(60);
 /// The most of a topic or a client's name that an event keeps.
 const MAX_SHOWN: usize = 256;
 
-/// A device as the ingress knows it.
+/// A device, a connector of one, or a system, as the ingress knows it.
 pub struct Route {
     /// Index of its site.
     pub site: usize,
-    /// Its name.
-    pub device: DeviceId,
+    /// Its topics.
+    pub speaks: Address,
     /// Who handles what it sends.
     pub address: Addr<Device>,
+}
+
+/// Whom a name in a topic means.
+#[derive(Debug, Clone)]
+enum Named {
+    /// A route.
+    One(usize),
+    /// The route of a connector, which has the channels that are not its device's.
+    Connector(usize),
+    /// A device with connectors: what it says concerns all of these routes.
+    Device(Vec<usize>),
 }
 
 /// A site as the ingress knows it.
@@ -67,8 +79,8 @@ pub struct Ingress {
     watches: bool,
     sites: Vec<SiteRoute>,
     routes: Vec<Route>,
-    /// `site/device` to its place in `routes`.
-    by_name: HashMap<String, usize>,
+    /// By `site/device` or `site/device/connector`.
+    by_name: HashMap<String, Named>,
     /// For each lane what is not acknowledged yet, oldest first.
     unsettled: Vec<VecDeque<Arc<Batch>>>,
     /// For each route the messages of the batch at hand; empty between batches.
@@ -112,11 +124,7 @@ impl Ingress {
         broker_dropped: Arc<AtomicU64>,
         failed: impl Fn() + 'static,
     ) -> Self {
-        let by_name = routes
-            .iter()
-            .enumerate()
-            .map(|(index, route)| (format!("{}/{}", sites[route.site].id, route.device), index))
-            .collect();
+        let by_name = by_name(routes.iter().map(|route| &route.speaks));
         Self {
             clock,
             watches: lanes.len() > 1,
@@ -148,12 +156,12 @@ impl Ingress {
             }
             match self.route(&message.topic) {
                 // Its own lane brings it too.
-                Found::Device(..) if self.watches && lane == 0 => {}
-                Found::Device(index, channel) => {
-                    if self.sorted[index].is_empty() {
-                        touched.push(index);
+                Found::Device(..) | Found::All(..) if self.watches && lane == 0 => {}
+                Found::Device(index, channel) => self.sort(index, channel, message.payload, &mut touched),
+                Found::All(indices, channel) => {
+                    for index in indices {
+                        self.sort(index, channel, message.payload.clone(), &mut touched);
                     }
-                    self.sorted[index].push((channel, message.payload));
                 }
                 Found::Echo => {}
                 Found::Stray(stray) => strays.push(stray),
@@ -170,6 +178,13 @@ impl Ingress {
             self.journal_stray(at, stray, Batch::part(&batch));
         }
         part.synced();
+    }
+
+    fn sort(&mut self, index: usize, channel: Channel, payload: Bytes, touched: &mut Vec<usize>) {
+        if self.sorted[index].is_empty() {
+            touched.push(index);
+        }
+        self.sorted[index].push((channel, payload));
     }
 
     /// Takes what an external broker says of itself.
@@ -190,13 +205,17 @@ impl Ingress {
         let Some((site, device, channel)) = topic::parse(topic) else {
             return Found::Stray(self.stray(EventKind::WrongTopic, None, None, topic));
         };
-        if matches!(channel, Channel::Setpoint | Channel::Ack) {
+        if channel.is_down() {
             return Found::Echo;
         }
         // Everything between the prefix and the channel: no allocation on the way of a good message.
         let name = &topic[topic::PREFIX.len() + 1..topic.len() - channel.as_str().len() - 1];
         match self.by_name.get(name) {
-            Some(index) => Found::Device(*index, channel),
+            Some(Named::One(index)) => Found::Device(*index, channel),
+            Some(named) => match named.hear(channel) {
+                Some(indices) => Found::All(indices, channel),
+                None => Found::Stray(self.stray(EventKind::WrongTopic, Some(site), None, topic)),
+            },
             None => Found::Stray(self.stray(EventKind::UnknownDevice, Some(site), Some(device), topic)),
         }
     }
@@ -240,9 +259,9 @@ impl Ingress {
                 return;
             }
             self.lanes[lane].acknowledge(batch.generation, &batch.pkids);
-            for answer in batch.take_acks() {
-                let topic = topic::topic(&self.sites[answer.site].id, &answer.device, Channel::Ack);
-                if self.lanes[0].publish(topic, message::encode(&answer.ack)) {
+            for reply in batch.take_replies() {
+                let is_ack = reply.topic.ends_with(Channel::Ack.as_str());
+                if self.lanes[0].publish(reply.topic, reply.payload) && is_ack {
                     metrics::counter!("wattle_edge_acks_total").increment(1);
                 }
             }
@@ -250,8 +269,37 @@ impl Ingress {
     }
 }
 
+impl Named {
+    /// Whose a message on a channel under this name is.
+    fn hear(&self, channel: Channel) -> Option<Vec<usize>> {
+        match self {
+            Self::One(index) => Some(vec![*index]),
+            Self::Connector(index) => (!is_of_device(channel)).then(|| vec![*index]),
+            Self::Device(indices) => is_of_device(channel).then(|| indices.clone()),
+        }
+    }
+}
+
+/// The first that has a name keeps it.
+fn by_name<'a>(speakers: impl Iterator<Item = &'a Address>) -> HashMap<String, Named> {
+    let mut names = HashMap::new();
+    for (index, Address { site, device, connector }) in speakers.enumerate() {
+        let name = format!("{site}/{device}");
+        let Some(connector) = connector else {
+            names.entry(name).or_insert(Named::One(index));
+            continue;
+        };
+        names.insert(format!("{name}/{connector}"), Named::Connector(index));
+        if let Named::Device(all) = names.entry(name).or_insert(Named::Device(Vec::new())) {
+            all.push(index);
+        }
+    }
+    names
+}
+
 enum Found {
     Device(usize, Channel),
+    All(Vec<usize>, Channel),
     Echo,
     Stray(Stray),
 }
@@ -332,8 +380,10 @@ impl Handler<Refused> for Ingress {
             tracing::warn!(device = login.client, left_out, reason = login.reason, "login refused");
         }
         let device = DeviceId::new(login.client.as_str()).ok();
-        let site =
-            device.as_ref().and_then(|d| self.routes.iter().find(|r| r.device == *d)).map_or(0, |r| r.site);
+        let site = device
+            .as_ref()
+            .and_then(|d| self.routes.iter().find(|r| r.speaks.device == *d))
+            .map_or(0, |r| r.site);
         let at = self.clock.now();
         let Some(left_out) = self.journaled[site].admit(at) else { return };
         let detail = format!("login_refused: {}: {}", login.client, login.reason);
@@ -356,6 +406,35 @@ impl Handler<Unsettled> for Ingress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn check(topic: &str, expected: Option<&[usize]>) {
+        let name = |name: &str| DeviceId::new(name).expect("name");
+        let speakers = [("cp-1", None), ("box-1", Some("1")), ("box-1", Some("2")), ("ems", None)];
+        let speakers = speakers.map(|(device, connector)| Address {
+            site: "depot".parse().expect("name"),
+            device: name(device),
+            connector: connector.map(name),
+        });
+        let names = by_name(speakers.iter());
+        let (_, device, channel) = topic::parse(topic).expect("one of ours");
+        let indices = names.get(&format!("depot/{device}")).and_then(|named| named.hear(channel));
+        assert_eq!(indices.as_deref(), expected, "{topic}");
+    }
+
+    #[test]
+    fn what_a_device_says_concerns_all_its_connectors_and_what_a_connector_says_itself() {
+        check("wattle/v1/depot/cp-1/reading", Some(&[0]));
+        check("wattle/v1/depot/cp-1/status", Some(&[0]));
+        check("wattle/v1/depot/box-1/status", Some(&[1, 2]));
+        check("wattle/v1/depot/box-1/announce", Some(&[1, 2]));
+        check("wattle/v1/depot/box-1/2/reading", Some(&[2]));
+        check("wattle/v1/depot/box-1/1/session", Some(&[1]));
+        check("wattle/v1/depot/ems/signal", Some(&[3]));
+        check("wattle/v1/depot/box-1/reading", None);
+        check("wattle/v1/depot/box-1/2/status", None);
+        check("wattle/v1/depot/box-1/3/reading", None);
+        check("wattle/v1/depot/cp-1/1/reading", None);
+    }
 
     #[test]
     fn a_flood_of_strays_is_a_bounded_number_of_rows_a_minute_and_the_next_says_how_many_are_missing() {

@@ -20,6 +20,7 @@
 //! After [`Stop`] nothing is decided or recorded any more; rows of messages that were taken before still go to
 //! the journal, because their devices' states know of them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,8 +30,7 @@ use wattle_edge_core::replay::Scribe;
 use wattle_edge_core::{Due, SiteInput, SiteMachine};
 use wattle_wire::policy::Snapshot;
 use wattle_wire::row::{Cause, Event, EventKind, Row};
-use wattle_wire::topic::{self, Channel};
-use wattle_wire::{Micros, SiteId, message};
+use wattle_wire::{DeviceId, Micros, SiteId, message};
 
 use super::journal::{Append, Journal};
 use crate::batch::Part;
@@ -85,6 +85,8 @@ pub struct Site {
     scribe: Scribe,
     policy: SitePolicy,
     lane: Lane,
+    /// Where each charger gets its setpoints.
+    topics: BTreeMap<DeviceId, String>,
     journal: Addr<Journal>,
     board: Arc<SiteBoard>,
     /// Rows that stand before everything else.
@@ -104,13 +106,14 @@ pub struct Site {
 }
 
 impl Site {
-    /// The site of this machine, whose site file has this text; setpoints go out on `lane`. `first_rows` are journaled
-    /// before anything is decided.
+    /// The site of this machine, whose site file has this text; setpoints go out on `lane`, to the topic of their charger.
+    /// `first_rows` are journaled before anything is decided.
     pub fn new(
         clock: Arc<Clock>,
         (machine, configuration): (SiteMachine, &str),
         policy: SitePolicy,
         lane: Lane,
+        topics: BTreeMap<DeviceId, String>,
         journal: Addr<Journal>,
         board: Arc<SiteBoard>,
         first_rows: Vec<Row>,
@@ -124,6 +127,7 @@ impl Site {
             scribe,
             policy,
             lane,
+            topics,
             journal,
             board,
             first_rows,
@@ -147,8 +151,8 @@ impl Site {
         let given = self.policy.given();
         let outcome = self.scribe.finish_decision(&mut self.machine, proposal, given, now);
         for send in &outcome.setpoints {
-            let topic = topic::topic(&self.id, &send.device, Channel::Setpoint);
-            if self.lane.publish(topic, message::encode(&send.setpoint)) {
+            let Some(topic) = self.topics.get(&send.device) else { continue };
+            if self.lane.publish(topic.clone(), message::encode(&send.setpoint)) {
                 metrics::counter!("wattle_edge_setpoints_total").increment(1);
             }
         }

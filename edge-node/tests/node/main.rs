@@ -11,4 +11,6 @@ mod policy;
 mod refusals;
 mod replay;
 mod restart;
+mod signals;
+mod sockets;
 mod support;

@@ -24,9 +24,21 @@ const RESEND_AFTER: Duration = Duration::from_secs(1);
 const SITE: &str = "id = 'depot'\n[control]\ninterval_ms = 200\nvalidity_ms = 2000\nraise_delay_ms = 0\n\
     [[circuits]]\nid = 'grid'\nlimit_a = 30\nfallback_a = 6\n[[meters]]\nid = 'm-1'\ncircuit = 'grid'\n\
     [[chargers]]\nid = 'cp-1'\ncircuit = 'grid'\nphases = ['L1']\n\
-    [[chargers]]\nid = 'cp-2'\ncircuit = 'grid'\nphases = ['L1']\n";
-const USERS: [(&str, &str); 5] =
-    [("m-1", "pw-m"), ("cp-1", "pw-1"), ("cp-2", "pw-2"), ("stranger", "pw-s"), ("wattle-edge", "pw-e")];
+    [[chargers]]\nid = 'cp-2'\ncircuit = 'grid'\nphases = ['L1']\n\
+    [[systems]]\nid = 'ems'\nmay = ['limit', 'price', 'surplus', 'manual']\n\
+    [[systems]]\nid = 'operator'\nmay = ['limit']\n";
+const USERS: [(&str, &str); 8] = [
+    ("m-1", "pw-m"),
+    ("box-1", "pw-b"),
+    ("cp-1", "pw-1"),
+    ("cp-2", "pw-2"),
+    ("ems", "pw-ems"),
+    ("operator", "pw-o"),
+    ("stranger", "pw-s"),
+    ("wattle-edge", "pw-e"),
+];
+/// What a device or a system hears.
+const DOWN: [&str; 3] = ["setpoint", "ack", "answer"];
 
 /// Which broker a test runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,31 +64,38 @@ impl Edge {
     /// A node whose site has these lines more in `[control]`, and whose policy `site`, if given, is this component.
     pub fn start_with(broker: Broker, control: &str, policy: Option<&[u8]>) -> Self {
         let mosquitto = (broker == Broker::Mosquitto).then(|| start_mosquitto(&[], ""));
-        Self::start_on(broker, mosquitto, None, control, policy)
+        let site = SITE.replace("[control]\n", &format!("[control]\n{control}\n"));
+        Self::start_site(broker, mosquitto, None, &site, policy)
+    }
+
+    /// A node whose site has these lines more.
+    pub fn start_and(broker: Broker, lines: &str) -> Self {
+        let mosquitto = (broker == Broker::Mosquitto).then(|| start_mosquitto(&[], ""));
+        Self::start_site(broker, mosquitto, None, &format!("{SITE}{lines}"), None)
     }
 
     /// A node on the broker that ships, but with other lines for those that begin with one of `without`.
     pub fn start_on_mosquitto(without: &[&str], lines: &str) -> Self {
-        Self::start_on(Broker::Mosquitto, Some(start_mosquitto(without, lines)), None, "", None)
+        Self::start_site(Broker::Mosquitto, Some(start_mosquitto(without, lines)), None, SITE, None)
     }
 
     /// A node whose broker somebody else plays on this port.
     pub fn start_at(port: u16) -> Self {
-        Self::start_on(Broker::Mosquitto, None, Some(port), "", None)
+        Self::start_site(Broker::Mosquitto, None, Some(port), SITE, None)
     }
 
-    fn start_on(
+    fn start_site(
         broker: Broker,
         mosquitto: Option<Mosquitto>,
         port: Option<u16>,
-        control: &str,
+        site: &str,
         policy: Option<&[u8]>,
     ) -> Self {
         let folder = TempDir::new().expect("folder");
         let http_port = free_port().expect("port");
         let mqtt_port = port.or(mosquitto.as_ref().map(Mosquitto::port));
         let mqtt_port = mqtt_port.unwrap_or_else(|| free_port().expect("port"));
-        write(&folder, "site.toml", &SITE.replace("[control]\n", &format!("[control]\n{control}\n")));
+        write(&folder, "site.toml", site);
         write(&folder, "password", "pw-e\n");
         fs::create_dir(folder.path().join("data")).expect("folder");
         let lines: String = USERS.iter().map(|(user, password)| format!("{user}:{password}\n")).collect();
@@ -284,6 +303,7 @@ fn start_mosquitto(without: &[&str], lines: &str) -> Mosquitto {
 /// A device: publishes, and hears what is on its own topics.
 pub struct Device {
     name: String,
+    subscriptions: usize,
     client: Client,
     heard: mpsc::Receiver<Result<(String, Vec<u8>), String>>,
     /// How many messages the broker has acknowledged.
@@ -292,11 +312,16 @@ pub struct Device {
 
 impl Device {
     pub fn connect(port: u16, name: &str, password: &str) -> Self {
+        Self::connect_as(port, name, password, &[name])
+    }
+
+    /// A device that hears what is for these of its names, `device` or `device/connector`.
+    pub fn connect_as(port: u16, name: &str, password: &str, names: &[&str]) -> Self {
         let mut options = MqttOptions::new(name, "127.0.0.1", port);
         options.set_credentials(name, password).set_max_packet_size(1 << 20, 1 << 20);
         let (client, mut connection) = Client::new(options, 10_000);
         let (say, heard) = mpsc::channel();
-        for channel in ["setpoint", "ack"] {
+        for (name, channel) in names.iter().flat_map(|name| DOWN.map(|channel| (name, channel))) {
             let filter = format!("wattle/v1/depot/{name}/{channel}");
             client.subscribe(filter, QoS::AtMostOnce).expect("queued");
         }
@@ -324,7 +349,7 @@ impl Device {
                 }
             }
         });
-        Self { name: name.into(), client, heard, taken }
+        Self { name: name.into(), subscriptions: names.len() * DOWN.len(), client, heard, taken }
     }
 
     /// Whether the broker has taken so many messages of QoS 1.
@@ -332,7 +357,7 @@ impl Device {
         self.taken.load(Ordering::Acquire) >= messages
     }
 
-    /// Waits until both subscriptions stand.
+    /// Waits until its subscriptions stand.
     pub fn ready(self) -> Self {
         self.try_ready().expect("connected");
         self
@@ -341,7 +366,7 @@ impl Device {
     /// The same; the error when the connection ends.
     pub fn try_ready(&self) -> Result<(), String> {
         let mut stand = 0;
-        while stand < 2 {
+        while stand < self.subscriptions {
             let (topic, _) = self.heard.recv_timeout(LIMIT).expect("heard in time")?;
             stand += usize::from(topic == "ready");
         }
@@ -358,6 +383,11 @@ impl Device {
 
     pub fn publish_as(&self, qos: QoS, retained: bool, topic: &str, payload: impl Into<Vec<u8>>) {
         self.client.publish(topic, qos, retained, payload).expect("queued");
+    }
+
+    /// All that has come since the last look, with its topics.
+    pub fn heard_at_all(&self) -> Vec<(String, Vec<u8>)> {
+        self.heard.try_iter().map(|heard| heard.expect("connected")).collect()
     }
 
     /// What has come on the topic that ends so since the last look.

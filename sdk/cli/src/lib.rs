@@ -5,6 +5,7 @@
 //! - [`demo`]: a site with an outage, played by real processes, and checked.
 //! - [`policy`]: builds and inspects load policies.
 //! - [`replay`]: makes recorded decisions again, and explains one.
+//! - [`signal`]: tells a site limits, prices, surplus and currents by hand.
 //! - [`simulate`]: runs real sessions through the whole line, on virtual time.
 //! - [`status`]: how the edge node and the fog node are.
 //!
@@ -19,6 +20,7 @@ pub mod output;
 pub mod policy;
 pub mod receipt;
 pub mod replay;
+pub mod signal;
 pub mod simulate;
 pub mod source;
 pub mod sql;

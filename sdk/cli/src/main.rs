@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use wattle::{bill, demo, exit, policy, receipt, replay, simulate, sql, status};
+use wattle::{bill, demo, exit, policy, receipt, replay, signal, simulate, sql, status};
 
 /// Share a site's power among its chargers: ask the lake, write bills, look after nodes.
 ///
@@ -23,6 +23,7 @@ enum Command {
     Explain(replay::explain::Args),
     Policy(policy::Args),
     Receipt(receipt::Args),
+    Signal(signal::Args),
     Simulate(simulate::Args),
     Status(status::Args),
 }
@@ -36,6 +37,7 @@ async fn main() -> ExitCode {
         Command::Explain(args) => replay::explain::run(args).await,
         Command::Policy(args) => policy::run(args).await,
         Command::Receipt(args) => receipt::run(args).await,
+        Command::Signal(args) => signal::run(args).await,
         Command::Simulate(args) => simulate::run(args).await,
         Command::Status(args) => status::run(args).await,
     })

@@ -1,8 +1,9 @@
 //! Known answers: a policy as the component that `make policies` builds, then the envelope. One vehicle in amperes for each
 //! charger, minimum 6 A, in order of arrival.
 
-use std::path::{Path, PathBuf};
+mod built;
 
+use built::component;
 use wattle_edge_core::fit;
 use wattle_policy_host::{Host, Limits};
 use wattle_wire::message::ChargerState;
@@ -130,12 +131,4 @@ fn check((policy, settings): (&str, &str), circuits: Vec<Circuit>, cars: &[Car],
         given[fitted.charger] = fitted.setpoint_ma.0 / 1000;
     }
     assert_eq!(given, expected);
-}
-
-fn component(name: &str) -> Vec<u8> {
-    let folder = std::env::var_os("WATTLE_POLICIES").map(PathBuf::from);
-    let folder =
-        folder.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/policies"));
-    let path = folder.join(name).with_extension("wasm");
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; run `make policies`", path.display()))
 }

@@ -164,11 +164,27 @@ fn limits(file: &str, circuit: &Circuit, problems: &mut Problems) {
     }
 }
 
-/// Chargers and meters speak MQTT under their names, so they share one list of names.
+/// The most systems of a site.
+const MAX_SYSTEMS: usize = 16;
+
+/// Chargers, meters and systems speak MQTT under their names, so they share one list of names.
 fn devices(file: &str, site: &SiteFile, problems: &mut Problems) {
+    let connectors: Vec<String> = chargers::connectors(site).collect();
     let chargers = site.chargers.iter().map(|c| c.id.as_str());
+    let chargers = chargers.chain(connectors.iter().map(String::as_str));
     let meters = site.meters.iter().map(|m| m.id.as_str());
-    names(file, "chargers and meters", chargers.chain(meters), problems);
+    let systems = site.systems.iter().map(|s| s.id.as_str());
+    names(file, "chargers, meters and systems", chargers.chain(meters).chain(systems), problems);
+    for system in &site.systems {
+        let distinct: BTreeSet<_> = system.may.iter().collect();
+        if distinct.is_empty() || distinct.len() != system.may.len() {
+            let allowed = "must name one to four of \"limit\", \"price\", \"surplus\", \"manual\", each once";
+            problems.add(file, format!("systems.{}.may", system.id), "", allowed);
+        }
+    }
+    if site.systems.len() > MAX_SYSTEMS {
+        problems.add(file, "systems", site.systems.len(), format!("give at most {MAX_SYSTEMS}"));
+    }
     let mut measured = BTreeSet::new();
     for meter in &site.meters {
         known_circuit(file, site, format!("meters.{}.circuit", meter.id), meter.circuit.as_str(), problems);

@@ -2,10 +2,12 @@
 
 use rust_decimal::Decimal;
 use serde::Deserialize;
+use wattle_wire::signal::Right;
 use wattle_wire::{CircuitId, DeviceId, Milliamps, Millis, PerPhase, Phase, SiteId, UserId, Watts};
 
 use crate::amount::{amps, amps_per_phase, optional_amps, watts};
 use crate::check;
+use crate::connector::Connector;
 use crate::hours::{Hours, ScheduledLimit};
 use crate::problem::Problems;
 use crate::read::read;
@@ -33,6 +35,9 @@ pub struct SiteFile {
     /// Chargers in order of registration; default none.
     #[serde(default)]
     pub chargers: Vec<Charger>,
+    /// Who may tell the site limits, prices, surplus and currents by hand from outside; at most 16, default none.
+    #[serde(default)]
+    pub systems: Vec<System>,
     /// Who may be billed; default none.
     #[serde(default)]
     pub users: Vec<User>,
@@ -210,6 +215,19 @@ pub struct Charger {
     /// What it gets, as far as it fits, whatever the policy says, A; 0 for standby; default none.
     #[serde(rename = "manual_a", default, deserialize_with = "optional_amps")]
     pub manual_ma: Option<Milliamps>,
+    /// Its connectors, if it has several; its own limits are then those of its supply. Default none.
+    #[serde(default)]
+    pub connectors: Vec<Connector>,
+}
+
+/// Who may tell the site something from outside.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct System {
+    /// Its login.
+    pub id: DeviceId,
+    /// What it may signal: `"limit"`, `"price"`, `"surplus"`, `"manual"`; at least one.
+    pub may: Vec<Right>,
 }
 
 /// Someone who may be billed.

@@ -10,13 +10,15 @@
 
 mod amount;
 mod check;
+mod connector;
 mod file;
 mod hours;
 mod problem;
 mod read;
 mod zone;
 
-pub use file::{Charger, ChargerKind, Circuit, Control, Meter, Shadow, SiteFile, Tariff, User};
+pub use connector::{Connector, Evse, Outlets};
+pub use file::{Charger, ChargerKind, Circuit, Control, Meter, Shadow, SiteFile, System, Tariff, User};
 pub use hours::{Day, Hours, ScheduledLimit, TimeOfDay};
 pub use problem::{Problem, Problems};
 pub use read::read;

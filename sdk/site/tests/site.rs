@@ -265,3 +265,81 @@ fn the_clocks_of_a_site_change_twice_a_year_where_they_do() {
     assert!(berlin.last().is_some_and(|(last, _)| *last > secs(2_524_608_000)), "beyond 2050");
     assert_eq!(changes("UTC"), [(secs(1_577_836_800), 0)]);
 }
+
+#[test]
+fn a_charger_with_connectors_is_seen_by_control_as_a_circuit_and_a_charger_for_each() {
+    let text = change(
+        "id = \"cp-2\"\ncircuit = \"grid\"\n",
+        "id = \"cp-2\"\ncircuit = \"grid\"\nmax_a = 20\nconnectors = [{ id = \"1\" }, { id = \"2\", max_a = 16 }]\n",
+    );
+    let site = SiteFile::parse("site.toml", &text).expect("fits");
+    let outlets = site.outlets().expect("short names");
+    let names: Vec<&str> = outlets.evses.iter().map(|evse| evse.charger.id.as_str()).collect();
+    assert_eq!(names, ["cp-1", "cp-2:1", "cp-2:2", "cp-3"]);
+    let supply = outlets.circuits.last().expect("added");
+    assert_eq!((supply.id.as_str(), supply.parent.as_ref().map(|p| p.as_str())), ("cp-2", Some("grid")));
+    assert_eq!(supply.limit_ma, PerPhase([Milliamps(20_000), Milliamps(0), Milliamps(0)]));
+    assert_eq!(outlets.evses[2].charger.max_ma, Milliamps(16_000));
+    assert_eq!(
+        (outlets.evses[2].device.as_str(), outlets.evses[2].charger.circuit.as_str()),
+        ("cp-2", "cp-2")
+    );
+}
+
+#[test]
+fn every_mistake_about_connectors_is_named_at_once() {
+    let with = |connectors: &str| {
+        change(
+            "id = \"cp-2\"\ncircuit = \"grid\"\n",
+            &format!("id = \"cp-2\"\ncircuit = \"grid\"\nconnectors = [{connectors}]\n"),
+        )
+    };
+    check(&with("{ id = \"1\" }, { id = \"1\" }"), &["chargers, meters and systems: cp-2:1: stands twice"]);
+    check(&with("{ id = \"a/b\" }"), &["chargers[1].connectors[0].id: \"a/b\": a name holds '/'"]);
+    check(&with("{}"), &["chargers[1].connectors[0].id: is missing"]);
+    check(&with("{ id = \"1\", min_a = 6 }"), &["chargers[1].connectors[0].min_a: 6: unknown field"]);
+    check(&with("{ id = \"1\", max_a = 5 }"), &["chargers.cp-2:1.max_a: 5 A: is below min_a"]);
+    check(&with("{ id = \"1\", max_w = 5000 }"), &["chargers.cp-2:1.max_w: is for kind = \"dc\" only"]);
+    check(
+        &with("{ id = \"1\", phases = [\"L2\"] }"),
+        &["chargers.cp-2:1.phases: L2: circuit cp-2 has no such phase"],
+    );
+    check(
+        &with("{ id = \"1\" }, { id = \"2\" }").replace("id = \"meter-1\"", "id = \"cp-2:2\""),
+        &["chargers, meters and systems: cp-2:2: stands twice"],
+    );
+    check(
+        &with("{ id = \"1\" }").replace(
+            "[[meters]]",
+            "[[circuits]]\nid = \"cp-2\"\nparent = \"grid\"\nlimit_a = [9, 0, 0]\n[[meters]]",
+        ),
+        &["chargers.cp-2.id: cp-2: is the name of a circuit too"],
+    );
+    let long = "x".repeat(60);
+    check(&with(&format!("{{ id = \"{long}\" }}")), &["a name has 65 bytes"]);
+    // Each falls back to 12 A by itself, and the supply of both carries 20 A.
+    let safe = with("{ id = \"1\" }, { id = \"2\" }")
+        .replace("grid\"\nconnectors =", "grid\"\nsafe_a = 12\nmax_a = 20\nconnectors =");
+    let safe = safe.replace("max_load_a = 20", "max_load_a = 0");
+    check(&safe, &["circuits.cp-2: safe currents on L1 come to 24 A"]);
+}
+
+#[test]
+fn every_mistake_about_systems_is_named_at_once() {
+    let systems = |lines: &str| format!("{EXAMPLE}\n{lines}");
+    check(&systems("[[systems]]\nid = \"ems\"\nmay = []"), &["systems.ems.may: must name one to four of"]);
+    check(
+        &systems("[[systems]]\nid = \"ems\"\nmay = [\"limit\", \"limit\"]"),
+        &["systems.ems.may: must name one to four of"],
+    );
+    check(
+        &systems("[[systems]]\nid = \"ems\"\nmay = [\"limit\", \"tariff\"]"),
+        &["systems[1].may[1]: \"tariff\": unknown variant `tariff`"],
+    );
+    check(
+        &systems("[[systems]]\nid = \"cp-1\"\nmay = [\"limit\"]"),
+        &["chargers, meters and systems: cp-1: stands twice"],
+    );
+    let many: String = (0..16).map(|n| format!("[[systems]]\nid = \"s-{n}\"\nmay = [\"limit\"]\n")).collect();
+    check(&systems(&many), &["systems: 17: give at most 16"]);
+}

@@ -4,7 +4,7 @@
 //!
 //! - [`id`]: names of sites, devices, circuits, users, sessions and edges.
 //! - [`unit`](mod@unit): integer amounts, each with its unit in its name.
-//! - [`topic`] and [`message`]: the MQTT contract between a device and an edge (JSON).
+//! - [`topic`], [`message`] and [`signal`]: the MQTT contract between a device, or a system outside, and an edge (JSON).
 //! - [`policy`]: what a load policy sees and gives.
 //! - [`row`]: what an edge journals (postcard) and a fog node turns into tables.
 //! - [`uplink`]: the frames around sealed segments on their way up.
@@ -20,9 +20,10 @@ pub mod kafka;
 pub mod message;
 pub mod policy;
 pub mod row;
+pub mod signal;
 pub mod topic;
 pub mod unit;
 pub mod uplink;
 
-pub use id::{ChargerId, CircuitId, DeviceId, EdgeId, SessionId, SiteId, UserId};
+pub use id::{ChargerId, CircuitId, DeviceId, EdgeId, IdError, SessionId, SiteId, UserId};
 pub use unit::{Micros, Milliamps, Millis, Millivolts, PerPhase, Phase, WattHours, Watts};

@@ -192,6 +192,18 @@ pub struct Series {
     pub values: Vec<i64>,
 }
 
+impl Series {
+    /// The value that holds at a moment; none before the first and after the last.
+    pub fn at(&self, now: Micros) -> Option<i64> {
+        let step: Micros = self.step_ms.into();
+        if now < self.start_us || step <= Micros::ZERO {
+            return None;
+        }
+        let index = usize::try_from((now - self.start_us).0 / step.0).ok()?;
+        self.values.get(index).copied()
+    }
+}
+
 /// What a policy proposes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {

@@ -89,7 +89,7 @@ pub struct Event {
     pub setpoint: Option<u64>,
     /// For people: the reason, or what could not be read, cut to [`MAX_DETAIL_BYTES`]. What was refused
     /// ([`EventKind::is_refusal`]) begins with a code, a colon and a space. The configuration
-    /// ([`EventKind::Configured`]), keyframes and ticks stand here whole.
+    /// ([`EventKind::Configured`]), a signal ([`EventKind::Signalled`]), keyframes and ticks stand here whole.
     pub detail: String,
 }
 
@@ -198,6 +198,8 @@ event_kinds!(
     PolicyRolledBack = "policy_rolled_back",
     /// Something looks wrong with a charger; the detail begins with a code, a colon and a space.
     Anomaly = "anomaly",
+    /// The site was told something from outside; the detail is the whole of it.
+    Signalled = "signalled",
     /// The state of a site's machine, from which its decisions can be made again: bytes in base64.
     Keyframe = "keyframe",
     /// What the machine did since the one before that no other row tells: bytes in base64.
@@ -401,7 +403,7 @@ mod tests {
         let place = |kind| postcard::to_allocvec(&kind).expect("writable");
         assert_eq!(place(EventKind::Plugged), [0]);
         assert_eq!(place(EventKind::LoginRefused), [21]);
-        assert_eq!((place(EventKind::Keyframe), place(EventKind::Ticks)), (vec![28], vec![29]));
+        assert_eq!((place(EventKind::Keyframe), place(EventKind::Ticks)), (vec![29], vec![30]));
     }
 
     #[test]

@@ -22,17 +22,21 @@
 pub mod digest;
 mod lateness;
 pub mod numbers;
+mod peer;
 pub mod refusals;
 mod state;
 mod stays;
+mod system;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use serde::Deserialize;
 use wattle_wire::message::{
     self, Ack, Announce, Confirm, DeviceKind, MessageError, Number, Reading, Session, SessionStep, Status,
 };
 use wattle_wire::row::{self, Event, EventKind, Row};
+use wattle_wire::signal::Answer;
 use wattle_wire::topic::Channel;
 use wattle_wire::{DeviceId, Micros, SiteId};
 
@@ -40,9 +44,12 @@ use crate::site::{Heard, Part, SiteInput, Stay};
 use digest::Digests;
 use lateness::Lateness;
 use numbers::{Numbers, Taken};
+pub use peer::PeerMachine;
 use refusals::Refusals;
 pub use state::RestoreError;
 use stays::Stays;
+pub use system::{PER_MINUTE as SIGNALS_PER_MINUTE, SystemMachine};
+pub use told::told;
 
 /// The most bytes of an unreadable payload that an event shows.
 const MAX_EXCERPT_BYTES: usize = 256;
@@ -56,6 +63,8 @@ pub struct DeviceOutput {
     pub inputs: Vec<SiteInput>,
     /// To send once everything in `rows`, up to now, is durable. Neighbouring numbers are joined.
     pub acks: Vec<Ack>,
+    /// To send to a system once everything in `rows`, up to now, is durable.
+    pub answers: Vec<Answer>,
 }
 
 impl DeviceOutput {
@@ -64,6 +73,7 @@ impl DeviceOutput {
         self.rows.clear();
         self.inputs.clear();
         self.acks.clear();
+        self.answers.clear();
     }
 
     fn acknowledge(&mut self, number: Number) {
@@ -139,7 +149,12 @@ impl DeviceMachine {
             Channel::Confirm => message::decode(payload).map(|m| self.handle_confirm(&m, out)),
             Channel::Status => message::decode(payload).map(|m| self.handle_status(&m, out)),
             Channel::Announce => message::decode(payload).map(|m| self.handle_announce(&m, now, out)),
-            Channel::Setpoint | Channel::Ack => Ok(()),
+            Channel::Setpoint | Channel::Ack | Channel::Answer => Ok(()),
+            Channel::Signal => {
+                let text = "a device signals nothing; give who does a login of its own under [[systems]]";
+                self.refuse("not_allowed", text, None, now, out);
+                Ok(())
+            }
         };
         if let Err(error) = read {
             self.unreadable(channel, payload, &error, now, out);
@@ -267,7 +282,7 @@ impl DeviceMachine {
     pub fn handle_announce(&mut self, announce: &Announce, now: Micros, out: &mut DeviceOutput) {
         let expected = match self.part {
             Part::Charger(_) => DeviceKind::Charger,
-            Part::Meter(_) | Part::Circuit(_) | Part::Site => DeviceKind::Meter,
+            Part::Meter(_) | Part::System(_) | Part::Circuit(_) | Part::Site => DeviceKind::Meter,
         };
         if announce.kind != expected {
             let text =

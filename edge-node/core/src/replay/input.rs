@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 use wattle_wire::message::{ChargerState, Number, Phases, Refusal};
-use wattle_wire::policy::Signals;
+use wattle_wire::policy::Series;
 use wattle_wire::{Micros, Milliamps, PerPhase, SessionId, UserId, WattHours, Watts};
 
-use crate::site::{Heard, Limit, Part, Signalled, SiteInput, Stay};
+use crate::site::{Heard, Limit, Manual, Part, Signalled, SiteInput, Stay};
 
 /// A [`SiteInput`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,7 @@ enum SavedPart {
     Charger(u32),
     Circuit(u32),
     Site,
+    System(u32),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,9 +38,11 @@ enum SavedHeard {
     Refused(u64, Refusal),
     Online(bool),
     Stay(Option<SavedStay>),
-    Manual(Option<Milliamps>),
-    Limit(Option<SavedSignalled>),
-    Signals(Signals),
+    Manual(Option<(Milliamps, Option<Micros>)>),
+    Limit(u32, Option<SavedSignalled>),
+    GridLimit(u32, Option<Series>),
+    Price(Option<Series>),
+    Surplus(Option<Series>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +75,7 @@ impl SavedInput {
             Part::Charger(charger) => SavedPart::Charger(index(charger)),
             Part::Circuit(circuit) => SavedPart::Circuit(index(circuit)),
             Part::Site => SavedPart::Site,
+            Part::System(system) => SavedPart::System(index(system)),
         };
         Self { part, seen: input.seen, heard: SavedHeard::of(&input.heard) }
     }
@@ -82,6 +86,7 @@ impl SavedInput {
             SavedPart::Charger(charger) => Part::Charger(charger as usize),
             SavedPart::Circuit(circuit) => Part::Circuit(circuit as usize),
             SavedPart::Site => Part::Site,
+            SavedPart::System(system) => Part::System(system as usize),
         };
         SiteInput { part, seen: self.seen, heard: self.heard.load() }
     }
@@ -104,9 +109,13 @@ impl SavedHeard {
             Heard::Refused { number, reason } => Self::Refused(*number, *reason),
             Heard::Online(online) => Self::Online(*online),
             Heard::Stay(stay) => Self::Stay(stay.as_ref().map(SavedStay::of)),
-            Heard::Manual(manual) => Self::Manual(*manual),
-            Heard::Limit(limit) => Self::Limit(limit.map(SavedSignalled::from)),
-            Heard::Signals(signals) => Self::Signals(signals.clone()),
+            Heard::Manual(manual) => {
+                Self::Manual(manual.map(|Manual { current_ma, until_us }| (current_ma, until_us)))
+            }
+            Heard::Limit { by, limit } => Self::Limit(*by as u32, limit.map(SavedSignalled::from)),
+            Heard::GridLimit { by, limit } => Self::GridLimit(*by as u32, limit.clone()),
+            Heard::Price(price) => Self::Price(price.clone()),
+            Heard::Surplus(surplus) => Self::Surplus(surplus.clone()),
         }
     }
 
@@ -119,9 +128,13 @@ impl SavedHeard {
             Self::Refused(number, reason) => Heard::Refused { number, reason },
             Self::Online(online) => Heard::Online(online),
             Self::Stay(stay) => Heard::Stay(stay.map(SavedStay::load)),
-            Self::Manual(manual) => Heard::Manual(manual),
-            Self::Limit(limit) => Heard::Limit(limit.map(Into::into)),
-            Self::Signals(signals) => Heard::Signals(signals),
+            Self::Manual(manual) => {
+                Heard::Manual(manual.map(|(current_ma, until_us)| Manual { current_ma, until_us }))
+            }
+            Self::Limit(by, limit) => Heard::Limit { by: by as usize, limit: limit.map(Into::into) },
+            Self::GridLimit(by, limit) => Heard::GridLimit { by: by as usize, limit },
+            Self::Price(price) => Heard::Price(price),
+            Self::Surplus(surplus) => Heard::Surplus(surplus),
         }
     }
 }

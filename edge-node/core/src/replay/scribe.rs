@@ -217,10 +217,9 @@ impl Scribe {
     fn heard(&mut self, machine: &SiteMachine, at: Micros, input: &SiteInput) {
         self.settle();
         self.bytes += match &input.heard {
-            Heard::Signals(signals) => {
-                let all = [&signals.price, &signals.surplus_w, &signals.grid_limit_w];
-                all.into_iter().flatten().map(|series| 10 * series.values.len()).sum()
-            }
+            Heard::GridLimit { limit: Some(series), .. }
+            | Heard::Price(Some(series))
+            | Heard::Surplus(Some(series)) => 10 * series.values.len(),
             _ => 64,
         };
         let after_us = at.0.wrapping_sub(machine.clock().0);
@@ -234,7 +233,9 @@ pub(super) fn parts(machine: &SiteMachine) -> BTreeMap<DeviceId, Part> {
     let meters = model.meters.iter().enumerate().map(|(index, meter)| (&meter.id, Part::Meter(index)));
     let chargers = model.chargers.iter().enumerate();
     let chargers = chargers.map(|(index, charger)| (&charger.id, Part::Charger(index)));
-    meters.chain(chargers).map(|(id, part)| (id.clone(), part)).collect()
+    let systems = model.systems.iter().enumerate();
+    let systems = systems.map(|(index, system)| (&system.id, Part::System(index)));
+    meters.chain(chargers).chain(systems).map(|(id, part)| (id.clone(), part)).collect()
 }
 
 /// Whether a machine makes the same of both. What a meter has said last is of no use to it.

@@ -126,8 +126,12 @@ impl SiteMachine {
     }
 
     fn expire(&mut self) {
-        for station in &mut self.stations {
+        let clock = self.passing.clock();
+        for (station, charger) in self.stations.iter_mut().zip(&self.model.chargers) {
             station.ledger.expire(self.passing.sure());
+            if station.manual_until.is_some_and(|until| until <= clock) {
+                (station.manual, station.manual_until) = (charger.manual_ma, None);
+            }
         }
     }
 

@@ -16,6 +16,9 @@
 
 use wattle_wire::{Milliamps, PerPhase, Phase};
 
+#[cfg(test)]
+mod tests;
+
 /// A charger as the envelope sees it.
 #[derive(Debug, Clone)]
 pub(super) struct Seat {

@@ -26,7 +26,7 @@ fn tells(event: &Event) -> bool {
     match event.kind {
         EventKind::Confirmed | EventKind::Refused => event.setpoint.is_some(),
         EventKind::Online | EventKind::Offline | EventKind::Plugged => true,
-        EventKind::Started | EventKind::Ended => true,
+        EventKind::Started | EventKind::Ended | EventKind::Signalled => true,
         EventKind::Unplugged => !event.detail.starts_with(IMPLIED),
         _ => false,
     }
@@ -42,6 +42,9 @@ impl SiteMachine {
         let seen = station.and_then(|station| station.seen);
         let (seen, heard) = match row {
             Row::Reading(reading) => (after(seen, reading.number), reading_of(reading)),
+            Row::Event(event) if event.kind == EventKind::Signalled => {
+                return crate::device::told(event, &self.model);
+            }
             Row::Event(event) => {
                 let stay = station.and_then(|station| station.stay.as_ref());
                 (after(seen, event.number), event_of(event, stay, at)?)

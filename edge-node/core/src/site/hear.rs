@@ -16,11 +16,7 @@ impl SiteMachine {
                 }
                 self.hear_charger(index, heard, now)
             }
-            (Part::Circuit(index), Heard::Limit(limit)) if index < self.signalled.len() => {
-                self.hear_limit(index, limit, now)
-            }
-            (Part::Site, Heard::Signals(signals)) => self.hear_signals(signals, now),
-            _ => Due::No,
+            (part, heard) => self.hear_from_outside(part, heard, now),
         }
     }
 
@@ -144,8 +140,11 @@ impl Station {
                 }
                 self.stay = stay;
             }
-            Heard::Manual(manual) => self.manual = manual,
-            Heard::Limit(_) | Heard::Signals(_) => {}
+            Heard::Manual(manual) => {
+                self.manual = manual.map(|manual| manual.current_ma).or(charger.manual_ma);
+                self.manual_until = manual.and_then(|manual| manual.until_us);
+            }
+            Heard::Limit { .. } | Heard::GridLimit { .. } | Heard::Price(_) | Heard::Surplus(_) => {}
         }
     }
 

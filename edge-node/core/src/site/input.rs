@@ -1,7 +1,7 @@
 //! What a site hears, and what it answers.
 
 use wattle_wire::message::{ChargerState, Number, Phases, Refusal, Setpoint};
-use wattle_wire::policy::{Plan, Signals};
+use wattle_wire::policy::{Plan, Series};
 use wattle_wire::row::{Cause, Row};
 use wattle_wire::{DeviceId, Micros, Milliamps, SessionId, UserId, WattHours};
 
@@ -49,12 +49,35 @@ pub enum Heard {
     Online(bool),
     /// The stay that is open now, if any.
     Stay(Option<Stay>),
-    /// Of a charger: what people give it whatever a policy says, as far as it fits; none for the policy again.
-    Manual(Option<Milliamps>),
+    /// Of a charger: what people give it whatever a policy says, as far as it fits; none for what the model says.
+    Manual(Option<Manual>),
     /// Of a circuit: a limit for a time, or that there is none any more.
-    Limit(Option<Signalled>),
-    /// Of the site: prices, surplus, the grid operator's limit.
-    Signals(Signals),
+    Limit {
+        /// Which of the site's systems says so; see [`SiteModel::systems`](super::SiteModel).
+        by: usize,
+        /// Until when how much.
+        limit: Option<Signalled>,
+    },
+    /// Of the site: what it may draw from the grid, W.
+    GridLimit {
+        /// Which of the site's systems says so.
+        by: usize,
+        /// When how much.
+        limit: Option<Series>,
+    },
+    /// Of the site: the price in millionths of the currency per kWh.
+    Price(Option<Series>),
+    /// Of the site: the surplus of its own generation, W.
+    Surplus(Option<Series>),
+}
+
+/// What people give a charger whatever a policy says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Manual {
+    /// How much on each of its phases.
+    pub current_ma: Milliamps,
+    /// Until when; none until it is taken back.
+    pub until_us: Option<Micros>,
 }
 
 /// A vehicle's stay at a charger.

@@ -6,6 +6,7 @@
 //!
 //! - The uncontrolled load is found as the `load` module says, the reservations as the `ledger` module says,
 //!   what fits as the `envelope` module says, and a circuit's limit of the moment as the `limits` module says.
+//! - What the site is told from outside holds as the `outside` module says.
 //! - What a vehicle has no use for is lent to others (`lend`); some may not charge now though they ask (`hold`); what
 //!   looks wrong becomes an event (`anomaly`).
 //! - Time passes as the `passing` module says, whatever becomes of the clock.
@@ -48,6 +49,7 @@ mod limits;
 mod load;
 mod model;
 mod notice;
+mod outside;
 mod passing;
 mod record;
 mod share;
@@ -55,12 +57,8 @@ mod snapshot;
 mod station;
 mod track;
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::BTreeMap;
 
-use wattle_wire::policy::Signals;
 use wattle_wire::row::{Cause, Event, EventKind, Row};
 use wattle_wire::{Micros, Milliamps, PerPhase};
 
@@ -68,14 +66,18 @@ pub use calendar::{LocalTime, Window};
 pub(crate) use expect::telling;
 pub use explain::{ExplainedCharger, ExplainedCircuit, Explanation};
 pub use fit::{Fitted, fit};
-pub use input::{Due, Heard, Outcome, Proposal, SendSetpoint, SiteInput, Stay};
+pub use input::{Due, Heard, Manual, Outcome, Proposal, SendSetpoint, SiteInput, Stay};
 pub use keyframe::KeyframeError;
-pub use limits::{Limit, Signalled};
+pub use limits::Limit;
 use load::{Load, Times};
-pub use model::{Charger, Circuit, Control, Meter, ModelError, Part, SiteModel, User};
+pub use model::{Charger, Circuit, Control, MAX_SYSTEMS, Meter, ModelError, Part, SiteModel, System, User};
+pub(crate) use outside::MAX_VALUES as MAX_SERIES_VALUES;
+use outside::Outside;
+pub use outside::Signalled;
 use passing::Passing;
 use record::Recorder;
 pub use share::equal_share;
+pub use station::DRAW_TOLERANCE;
 use station::Station;
 
 /// Events that wait for the next decision; more are dropped (each needs a change of state of one device, and
@@ -96,9 +98,7 @@ pub struct SiteMachine {
     meter_of: Vec<Option<usize>>,
     /// Per circuit the chargers on it and below it.
     below: Vec<Vec<usize>>,
-    /// Per circuit what was signalled for it.
-    signalled: Vec<Option<Signalled>>,
-    signals: Signals,
+    outside: Outside,
     started_at: Micros,
     decided_at: Option<Micros>,
     cause: Cause,
@@ -148,8 +148,7 @@ impl SiteMachine {
         Ok(Self {
             times: Times::of(model.control.interval_ms.into()),
             passing: Passing::new(now, model.control.interval_ms.into()),
-            signalled: vec![None; model.circuits.len()],
-            signals: Signals::default(),
+            outside: Outside::new(model.circuits.len()),
             model,
             paths,
             stations,
@@ -211,13 +210,15 @@ impl SiteMachine {
             let device = part.and_then(|part| match part {
                 Part::Meter(index) => Some(self.model.meters[index].id.clone()),
                 Part::Charger(index) => Some(self.model.chargers[index].id.clone()),
+                Part::System(index) => Some(self.model.systems[index].id.clone()),
                 Part::Circuit(_) | Part::Site => None,
             });
             self.events.push(Row::Event(Event::new(self.model.id.clone(), device, kind, text)));
         }
     }
 
-    fn may_draw(&self, index: usize, now: Micros) -> PerPhase<Milliamps> {
+    /// What a charger may draw at a moment, phase by phase.
+    pub fn may_draw(&self, index: usize, now: Micros) -> PerPhase<Milliamps> {
         self.stations[index].may_draw(&self.model.chargers[index], now, self.stale())
     }
 

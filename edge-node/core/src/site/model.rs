@@ -4,6 +4,8 @@ use wattle_wire::{
     CircuitId, DeviceId, Milliamps, Millis, Millivolts, PerPhase, Phase, SiteId, UserId, Watts,
 };
 
+use wattle_wire::signal::Right;
+
 use super::calendar::{LocalTime, Window};
 use super::limits::Limit;
 
@@ -22,6 +24,8 @@ pub struct SiteModel {
     pub chargers: Vec<Charger>,
     /// What is agreed with users; who isn't here has no agreement.
     pub users: Vec<User>,
+    /// Who may tell the site something from outside, at most [`MAX_SYSTEMS`].
+    pub systems: Vec<System>,
     /// The site's clocks, for timers and schedules.
     pub local_time: LocalTime,
 }
@@ -133,6 +137,18 @@ pub struct User {
     pub priority: Option<i32>,
 }
 
+/// The most systems of a site; what those beyond say is passed over.
+pub const MAX_SYSTEMS: usize = 16;
+
+/// Who may tell the site something from outside: an energy management system, the grid operator, people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct System {
+    /// Its login.
+    pub id: DeviceId,
+    /// What it may signal.
+    pub may: Vec<Right>,
+}
+
 /// What a device, or another thing that an input is about, is in its site's model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Part {
@@ -140,6 +156,8 @@ pub enum Part {
     Meter(usize),
     /// The charger with this index.
     Charger(usize),
+    /// The system with this index.
+    System(usize),
     /// Not a device: the circuit with this index.
     Circuit(usize),
     /// Not a device: the site.
@@ -170,7 +188,9 @@ impl SiteModel {
     /// What a device is here; none if the site doesn't know it.
     pub fn part(&self, device: &DeviceId) -> Option<Part> {
         let meter = self.meters.iter().position(|meter| meter.id == *device).map(Part::Meter);
-        meter.or_else(|| self.chargers.iter().position(|charger| charger.id == *device).map(Part::Charger))
+        let charger = || self.chargers.iter().position(|charger| charger.id == *device).map(Part::Charger);
+        let system = || self.systems.iter().position(|system| system.id == *device).map(Part::System);
+        meter.or_else(charger).or_else(system)
     }
 
     /// Looks for what would make the machine trip.
@@ -213,6 +233,9 @@ impl SiteModel {
                 return Err(ModelError::Twice(id.clone()));
             }
         }
+        if let Some(twice) = self.systems.iter().find(|system| !names.insert(&system.id)) {
+            return Err(ModelError::Twice(twice.id.clone()));
+        }
         for (id, circuit) in meters {
             if !metered.insert(circuit) {
                 return Err(ModelError::Twice(id.clone()));
@@ -222,19 +245,19 @@ impl SiteModel {
     }
 
     /// The circuits from a circuit up to the grid connection.
-    pub(super) fn path(&self, circuit: usize) -> Vec<usize> {
+    pub fn path(&self, circuit: usize) -> Vec<usize> {
         std::iter::successors(Some(circuit), |index| self.circuits[*index].parent).collect()
     }
 }
 
 impl Charger {
     /// The phases that it counts on.
-    pub(super) fn wired(&self) -> &[Phase] {
+    pub fn wired(&self) -> &[Phase] {
         self.phases.as_deref().filter(|phases| !phases.is_empty()).unwrap_or(&Phase::ALL)
     }
 
     /// Whether its wiring is known.
-    pub(super) fn wiring_is_known(&self) -> bool {
+    pub fn wiring_is_known(&self) -> bool {
         self.phases.as_ref().is_some_and(|phases| !phases.is_empty())
     }
 }

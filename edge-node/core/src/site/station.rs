@@ -14,7 +14,7 @@ use super::{Charger, Stay};
 
 /// A draw counts above the setpoint only beyond this: meters and readings have noise, and what is really
 /// drawn the circuit's meter shows too.
-pub(super) const DRAW_TOLERANCE: Milliamps = Milliamps(250);
+pub const DRAW_TOLERANCE: Milliamps = Milliamps(250);
 
 /// Currents outside of these are no reading. A charger can't export; a little below zero is noise.
 const LEAST_DRAW: Milliamps = Milliamps(-500);
@@ -35,6 +35,8 @@ pub(super) struct Station {
     pub(super) temperature_mc: Option<i32>,
     /// What people give it whatever a policy says.
     pub(super) manual: Option<Milliamps>,
+    /// Until when that is not what the model says.
+    pub(super) manual_until: Option<Micros>,
     pub(super) ledger: Ledger,
     pub(super) track: Track,
     /// When it was last told to change its draw, and what it was told before; oldest first, at most [`MAX_COMMANDS`].

@@ -28,6 +28,8 @@ pub struct Site {
     /// How messages name it.
     name: String,
     text: String,
+    /// The chargers and connectors that the file names.
+    stations: BTreeSet<DeviceId>,
 }
 
 /// A site with its chargers.
@@ -51,14 +53,19 @@ impl Site {
         let name = path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|error| Usage(format!("{name}: {error}")))?;
         let file = SiteFile::parse(&name, &text).map_err(|problems| Usage(problems.to_string()))?;
-        Ok(Self { file, name, text })
+        Ok(Self::new(file, name, text))
+    }
+
+    fn new(file: SiteFile, name: String, text: String) -> Self {
+        let evses = file.outlets().map(|outlets| outlets.evses).unwrap_or_default();
+        let stations = evses.into_iter().map(|evse| evse.charger.id).collect();
+        Self { file, name, text, stations }
     }
 
     /// Whether a vehicle can charge at this station: any one where the file names no chargers.
     pub fn has(&self, station: &DeviceId) -> bool {
-        let chargers = &self.file.chargers;
         let is_meter = self.file.meters.iter().any(|meter| meter.id == *station);
-        !is_meter && (chargers.is_empty() || chargers.iter().any(|charger| charger.id == *station))
+        !is_meter && (self.stations.is_empty() || self.stations.contains(station))
     }
 
     /// The site with a charger on its first circuit for each station, wired to L1, L2 and L3 (those that it has) in
@@ -92,11 +99,13 @@ impl Site {
 
 /// The first phase of each charger; where the file doesn't say, L1, L2 and L3 in turn in the order of their names.
 fn wired(file: &SiteFile) -> Vec<Phase> {
-    let names: BTreeSet<_> = file.chargers.iter().map(|charger| &charger.id).collect();
+    let outlets = file.outlets().map(|outlets| outlets.evses).unwrap_or_default();
+    let names: BTreeSet<_> = outlets.iter().map(|evse| &evse.charger.id).collect();
     let in_turn = |id: &DeviceId| Phase::ALL[names.iter().position(|name| *name == id).unwrap_or(0) % 3];
     let first = |phases: &Vec<Phase>| phases.first().copied();
-    file.chargers
+    outlets
         .iter()
+        .map(|evse| &evse.charger)
         .map(|charger| charger.phases.as_ref().and_then(first).unwrap_or_else(|| in_turn(&charger.id)))
         .collect()
 }
@@ -107,7 +116,7 @@ mod tests {
 
     fn site(text: &str) -> Site {
         let file = SiteFile::parse("site.toml", text).expect("right");
-        Site { file, name: "site.toml".into(), text: text.into() }
+        Site::new(file, "site.toml".into(), text.into())
     }
 
     fn stations(names: &[&str]) -> BTreeSet<DeviceId> {

@@ -168,6 +168,7 @@ mod tests {
             meters: vec![],
             chargers: vec![charger("a"), charger("b")],
             users: vec![],
+            systems: vec![],
             local_time: Default::default(),
         };
         Watch::new(&model, &[Phase::L1, Phase::L1])

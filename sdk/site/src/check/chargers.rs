@@ -10,10 +10,44 @@ use crate::problem::Problems;
 
 /// Adds every mistake of the chargers of `site`.
 pub fn check(file: &str, site: &SiteFile, problems: &mut Problems) {
-    for charger in &site.chargers {
-        self::charger(file, charger, site, problems);
+    for charger in site.chargers.iter().filter(|charger| !charger.connectors.is_empty()) {
+        known_circuit(
+            file,
+            site,
+            format!("chargers.{}.circuit", charger.id),
+            charger.circuit.as_str(),
+            problems,
+        );
+        let is_taken = site.circuits.iter().any(|circuit| circuit.id.as_str() == charger.id.as_str());
+        if is_taken {
+            let allowed = "is the name of a circuit too; a charger with connectors is one, so give another";
+            problems.add(file, format!("chargers.{}.id", charger.id), &charger.id, allowed);
+        }
     }
-    safe_currents(file, site, problems);
+    // Each connector as a charger by itself, behind a circuit for its charger.
+    match site.outlets() {
+        Ok(outlets) => {
+            let chargers = outlets.evses.into_iter().map(|evse| evse.charger).collect();
+            let site = SiteFile { circuits: outlets.circuits, chargers, ..site.clone() };
+            for charger in &site.chargers {
+                self::charger(file, charger, &site, problems);
+            }
+            safe_currents(file, &site, problems);
+        }
+        Err(error) => {
+            problems.add(file, "chargers", "", format!("{error}; a connector's is its charger's and its own"))
+        }
+    }
+}
+
+/// The names of all connectors, `charger:connector`.
+pub fn connectors(site: &SiteFile) -> impl Iterator<Item = String> + '_ {
+    let of = |charger: &'_ Charger| {
+        let names: Vec<String> =
+            charger.connectors.iter().map(|connector| format!("{}:{}", charger.id, connector.id)).collect();
+        names
+    };
+    site.chargers.iter().flat_map(of)
 }
 
 fn charger(file: &str, charger: &Charger, site: &SiteFile, problems: &mut Problems) {

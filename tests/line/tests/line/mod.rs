@@ -1,5 +1,7 @@
 //! A fog node, an edge node and a broker, each a process with ports and a folder of its own.
 
+mod outside;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -18,8 +20,14 @@ pub const PYTHON: &str = "/usr/bin/python3";
 /// 10 A on L1.
 pub const METER_READING: &str = r#"{"current_ma":[10000,0,0]}"#;
 
-const USERS: [(&str, &str); 4] =
-    [("m-1", "pw-m"), ("cp-1", "pw-1"), ("cp-2", "pw-2"), ("wattle-edge", "pw-e")];
+const USERS: [(&str, &str); 6] = [
+    ("m-1", "pw-m"),
+    ("cp-1", "pw-1"),
+    ("cp-2", "pw-2"),
+    ("box-1", "pw-b"),
+    ("ems", "pw-ems"),
+    ("wattle-edge", "pw-e"),
+];
 const SITE: &str = "id = 'depot'
 [control]
 interval_ms = 200
@@ -39,6 +47,15 @@ phases = ['L1']
 id = 'cp-2'
 circuit = 'grid'
 phases = ['L1']
+[[chargers]]
+id = 'box-1'
+circuit = 'grid'
+phases = ['L1']
+max_a = 20
+connectors = [{ id = '1' }, { id = '2' }]
+[[systems]]
+id = 'ems'
+may = ['limit']
 ";
 
 /// Which broker.
@@ -147,6 +164,33 @@ impl Line {
         let port = self.mqtt_port.to_string();
         command.args(["-h", "127.0.0.1", "-p", &port, "-u", user, "-P", password, "-i", client]);
         command
+    }
+
+    /// A device of ours, with its password, that plays what these words say.
+    pub fn device(&self, words: &str) -> Process {
+        let mut command = Command::new(program("wattle-device").expect("is built"));
+        command.args(words.split_whitespace()).args([
+            "--site",
+            "depot",
+            "--interval-ms",
+            "200",
+            "--noise-ma",
+            "0",
+        ]);
+        command.args(["--broker", &format!("127.0.0.1:{}", self.mqtt_port)]);
+        command.arg("--password-file").arg(self.folder.path().join("edge/passwords"));
+        Process::start(command).expect("starts")
+    }
+
+    /// `wattle signal` as `ems`, with these words: its exit code, and what it says.
+    pub fn signal(&self, words: &str) -> (Option<i32>, String) {
+        let mut command = Command::new(program("wattle").expect("is built"));
+        command.args(["signal", "--site", "depot", "--as", "ems", "--passwords"]);
+        command.arg(self.folder.path().join("edge/passwords"));
+        command.args(["--broker", &format!("127.0.0.1:{}", self.mqtt_port)]).args(words.split_whitespace());
+        let output = command.output().expect("runs");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&said).into_owned())
     }
 
     /// The rows of an answer.

@@ -1,7 +1,7 @@
 //! A random history of a site with real device machines, written down.
 
 use wattle_wire::message::SessionStep;
-use wattle_wire::policy::{Plan, Series, Signals, Snapshot};
+use wattle_wire::policy::{Plan, Series, Snapshot};
 use wattle_wire::row::{Cause, Row};
 use wattle_wire::topic::Channel;
 use wattle_wire::{CircuitId, DeviceId, Micros, Milliamps, Millis, PerPhase, Phase, SiteId, UserId, Watts};
@@ -81,6 +81,7 @@ pub(super) fn model() -> SiteModel {
             max_power: Some(Watts(3_000)),
             priority: Some(9),
         }],
+        systems: Vec::new(),
         local_time: LocalTime(vec![(Micros::ZERO, 3_600)]),
     }
 }
@@ -240,16 +241,19 @@ impl Live {
         let amps = Milliamps::from_amps(self.dice.roll(30) as i32);
         let until_us = self.now + Micros::from_secs(60);
         let (part, heard) = match self.dice.roll(4) {
-            0 => (Part::Charger(1), Heard::Manual(Some(amps))),
+            0 => (
+                Part::Charger(1),
+                Heard::Manual(Some(crate::site::Manual { current_ma: amps, until_us: Some(until_us) })),
+            ),
             1 => (Part::Charger(1), Heard::Manual(None)),
             2 => {
                 let signalled = Signalled { limit: Limit::Current(PerPhase::all(amps)), until_us };
-                (Part::Circuit(1), Heard::Limit(Some(signalled)))
+                (Part::Circuit(1), Heard::Limit { by: 3, limit: Some(signalled) })
             }
             _ => {
                 let values = vec![amps.0.into(), 9_000];
                 let series = Series { start_us: self.now, step_ms: Millis(60_000), values };
-                (Part::Site, Heard::Signals(Signals { price: Some(series), ..Signals::default() }))
+                (Part::Site, Heard::Price(Some(series)))
             }
         };
         SiteInput { part, seen: None, heard }

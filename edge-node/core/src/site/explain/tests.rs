@@ -60,6 +60,7 @@ fn model() -> SiteModel {
             max_power: Some(Watts(1_840)),
             priority: None,
         }],
+        systems: Vec::new(),
         local_time: LocalTime::default(),
     }
 }
@@ -179,7 +180,7 @@ fn busy() -> super::Explanation {
     depot.asks[2] = true;
     let limit = Limit::Current(PerPhase::all(amps(36)));
     let until_us = depot.now + Micros::from_secs(600);
-    depot.tell(Part::Circuit(0), Heard::Limit(Some(Signalled { limit, until_us })));
+    depot.tell(Part::Circuit(0), Heard::Limit { by: 0, limit: Some(Signalled { limit, until_us }) });
     depot.explain(&[(1, 20_500), (2, 6_000), (3, 16_000), (4, 9_000), (5, 5_000)], Cause::Request)
 }
 
@@ -262,7 +263,12 @@ fn a_proposal_below_the_minimum_or_between_steps_hears_so() {
 #[test]
 fn a_charger_that_may_not_charge_hears_why() {
     check(|_| (), &[(0, 10_000), (1, 10_000), (3, 9_000)], 3, &["gets nothing: no vehicle asks"]);
-    let by_hand = |depot: &mut Depot| depot.tell(Part::Charger(0), Heard::Manual(Some(amps(7))));
+    let by_hand = |depot: &mut Depot| {
+        depot.tell(
+            Part::Charger(0),
+            Heard::Manual(Some(crate::site::Manual { current_ma: amps(7), until_us: None })),
+        )
+    };
     check(by_hand, &[(0, 10_000), (1, 10_000)], 0, &["goes from 10 A to 7 A at once"]);
 }
 

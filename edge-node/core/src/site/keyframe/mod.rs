@@ -18,14 +18,15 @@ mod tests;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use wattle_wire::policy::{Plan, Signals};
+use wattle_wire::policy::{Plan, Series};
 use wattle_wire::row::{Decision, Row};
 use wattle_wire::{Micros, Milliamps, Millis, Millivolts};
 
 use super::decide::{BUILT_IN_DECIDES, LAST_PLAN_STANDS, LastPlan};
+use super::outside::Outside;
 use super::passing::Passing;
 use super::record::Recorder;
-use super::{Control, MAX_PENDING_EVENTS, SiteMachine, SiteModel};
+use super::{Control, MAX_PENDING_EVENTS, Signalled, SiteMachine, SiteModel};
 use crate::replay::input::SavedSignalled;
 use gauge::SavedGauge;
 use station::SavedStation;
@@ -53,8 +54,7 @@ struct Saved {
     passing: [Micros; 3],
     stations: Vec<SavedStation>,
     gauges: Vec<SavedGauge>,
-    signalled: Vec<Option<SavedSignalled>>,
-    signals: Signals,
+    outside: SavedOutside,
     started_at: Micros,
     decided: Option<i64>,
     next_number: u64,
@@ -81,6 +81,42 @@ struct SavedControl {
     least_on_ms: Millis,
     least_off_ms: Millis,
     nominal_mv: Millivolts,
+}
+
+/// What systems have said: by the index of each.
+#[derive(Serialize, Deserialize)]
+struct SavedOutside {
+    circuits: Vec<Vec<(u32, SavedSignalled)>>,
+    grid: Vec<(u32, Series)>,
+    price: Option<Series>,
+    surplus_w: Option<Series>,
+}
+
+impl SavedOutside {
+    fn of(outside: &Outside) -> Self {
+        let Outside { circuits, grid, price, surplus_w } = outside;
+        let circuit = |by: &BTreeMap<usize, Signalled>| {
+            by.iter().map(|(by, signalled)| (*by as u32, SavedSignalled::from(*signalled))).collect()
+        };
+        Self {
+            circuits: circuits.iter().map(circuit).collect(),
+            grid: grid.iter().map(|(by, series)| (*by as u32, series.clone())).collect(),
+            price: price.clone(),
+            surplus_w: surplus_w.clone(),
+        }
+    }
+
+    fn load(self) -> Outside {
+        let circuit = |by: Vec<(u32, SavedSignalled)>| {
+            by.into_iter().map(|(by, signalled)| (by as usize, signalled.into())).collect()
+        };
+        Outside {
+            circuits: self.circuits.into_iter().map(circuit).collect(),
+            grid: self.grid.into_iter().map(|(by, series)| (by as usize, series)).collect(),
+            price: self.price,
+            surplus_w: self.surplus_w,
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -141,8 +177,7 @@ impl SiteMachine {
             gauges,
             meter_of: _,
             below: _,
-            signalled,
-            signals,
+            outside,
             started_at,
             decided_at,
             // Found anew when a decision begins.
@@ -162,8 +197,7 @@ impl SiteMachine {
             passing: [*clock, *now, *sure],
             stations: stations.iter().map(|station| SavedStation::of(station, since, *sure)).collect(),
             gauges: gauges.iter().map(|gauge| SavedGauge::of(gauge, since)).collect(),
-            signalled: signalled.iter().map(|signalled| signalled.map(SavedSignalled::from)).collect(),
-            signals: signals.clone(),
+            outside: SavedOutside::of(outside),
             started_at: *started_at,
             decided: decided_at.map(|at| since.ago(at)),
             next_number: *next_number,
@@ -184,7 +218,7 @@ impl SiteMachine {
         };
         differs("chargers", saved.stations.len(), self.stations.len())?;
         differs("meters", saved.gauges.len(), self.gauges.len())?;
-        differs("circuits", saved.signalled.len(), self.signalled.len())?;
+        differs("circuits", saved.outside.circuits.len(), self.outside.circuits.len())?;
         let [clock, now, sure] = saved.passing;
         let since = Since(now);
         self.passing = Passing { clock, now, sure, longest: self.passing.longest };
@@ -192,8 +226,7 @@ impl SiteMachine {
         for (gauge, saved) in self.gauges.iter_mut().zip(saved.gauges) {
             saved.load(gauge, since);
         }
-        self.signalled = saved.signalled.into_iter().map(|signalled| signalled.map(Into::into)).collect();
-        self.signals = saved.signals;
+        self.outside = saved.outside.load();
         self.decided_at = saved.decided.map(|ago| since.at(ago));
         self.next_number = saved.next_number;
         self.left_excess = saved.left_excess;

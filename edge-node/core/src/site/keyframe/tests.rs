@@ -1,7 +1,6 @@
 //! The bytes of a keyframe are as released, and the state comes back from them.
 
 use wattle_wire::message::{ChargerState, Number, Phases, Refusal};
-use wattle_wire::policy::Signals;
 use wattle_wire::row::Cause;
 use wattle_wire::{CircuitId, DeviceId, PerPhase, Phase, SessionId, SiteId, UserId, WattHours};
 
@@ -40,6 +39,7 @@ fn model(chargers: usize) -> SiteModel {
         meters: vec![Meter { id: DeviceId::new("m-1").expect("name"), circuit: 0 }],
         chargers: (0..chargers).map(charger).collect(),
         users: Vec::new(),
+        systems: Vec::new(),
         local_time: LocalTime::default(),
     }
 }
@@ -100,15 +100,21 @@ fn full() -> SiteMachine {
         ..Stay::named(SessionId::new("s-1").expect("name"))
     };
     tell(&mut machine, Part::Charger(0), Heard::Stay(Some(stay)), now);
-    tell(&mut machine, Part::Charger(1), Heard::Manual(Some(Milliamps(7_000))), now);
+    tell(
+        &mut machine,
+        Part::Charger(1),
+        Heard::Manual(Some(crate::site::Manual { current_ma: Milliamps(7_000), until_us: Some(now) })),
+        now,
+    );
     tell(&mut machine, Part::Charger(1), Heard::Refused { number: 9, reason: Refusal::Expired }, now);
     tell(&mut machine, Part::Charger(2), Heard::Online(false), now);
     tell(&mut machine, Part::Charger(0), reading(&[31_000], None), now);
     let limit = crate::site::Limit::Power(wattle_wire::Watts(9_000));
     let signalled = crate::site::Signalled { limit, until_us: now + Micros::from_secs(60) };
-    tell(&mut machine, Part::Circuit(0), Heard::Limit(Some(signalled)), now);
+    tell(&mut machine, Part::Circuit(0), Heard::Limit { by: 1, limit: Some(signalled) }, now);
     let price = wattle_wire::policy::Series { start_us: now, step_ms: Millis(900_000), values: vec![1, 2] };
-    tell(&mut machine, Part::Site, Heard::Signals(Signals { price: Some(price), ..Signals::default() }), now);
+    tell(&mut machine, Part::Site, Heard::Price(Some(price.clone())), now);
+    tell(&mut machine, Part::Site, Heard::GridLimit { by: 2, limit: Some(price) }, now);
     let snapshot = machine.begin_decision(now, Cause::Breach);
     assert_eq!(snapshot.chargers.len(), 3);
     let proposal = Proposal {

@@ -1,12 +1,12 @@
 //! What looks wrong with a charger is told once.
 
 use wattle_wire::message::{ChargerState, Phases};
-use wattle_wire::row::EventKind;
+use wattle_wire::row::{Cause, EventKind, Row};
 use wattle_wire::{Micros, Milliamps};
 
-use super::super::*;
-use super::parts::{amps, input, model};
-use super::rig::Rig;
+use wattle_edge_core::*;
+use wattle_rig::Rig;
+use wattle_rig::parts::{amps, input, model, proposal};
 
 fn check(rig: &Rig, codes: &[&str]) {
     let events = rig.events(EventKind::Anomaly);
@@ -89,7 +89,7 @@ fn a_hot_charger_and_one_that_is_asked_of_for_a_day_are_told() {
         };
         machine.handle(input(Part::Charger(0), heard), now);
         let snapshot = machine.begin_decision(now, Cause::Interval);
-        let outcome = machine.finish_decision(super::parts::proposal(Ok(equal_share(&snapshot))), now);
+        let outcome = machine.finish_decision(proposal(Ok(equal_share(&snapshot))), now);
         told.extend(outcome.rows.into_iter().filter_map(|row| match row {
             Row::Event(event) if event.kind == EventKind::Anomaly => Some((minute, event.detail)),
             _ => None,

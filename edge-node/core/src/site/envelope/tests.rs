@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use wattle_wire::{Milliamps, PerPhase, Phase};
 
-use super::super::envelope::{Seat, dispose, reserved};
+use super::{Seat, dispose, reserved};
 
 type Budgets = Vec<PerPhase<Milliamps>>;
 
@@ -169,7 +169,7 @@ fn told(seat: &Seat, limit: Milliamps) -> Seat {
 }
 
 proptest! {
-    #![proptest_config(super::random(8))]
+    #![proptest_config(wattle_rig::cases::random(8))]
 
     #[test]
     fn the_fast_envelope_agrees_with_the_slow_one((budgets, other, seats) in case()) {

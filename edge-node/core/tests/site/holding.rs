@@ -2,9 +2,9 @@
 
 use wattle_wire::{Micros, Millis, Phase, UserId, Watts};
 
-use super::super::*;
-use super::parts::{amps, input, model};
-use super::rig::Rig;
+use wattle_edge_core::*;
+use wattle_rig::Rig;
+use wattle_rig::parts::{amps, input, manual, model};
 
 fn rig(site: SiteModel) -> Rig {
     let mut rig = Rig::new(site);
@@ -88,7 +88,7 @@ fn a_user_s_priority_takes_the_place_of_the_charger_s() {
 #[test]
 fn what_is_given_by_hand_stands_whatever_the_policy_says_as_far_as_it_fits() {
     let mut rig = rig(model(30.0, &["cp-1", "cp-2"]));
-    let by_hand = |current: Option<f64>| input(Part::Charger(0), Heard::Manual(current.map(amps)));
+    let by_hand = |current: Option<f64>| input(Part::Charger(0), Heard::Manual(current.map(manual)));
     for (current, expected) in
         [(10.7, [10, 20]), (0.0, [0, 30]), (5.0, [0, 30]), (99.0, [30, 0]), (-1.0, [0, 30])]
     {
@@ -103,6 +103,23 @@ fn what_is_given_by_hand_stands_whatever_the_policy_says_as_far_as_it_fits() {
     rig.set_home(0.0);
     rig.tell(by_hand(None));
     settled(&mut rig, [15, 15]);
+}
+
+#[test]
+fn what_is_given_by_hand_for_a_time_ends_with_it_and_leaves_what_the_site_file_says() {
+    let mut site = model(30.0, &["cp-1", "cp-2"]);
+    site.chargers[0].manual_ma = Some(amps(8.0));
+    let mut rig = rig(site);
+    settled(&mut rig, [8, 22]);
+    let until_us = Some(rig.now + Micros::from_secs(4));
+    let given = Manual { until_us, ..manual(20.0) };
+    rig.tell(input(Part::Charger(0), Heard::Manual(Some(given))));
+    settled(&mut rig, [20, 10]);
+    settled(&mut rig, [8, 22]);
+    rig.tell(input(Part::Charger(0), Heard::Manual(Some(manual(20.0)))));
+    settled(&mut rig, [20, 10]);
+    rig.tell(input(Part::Charger(0), Heard::Manual(None)));
+    settled(&mut rig, [8, 22]);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use wattle_wire::message::Setpoint;
 use wattle_wire::{Micros, Milliamps, PerPhase, Phase};
 
-use super::super::station::DRAW_TOLERANCE;
+use wattle_edge_core::DRAW_TOLERANCE;
 
 struct Told {
     number: u64,
@@ -13,78 +13,74 @@ struct Told {
 }
 
 /// One charger as it really is at this moment.
-pub(super) struct Outlet<'a> {
-    pub(super) path: &'a [usize],
+pub struct Outlet<'a> {
+    /// The circuits that it loads.
+    pub path: &'a [usize],
     /// The phases that it is really wired to.
-    pub(super) phases: &'a [Phase],
-    pub(super) safe: Milliamps,
-    pub(super) draw: Milliamps,
+    pub phases: &'a [Phase],
+    /// Its safe current.
+    pub safe: Milliamps,
+    /// What it draws on each of its phases.
+    pub draw: Milliamps,
     /// What it draws although it was told to draw less.
-    pub(super) disobeys: Milliamps,
+    pub disobeys: Milliamps,
 }
 
 /// One circuit as it really is at this moment.
-pub(super) struct Breaker {
-    pub(super) limit: PerPhase<Milliamps>,
+pub struct Breaker {
+    /// What it may carry, less its margin.
+    pub limit: PerPhase<Milliamps>,
     /// What others draw from it and from all circuits below.
-    pub(super) load: PerPhase<Milliamps>,
+    pub load: PerPhase<Milliamps>,
     /// What its chargers may draw together although the load is not known; none if it is known.
-    pub(super) fallback: Option<Milliamps>,
+    pub fallback: Option<Milliamps>,
 }
 
 /// The observer.
-pub(super) struct Watch {
+pub struct Watch {
     told: Vec<Vec<Told>>,
     excused: Vec<PerPhase<Micros>>,
     /// How much longer what may be drawn and isn't may pass a limit: an excess that doesn't flow shows only once all
     /// chargers have spoken again, and have done what they were told last.
-    pub(super) settling: Micros,
+    pub settling: Micros,
 }
 
 impl Watch {
-    pub(super) fn new(circuits: usize, chargers: usize) -> Self {
+    /// One that has seen nothing.
+    pub fn new(circuits: usize, chargers: usize) -> Self {
         let told = (0..chargers).map(|_| Vec::new()).collect();
         Self { told, excused: vec![PerPhase::all(Micros::ZERO); circuits], settling: Micros::ZERO }
     }
 
     /// A setpoint leaves the edge.
-    pub(super) fn sent(&mut self, charger: usize, setpoint: &Setpoint, now: Micros) {
+    pub fn sent(&mut self, charger: usize, setpoint: &Setpoint, now: Micros) {
         let expires_at = now + setpoint.validity_ms.into();
         self.told[charger].push(Told { number: setpoint.number, limit: setpoint.limit_ma, expires_at });
     }
 
     /// The edge hears that a charger obeys this setpoint.
-    pub(super) fn confirmed(&mut self, charger: usize, number: u64) {
+    pub fn confirmed(&mut self, charger: usize, number: u64) {
         self.told[charger].retain(|told| told.number >= number);
     }
 
     /// The edge hears that a charger will never obey this setpoint.
-    pub(super) fn refused(&mut self, charger: usize, number: u64) {
+    pub fn refused(&mut self, charger: usize, number: u64) {
         self.told[charger].retain(|told| told.number != number);
     }
 
-    /// Until this moment an excess on these circuits is the brief one of the promise.
-    pub(super) fn excuse(&mut self, circuits: &[usize], until: Micros) {
-        for circuit in circuits {
-            self.excused[*circuit] = self.excused[*circuit].map(|before| before.max(until));
-        }
+    /// Until this moment an excess on this circuit is the brief one of the promise.
+    pub fn excuse(&mut self, circuit: usize, until: Micros) {
+        self.excused[circuit] = self.excused[circuit].map(|before| before.max(until));
     }
 
     /// Setpoints whose time is over count no more.
-    pub(super) fn expire(&mut self, now: Micros) {
+    pub fn expire(&mut self, now: Micros) {
         self.told.iter_mut().for_each(|told| told.retain(|told| told.expires_at > now));
     }
 
-    /// What is wrong at this moment, if anything is.
-    pub(super) fn look(
-        &self,
-        outlets: &[Outlet<'_>],
-        breakers: &[Breaker],
-        now: Micros,
-    ) -> Result<(), String> {
-        let nothing = PerPhase::all(Milliamps::ZERO);
-        let (mut may, mut unavoidable) = (vec![nothing; breakers.len()], vec![nothing; breakers.len()]);
-        let mut drawn = vec![nothing; breakers.len()];
+    /// What the chargers of each circuit may draw, draw, and can't be kept from drawing.
+    pub fn flows(&self, outlets: &[Outlet<'_>], breakers: &[Breaker]) -> Vec<Flow> {
+        let mut flows = vec![Flow::default(); breakers.len()];
         for (outlet, told) in outlets.iter().zip(&self.told) {
             let told = told.iter().map(|told| told.limit).fold(outlet.safe, Milliamps::max);
             // What is drawn beyond the setpoint counts as the machine counts it: beyond the noise.
@@ -92,17 +88,24 @@ impl Watch {
             let most = counts(outlet.draw);
             let least = if outlet.disobeys > Milliamps::ZERO { counts(outlet.disobeys) } else { outlet.safe };
             for (circuit, phase) in outlet.path.iter().flat_map(|c| outlet.phases.iter().map(|p| (*c, *p))) {
-                may[circuit][phase] += most;
-                drawn[circuit][phase] += outlet.draw;
-                unavoidable[circuit][phase] += least;
+                flows[circuit].may[phase] += most;
+                flows[circuit].drawn[phase] += outlet.draw;
+                flows[circuit].unavoidable[phase] += least;
             }
         }
-        for (circuit, breaker) in breakers.iter().enumerate() {
+        flows
+    }
+
+    /// What is wrong at this moment, if anything is.
+    ///
+    /// # Errors
+    /// That, in words.
+    pub fn look(&self, flows: &[Flow], breakers: &[Breaker], now: Micros) -> Result<(), String> {
+        for (circuit, (flow, breaker)) in flows.iter().zip(breakers).enumerate() {
             for phase in Phase::ALL.into_iter().filter(|phase| self.excused[circuit][*phase] < now) {
-                let floor = unavoidable[circuit][phase].max(breaker.fallback.unwrap_or(Milliamps::ZERO));
                 let is_settled = self.excused[circuit][phase] + self.settling < now;
-                let counts = if is_settled { may[circuit][phase] } else { drawn[circuit][phase] };
-                if counts > floor && breaker.load[phase] + counts > breaker.limit[phase] {
+                let counts = if is_settled { flow.may[phase] } else { flow.drawn[phase] };
+                if flow.is_over(breaker, phase, counts) {
                     let (load, limit) = (breaker.load[phase], breaker.limit[phase]);
                     return Err(format!(
                         "circuit {circuit} {phase:?}: load {load} and {counts} pass {limit}"
@@ -111,5 +114,24 @@ impl Watch {
             }
         }
         Ok(())
+    }
+}
+
+/// What the chargers of a circuit have to do with it at a moment.
+#[derive(Debug, Clone, Default)]
+pub struct Flow {
+    /// What they may draw.
+    pub may: PerPhase<Milliamps>,
+    /// What they draw.
+    pub drawn: PerPhase<Milliamps>,
+    /// What nothing keeps them from drawing.
+    pub unavoidable: PerPhase<Milliamps>,
+}
+
+impl Flow {
+    /// Whether `counts` of them and the load are more than the circuit may carry, when less was possible.
+    pub fn is_over(&self, breaker: &Breaker, phase: Phase, counts: Milliamps) -> bool {
+        let floor = self.unavoidable[phase].max(breaker.fallback.unwrap_or(Milliamps::ZERO));
+        counts > floor && breaker.load[phase] + counts > breaker.limit[phase]
     }
 }

@@ -1,12 +1,12 @@
 //! The published scenarios on virtual time, and what must hold around them.
 
 use wattle_wire::message::Setpoint;
-use wattle_wire::row::EventKind;
+use wattle_wire::row::{Cause, EventKind};
 use wattle_wire::{Micros, Milliamps, Phase};
 
-use super::super::*;
-use super::parts::{self, amps, charger, input, model};
-use super::rig::{Kind, Rig};
+use wattle_edge_core::*;
+use wattle_rig::parts::{self, amps, charger, input, model};
+use wattle_rig::{Kind, Rig};
 
 fn check(rig: &mut Rig, home: f64, asking: &[usize], expected: &[i32]) {
     rig.set_home(home);

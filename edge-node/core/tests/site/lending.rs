@@ -2,8 +2,8 @@
 
 use wattle_wire::{Micros, Milliamps, Millis};
 
-use super::parts::{amps, model};
-use super::rig::Rig;
+use wattle_rig::Rig;
+use wattle_rig::parts::{amps, model};
 
 /// Two chargers that share 25 A; what is left for a second is lent.
 fn rig() -> Rig {

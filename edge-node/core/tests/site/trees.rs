@@ -3,9 +3,9 @@
 use wattle_wire::row::EventKind;
 use wattle_wire::{Milliamps, PerPhase, Phase};
 
-use super::super::*;
-use super::parts::{self, amps, circuit, meter, model};
-use super::rig::Rig;
+use wattle_edge_core::*;
+use wattle_rig::Rig;
+use wattle_rig::parts::{self, amps, circuit, meter, model};
 
 /// A grid connection with a meter and boards below it, each with one charger on L1.
 fn tree(grid: f64, boards: &[f64]) -> SiteModel {

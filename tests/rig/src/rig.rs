@@ -2,114 +2,114 @@
 
 use wattle_wire::message::{ChargerState, Refusal, Setpoint};
 use wattle_wire::policy::{Plan, Snapshot};
-use wattle_wire::row::{Decision, Row};
+use wattle_wire::row::{Cause, Decision, EventKind, Row};
 use wattle_wire::{Micros, Milliamps, PerPhase, Phase};
 
-use super::super::*;
-use super::parts::{amps, input, proposal, reading};
-use super::watch::{Breaker, Outlet, Watch};
+use crate::parts::{amps, input, proposal, reading};
+use crate::tally::Tally;
+use crate::vehicle::{Letter, Vehicle};
+use crate::watch::{Breaker, Flow, Outlet, Watch};
+use wattle_edge_core::*;
 
-pub(super) const STEP_MS: i64 = 5;
-const READING_MS: i64 = 200;
-const LATENCY_MS: i64 = 5;
+/// How the time of a rig passes, all of it by the control interval of its site.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// One step; so long a message takes, too.
+    pub step_ms: i64,
+    /// Between two readings of a meter or charger.
+    pub reading_ms: i64,
+    /// So long a vehicle has to obey a lower setpoint.
+    pub patience_ms: i64,
+}
+
+impl Pace {
+    fn of(control: &Control) -> Self {
+        let interval = control.interval_ms.0;
+        Self { step_ms: interval / 40, reading_ms: interval, patience_ms: (3 * interval).max(1_000) }
+    }
+}
 
 /// A message that may be lost, late, or there twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
+    /// From the edge to a charger.
     Setpoint,
+    /// What a charger answers.
     Answer,
     /// Comes at once or not at all.
     Reading,
 }
 
-/// A charger as it really is, with its vehicle.
-#[derive(Clone)]
-pub(super) struct Vehicle {
-    pub(super) asks: bool,
-    /// The most that the vehicle takes.
-    pub(super) takes: Milliamps,
-    /// How many of the charger's phases it loads.
-    pub(super) uses: usize,
-    /// The phases that the charger is really wired to, in its order.
-    pub(super) wired: Vec<Phase>,
-    /// What it draws whatever it is told.
-    pub(super) disobeys: Option<Milliamps>,
-    pub(super) offline: bool,
-    pub(super) obeyed: Option<Setpoint>,
-    expires_at: Micros,
-    last: u64,
-    booted_at: Micros,
-}
-
-struct Letter {
-    arrives_at: Micros,
-    sent_at: Micros,
-    charger: usize,
-    setpoint: Setpoint,
-}
-
 type Policy = Box<dyn FnMut(&Snapshot) -> Result<Plan, String>>;
 
-pub(super) struct Rig {
-    pub(super) machine: SiteMachine,
-    pub(super) now: Micros,
+/// A site that is played.
+pub struct Rig {
+    /// The machine.
+    pub machine: SiteMachine,
+    /// The time.
+    pub now: Micros,
     /// What others draw from each circuit, those below it apart.
-    pub(super) loads: Vec<PerPhase<Milliamps>>,
-    pub(super) vehicles: Vec<Vehicle>,
+    pub loads: Vec<PerPhase<Milliamps>>,
+    /// The chargers, in the order of the model.
+    pub vehicles: Vec<Vehicle>,
     silent_meters: Vec<bool>,
     /// When meters and chargers send within each round of readings, ms.
-    pub(super) meter_offsets: Vec<i64>,
-    pub(super) charger_offsets: Vec<i64>,
-    pub(super) policy: Policy,
+    pub meter_offsets: Vec<i64>,
+    /// The same of the chargers.
+    pub charger_offsets: Vec<i64>,
+    /// Who proposes.
+    pub policy: Policy,
     /// After how many ms the copies of a message arrive; none if it is lost.
-    pub(super) fate: Box<dyn FnMut(Kind) -> Vec<i64>>,
-    pub(super) rows: Vec<Row>,
+    pub fate: Box<dyn FnMut(Kind) -> Vec<i64>>,
+    /// What was journaled.
+    pub rows: Vec<Row>,
     /// How much longer than usual an excess may last.
-    pub(super) extra_grace_ms: i64,
+    pub extra_grace_ms: i64,
     /// What the meters show besides what flows.
-    pub(super) noise: Box<dyn FnMut() -> Milliamps>,
+    pub noise: Box<dyn FnMut() -> Milliamps>,
     /// What the machine takes for the time, less the time.
     clock_error: Micros,
     /// What was signalled for each circuit, and until when by the machine's clock.
     signalled: Vec<Option<(PerPhase<Milliamps>, Micros)>>,
     /// Setpoints that were sent.
-    pub(super) sent: Vec<(Micros, usize, Setpoint)>,
+    pub sent: Vec<(Micros, usize, Setpoint)>,
     down: Vec<Letter>,
     up: Vec<(Micros, SiteInput)>,
-    pub(super) watch: Watch,
+    /// Who looks.
+    pub watch: Watch,
     paths: Vec<Vec<usize>>,
     /// When each meter was heard by the present machine.
     heard: Vec<Option<Micros>>,
     first_number: u64,
+    /// How time passes.
+    pub pace: Pace,
+    /// What has happened so far.
+    pub tally: Tally,
+    /// Whether the rig goes on when the promise is broken, and counts.
+    pub goes_on: bool,
+    /// Since when more flows than may, when less is possible, by circuit.
+    over_since: Vec<PerPhase<Option<Micros>>>,
 }
 
 impl Rig {
-    pub(super) fn new(model: SiteModel) -> Self {
+    /// A site at which nobody asks and nothing is drawn.
+    pub fn new(model: SiteModel) -> Self {
         let start = Micros::from_secs(1_000);
-        let vehicle = |charger: &Charger| Vehicle {
-            asks: false,
-            takes: amps(32.0),
-            uses: 3,
-            wired: charger.wired().to_vec(),
-            disobeys: None,
-            offline: false,
-            obeyed: None,
-            expires_at: start,
-            last: 0,
-            booted_at: start,
-        };
+        let pace = Pace::of(&model.control);
+        let offset = |ms: i64| ms * pace.reading_ms / 200 % pace.reading_ms;
+        let latency = pace.step_ms;
         Self {
-            vehicles: model.chargers.iter().map(vehicle).collect(),
+            vehicles: model.chargers.iter().map(|charger| Vehicle::new(charger, start)).collect(),
             loads: vec![PerPhase::all(Milliamps::ZERO); model.circuits.len()],
             silent_meters: vec![false; model.meters.len()],
-            meter_offsets: (0..model.meters.len() as i64).map(|i| 35 * i % READING_MS).collect(),
-            charger_offsets: (0..model.chargers.len() as i64).map(|i| (45 + 65 * i) % READING_MS).collect(),
+            meter_offsets: (0..model.meters.len() as i64).map(|i| offset(35 * i)).collect(),
+            charger_offsets: (0..model.chargers.len() as i64).map(|i| offset(45 + 65 * i)).collect(),
             watch: Watch::new(model.circuits.len(), model.chargers.len()),
             paths: (0..model.circuits.len()).map(|circuit| model.path(circuit)).collect(),
             heard: vec![None; model.meters.len()],
             now: start,
             policy: Box::new(|snapshot| Ok(equal_share(snapshot))),
-            fate: Box::new(|_| vec![LATENCY_MS]),
+            fate: Box::new(move |_| vec![latency]),
             rows: Vec::new(),
             extra_grace_ms: 0,
             noise: Box::new(|| Milliamps::ZERO),
@@ -119,52 +119,59 @@ impl Rig {
             down: Vec::new(),
             up: Vec::new(),
             first_number: 1_000_000,
+            pace,
+            tally: Tally::default(),
+            goes_on: false,
+            over_since: vec![PerPhase::all(None); model.circuits.len()],
             machine: SiteMachine::new(model, 1_000_000, start).expect("sound"),
         }
     }
 
     /// The load on the first phase of the first circuit.
-    pub(super) fn set_home(&mut self, home: f64) {
+    pub fn set_home(&mut self, home: f64) {
         self.set_load(0, PerPhase([amps(home), Milliamps::ZERO, Milliamps::ZERO]));
     }
 
-    pub(super) fn home(&self) -> Milliamps {
+    /// The same.
+    pub fn home(&self) -> Milliamps {
         self.loads[0][Phase::L1]
     }
 
-    pub(super) fn set_load(&mut self, circuit: usize, load: PerPhase<Milliamps>) {
+    /// What others draw from a circuit, those below it apart.
+    pub fn set_load(&mut self, circuit: usize, load: PerPhase<Milliamps>) {
         if Phase::ALL.iter().any(|phase| load[*phase] > self.loads[circuit][*phase]) {
             self.excuse(circuit);
         }
         self.loads[circuit] = load;
     }
 
-    pub(super) fn ask(&mut self, asking: &[usize]) {
+    /// These want to charge, and no others.
+    pub fn ask(&mut self, asking: &[usize]) {
         for (index, vehicle) in self.vehicles.iter_mut().enumerate() {
             vehicle.asks = asking.contains(&index);
         }
     }
 
     /// A charger draws this from now on, whatever it is told.
-    pub(super) fn disobey(&mut self, index: usize, draw: Option<Milliamps>) {
+    pub fn disobey(&mut self, index: usize, draw: Option<Milliamps>) {
         self.vehicles[index].disobeys = draw;
         self.excuse(self.machine.model().chargers[index].circuit);
     }
 
     /// A charger can't be reached any more, or again; it says nothing of it.
-    pub(super) fn vanish(&mut self, index: usize, gone: bool) {
+    pub fn vanish(&mut self, index: usize, gone: bool) {
         self.vehicles[index].offline = gone;
         self.excuse(self.machine.model().chargers[index].circuit);
     }
 
     /// A meter falls silent, or speaks again. What has changed since its last reading nobody knows.
-    pub(super) fn silence(&mut self, meter: usize, silent: bool) {
+    pub fn silence(&mut self, meter: usize, silent: bool) {
         self.silent_meters[meter] = silent;
         self.excuse(self.machine.model().meters[meter].circuit);
     }
 
     /// The machine's clock jumps. After a jump forward it knows of no load until the next readings.
-    pub(super) fn jump_ms(&mut self, ms: i64) {
+    pub fn jump_ms(&mut self, ms: i64) {
         self.clock_error += Micros::from_millis(ms);
         // A signal that was over may hold again.
         for circuit in 0..self.signalled.len() {
@@ -179,22 +186,24 @@ impl Rig {
     }
 
     /// The grid operator limits a circuit for a time.
-    pub(super) fn signal(&mut self, circuit: usize, limit: PerPhase<Milliamps>, ms: i64) {
+    pub fn signal(&mut self, circuit: usize, limit: PerPhase<Milliamps>, ms: i64) {
         let until_us = self.machine_now() + Micros::from_millis(ms);
         self.signalled[circuit] = Some((limit, until_us));
         self.excuse(circuit);
         let signalled = Signalled { limit: Limit::Current(limit), until_us };
-        self.tell(input(Part::Circuit(circuit), Heard::Limit(Some(signalled))));
+        self.tell(input(Part::Circuit(circuit), Heard::Limit { by: 0, limit: Some(signalled) }));
     }
 
     /// A charger starts anew: it has forgotten what it was told.
-    pub(super) fn restart_charger(&mut self, index: usize) {
+    pub fn restart_charger(&mut self, index: usize) {
+        self.tally.charger_restarts += 1;
         let vehicle = &mut self.vehicles[index];
         (vehicle.obeyed, vehicle.last, vehicle.booted_at) = (None, 0, self.now);
     }
 
     /// The machine is replaced by one that knows nothing of the one before.
-    pub(super) fn restart_edge(&mut self) {
+    pub fn restart_edge(&mut self) {
+        self.tally.edge_restarts += 1;
         self.first_number += 1_000_000;
         let model = self.machine.model().clone();
         self.machine = SiteMachine::new(model, self.first_number, self.machine_now()).expect("sound");
@@ -212,42 +221,69 @@ impl Rig {
         }
     }
 
-    /// Something made an excess on a circuit that the machine could not foresee: it has a round of readings, an interval
-    /// and the way of the messages to end it.
-    pub(super) fn excuse(&mut self, circuit: usize) {
-        let control = self.machine.model().control;
-        let mut grace = READING_MS + control.interval_ms.0 + 2 * LATENCY_MS + STEP_MS + self.extra_grace_ms;
-        if self.silent_meters.contains(&true) {
-            grace += control.meter_stale_ms.0;
-        }
-        if self.vehicles.iter().any(|vehicle| vehicle.offline) {
-            grace += control.validity_ms.0;
-        }
-        // Which of those of unknown wiring loads the phase is found one by one, a round and an interval each.
-        let chargers = &self.machine.model().chargers;
-        let unknown = chargers.iter().filter(|charger| !charger.wiring_is_known()).count() as i64;
-        grace += (READING_MS + control.interval_ms.0) * unknown;
-        // So long a vehicle has to obey a lower setpoint.
-        if self.vehicles.iter().any(|vehicle| vehicle.disobeys.is_some()) {
-            grace += 1_000;
-        }
+    /// Something made an excess on a circuit, and on those above it, that the machine could not foresee: it has a round of
+    /// readings, an interval and the way of the messages to end it, and on each of them as much more as [`Self::grace_ms`]
+    /// says.
+    pub fn excuse(&mut self, circuit: usize) {
         let path = self.paths[circuit].clone();
-        self.watch.excuse(&path, self.now + Micros::from_millis(grace));
+        for circuit in path {
+            let until = self.now + Micros::from_millis(self.grace_ms(circuit));
+            self.watch.excuse(circuit, until);
+        }
     }
 
-    pub(super) fn run_ms(&mut self, ms: i64) {
-        for _ in 0..ms / STEP_MS {
-            self.now += Micros::from_millis(STEP_MS);
+    /// How long an excess on a circuit may last from the moment that causes it. Longer than a round and an interval only for
+    /// what happens on it or below it:
+    /// - while a meter that tells of its load is silent, until it counts as stale: nobody knows of the load;
+    /// - while a charger can't be reached, until its setpoint has expired: nobody can lower it;
+    /// - where chargers are of unknown wiring, a round and an interval for each: which of them loads the phase is found one by
+    ///   one. To end it at once all of them would have to stop whenever one is too much;
+    /// - while a vehicle draws more than it was told, so long as a vehicle has to obey a lower setpoint.
+    fn grace_ms(&self, circuit: usize) -> i64 {
+        let control = self.machine.model().control;
+        let Pace { step_ms, reading_ms, patience_ms } = self.pace;
+        let mut grace = reading_ms + control.interval_ms.0 + 3 * step_ms + self.extra_grace_ms;
+        if self.is_deaf(circuit) {
+            grace += control.meter_stale_ms.0;
+        }
+        let chargers = self.machine.model().chargers.iter().zip(&self.vehicles);
+        let below = chargers.filter(|(charger, _)| self.paths[charger.circuit].contains(&circuit));
+        let (mut offline, mut disobeys) = (false, false);
+        for (charger, vehicle) in below {
+            offline |= vehicle.offline;
+            disobeys |= vehicle.disobeys.is_some();
+            grace += if charger.wiring_is_known() { 0 } else { reading_ms + control.interval_ms.0 };
+        }
+        grace += if offline { control.validity_ms.0 } else { 0 };
+        grace + if disobeys { patience_ms } else { 0 }
+    }
+
+    /// Whether a meter by which the load of a circuit is known is silent.
+    fn is_deaf(&self, circuit: usize) -> bool {
+        let model = self.machine.model();
+        match model.meters.iter().position(|meter| meter.circuit == circuit) {
+            Some(meter) => self.silent_meters[meter],
+            None => (0..model.circuits.len())
+                .filter(|below| model.circuits[*below].parent == Some(circuit))
+                .any(|below| self.is_deaf(below)),
+        }
+    }
+
+    /// Lets time pass.
+    pub fn run_ms(&mut self, ms: i64) {
+        for _ in 0..ms / self.pace.step_ms {
+            self.now += Micros::from_millis(self.pace.step_ms);
             self.step();
         }
     }
 
     /// The setpoints in force, in amps; of those who don't ask, 0.
-    pub(super) fn setpoints(&self) -> Vec<i32> {
+    pub fn setpoints(&self) -> Vec<i32> {
         self.vehicles.iter().map(|v| v.obeyed.as_ref().map_or(0, |s| s.limit_ma.0) / 1000).collect()
     }
 
-    pub(super) fn draw(&self, index: usize) -> Milliamps {
+    /// What a charger draws on each phase that its vehicle loads.
+    pub fn draw(&self, index: usize) -> Milliamps {
         let (vehicle, charger) = (&self.vehicles[index], &self.machine.model().chargers[index]);
         let told = vehicle.obeyed.as_ref().map_or(charger.safe_ma, |setpoint| setpoint.limit_ma);
         match vehicle.disobeys {
@@ -259,7 +295,7 @@ impl Rig {
     }
 
     /// All that flows through a circuit.
-    pub(super) fn flow(&self, circuit: usize) -> PerPhase<Milliamps> {
+    pub fn flow(&self, circuit: usize) -> PerPhase<Milliamps> {
         let mut flow = self.load(circuit);
         for (index, charger) in self.machine.model().chargers.iter().enumerate() {
             if self.paths[charger.circuit].contains(&circuit) {
@@ -271,7 +307,8 @@ impl Rig {
         flow
     }
 
-    pub(super) fn decisions<'a>(&'a self) -> Vec<&'a Decision> {
+    /// The decisions that were journaled.
+    pub fn decisions<'a>(&'a self) -> Vec<&'a Decision> {
         let decision = |row: &'a Row| match row {
             Row::Decision(decision) => Some(decision),
             _ => None,
@@ -279,7 +316,8 @@ impl Rig {
         self.rows.iter().filter_map(decision).collect()
     }
 
-    pub(super) fn events<'a>(&'a self, kind: EventKind) -> Vec<&'a str> {
+    /// The details of the journaled events of a kind.
+    pub fn events<'a>(&'a self, kind: EventKind) -> Vec<&'a str> {
         let event = |row: &'a Row| match row {
             Row::Event(e) if e.kind == kind => Some(e.detail.as_str()),
             _ => None,
@@ -287,7 +325,8 @@ impl Rig {
         self.rows.iter().filter_map(event).collect()
     }
 
-    pub(super) fn tell(&mut self, input: SiteInput) {
+    /// The machine hears something, and decides if that makes it due.
+    pub fn tell(&mut self, input: SiteInput) {
         if let Due::Now(cause) = self.machine.handle(input, self.machine_now()) {
             self.decide(cause);
         }
@@ -338,7 +377,7 @@ impl Rig {
         for (_, input) in due {
             self.deliver(input);
         }
-        let ms = self.now.0 / 1_000 % READING_MS;
+        let ms = self.now.0 / 1_000 % self.pace.reading_ms;
         for meter in 0..self.silent_meters.len() {
             if ms == self.meter_offsets[meter] && !self.silent_meters[meter] {
                 self.send_meter_reading(meter);
@@ -412,11 +451,13 @@ impl Rig {
                 continue;
             }
             let (index, number) = (letter.charger, letter.setpoint.number);
-            let heard = match self.vehicles[index].offer(letter, self.now) {
+            let heard = match self.vehicles[index].offer(letter, self.now, self.pace) {
                 Ok(()) => Heard::Confirmed(number),
                 Err(reason) => Heard::Refused { number, reason },
             };
-            for delay in (self.fate)(Kind::Answer) {
+            let delays = (self.fate)(Kind::Answer);
+            self.tally.answers_lost += u64::from(delays.is_empty());
+            for delay in delays {
                 let arrives_at = self.now + Micros::from_millis(delay);
                 self.up.push((arrives_at, input(Part::Charger(index), heard.clone())));
             }
@@ -424,6 +465,7 @@ impl Rig {
     }
 
     fn decide(&mut self, cause: Cause) {
+        self.tally.decisions += 1;
         let snapshot = self.machine.begin_decision(self.machine_now(), cause);
         let plan = (self.policy)(&snapshot);
         let outcome = self.machine.finish_decision(proposal(plan), self.machine_now());
@@ -432,7 +474,10 @@ impl Rig {
             let charger = self.machine.model().chargers.iter().position(|c| c.id == device).expect("known");
             self.watch.sent(charger, &setpoint, self.now);
             self.sent.push((self.now, charger, setpoint.clone()));
-            for delay in (self.fate)(Kind::Setpoint) {
+            let delays = (self.fate)(Kind::Setpoint);
+            self.tally.setpoints += 1;
+            self.tally.setpoints_lost += u64::from(delays.is_empty());
+            for delay in delays {
                 let arrives_at = self.now + Micros::from_millis(delay);
                 self.down.push(Letter { arrives_at, sent_at: self.now, charger, setpoint: setpoint.clone() });
             }
@@ -455,27 +500,28 @@ impl Rig {
             fallback: self.is_blind(index).then_some(circuit.fallback_ma),
         });
         let (outlets, breakers): (Vec<_>, Vec<_>) = (outlets.collect(), breakers.collect());
-        if let Err(text) = self.watch.look(&outlets, &breakers, self.now) {
-            panic!("at {} ms: {text}; setpoints {:?}", self.now.0 / 1000, self.setpoints());
+        let flows = self.watch.flows(&outlets, &breakers);
+        let looked = self.watch.look(&flows, &breakers, self.now);
+        self.measure_excess(&flows, &breakers);
+        if let Err(text) = looked {
+            let text = format!("at {} ms: {text}; setpoints {:?}", self.now.0 / 1000, self.setpoints());
+            assert!(self.goes_on, "{text}");
+            self.tally.breaches += 1;
+            self.tally.first_breach.get_or_insert(text);
         }
     }
-}
 
-impl Vehicle {
-    /// What the firmware does with a setpoint: it holds from before it was sent, by the charger's own clock.
-    fn offer(&mut self, letter: Letter, now: Micros) -> Result<(), Refusal> {
-        let expires_at = letter.sent_at - Micros::from_millis(STEP_MS) + letter.setpoint.validity_ms.into();
-        if letter.setpoint.number <= self.last {
-            return Err(Refusal::Superseded);
+    /// How long more has flowed than may, when less of it was possible.
+    fn measure_excess(&mut self, flows: &[Flow], breakers: &[Breaker]) {
+        for ((flow, breaker), since) in flows.iter().zip(breakers).zip(&mut self.over_since) {
+            for phase in Phase::ALL {
+                if !flow.is_over(breaker, phase, flow.drawn[phase]) {
+                    since[phase] = None;
+                    continue;
+                }
+                let since = since[phase].get_or_insert(self.now);
+                self.tally.worst_excess = self.tally.worst_excess.max(self.now - *since);
+            }
         }
-        if letter.sent_at <= self.booted_at {
-            return Err(Refusal::UnknownSeen);
-        }
-        if expires_at <= now {
-            return Err(Refusal::Expired);
-        }
-        (self.last, self.expires_at) = (letter.setpoint.number, expires_at);
-        self.obeyed = Some(letter.setpoint);
-        Ok(())
     }
 }

@@ -3,9 +3,9 @@
 use wattle_wire::Millis;
 use wattle_wire::row::EventKind;
 
-use super::super::*;
-use super::parts::{amps, input, model};
-use super::rig::{Kind, Rig};
+use wattle_edge_core::*;
+use wattle_rig::parts::{amps, input, model};
+use wattle_rig::{Kind, Rig};
 
 fn two() -> Rig {
     let mut rig = Rig::new(model(30.0, &["cp-1", "cp-2"]));

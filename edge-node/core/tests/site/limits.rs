@@ -1,11 +1,12 @@
 //! Limits that change: by the grid operator's signal and by the hour.
 
 use wattle_wire::policy::{Series, Signals};
+use wattle_wire::row::Cause;
 use wattle_wire::{Micros, Milliamps, Millis, PerPhase, Phase, Watts};
 
-use super::super::*;
-use super::parts::{amps, circuit, input, model};
-use super::rig::Rig;
+use wattle_edge_core::*;
+use wattle_rig::Rig;
+use wattle_rig::parts::{amps, circuit, input, model};
 
 fn rig(site: SiteModel) -> Rig {
     let mut rig = Rig::new(site);
@@ -42,9 +43,41 @@ fn a_signal_never_raises_a_breaker_and_can_be_taken_back() {
     rig.run_ms(2_000);
     assert_eq!(rig.setpoints(), [0, 0]);
     rig.signal(0, PerPhase::all(amps(60.0)), 0);
-    rig.tell(input(Part::Circuit(0), Heard::Limit(None)));
+    rig.tell(input(Part::Circuit(0), Heard::Limit { by: 0, limit: None }));
     rig.run_ms(2_000);
     assert_eq!(rig.setpoints(), [12, 12]);
+}
+
+#[test]
+fn of_two_systems_none_lifts_the_limit_of_the_other() {
+    let mut rig = rig(depot());
+    let until_us = rig.now + Micros::from_secs(600);
+    let limit =
+        |amount: f64| Some(Signalled { limit: Limit::Current(PerPhase::all(amps(amount))), until_us });
+    let grid = |watts: i64| Series {
+        start_us: Micros::ZERO,
+        step_ms: Millis(i64::MAX / 1_000),
+        values: vec![watts],
+    };
+    rig.excuse(0);
+    for (by, limit, expected) in [(0, limit(20.0), [7, 7]), (1, limit(25.0), [7, 7]), (0, None, [10, 10])] {
+        rig.tell(input(Part::Circuit(0), Heard::Limit { by, limit }));
+        rig.run_ms(2_000);
+        assert_eq!(rig.setpoints(), expected, "{by}");
+    }
+    for (by, limit, expected) in
+        [(2, Some(grid(13_800)), [7, 7]), (1, Some(grid(20_000)), [7, 7]), (2, None, [10, 10])]
+    {
+        rig.excuse(0);
+        rig.tell(input(Part::Site, Heard::GridLimit { by, limit }));
+        rig.run_ms(2_000);
+        assert_eq!(rig.setpoints(), expected, "{by}");
+    }
+    let shown = rig.machine.begin_decision(rig.now, Cause::Interval).signals.grid_limit_w;
+    assert_eq!(shown.map(|shown| shown.values), Some(vec![20_000]));
+    rig.tell(input(Part::Circuit(0), Heard::Limit { by: MAX_SYSTEMS, limit: limit(0.0) }));
+    rig.run_ms(2_000);
+    assert_eq!(rig.setpoints(), [10, 10], "of nobody that the site knows");
 }
 
 #[test]
@@ -69,7 +102,7 @@ fn a_limit_in_watts_is_the_same_current_on_each_phase_at_the_nominal_voltage() {
     // 4,200 W are 6.09 A on three phases of 230 V: one charger at its minimum, whatever the voltage is.
     let limit = Limit::Power(Watts(4_200));
     rig.excuse(0);
-    rig.tell(input(Part::Circuit(0), Heard::Limit(Some(Signalled { limit, until_us }))));
+    rig.tell(input(Part::Circuit(0), Heard::Limit { by: 0, limit: Some(Signalled { limit, until_us }) }));
     rig.run_ms(2_000);
     assert_eq!(rig.setpoints(), [6, 0]);
     let snapshot = rig.machine.begin_decision(rig.now, Cause::Interval);
@@ -91,7 +124,10 @@ fn a_series_of_the_operator_limits_the_site_step_by_step_and_is_shown_to_policie
         grid_limit_w: series(&[4_600, 100_000]),
     };
     rig.excuse(0);
-    rig.tell(input(Part::Site, Heard::Signals(signals.clone())));
+    let told = signals.clone();
+    rig.tell(input(Part::Site, Heard::Price(told.price)));
+    rig.tell(input(Part::Site, Heard::Surplus(told.surplus_w)));
+    rig.tell(input(Part::Site, Heard::GridLimit { by: 0, limit: told.grid_limit_w }));
     rig.run_ms(1_500);
     // 20 A on the one phase that there is.
     assert_eq!(rig.setpoints(), [7, 7]);
@@ -106,7 +142,7 @@ fn a_series_of_the_operator_limits_the_site_step_by_step_and_is_shown_to_policie
 fn a_series_that_is_too_long_is_cut() {
     let mut rig = Rig::new(depot());
     let price = Some(Series { start_us: rig.now, step_ms: Millis(1), values: vec![1; 1_000_000] });
-    rig.tell(input(Part::Site, Heard::Signals(Signals { price, ..Signals::default() })));
+    rig.tell(input(Part::Site, Heard::Price(price)));
     let snapshot = rig.machine.begin_decision(rig.now, Cause::Interval);
     assert_eq!(snapshot.signals.price.map(|price| price.values.len()), Some(2_016));
 }
@@ -133,10 +169,12 @@ fn inputs_for_what_is_not_there_are_passed_over() {
     let mut rig = rig(depot());
     let signalled = Signalled { limit: Limit::Power(Watts(0)), until_us: Micros(i64::MAX) };
     for part in [Part::Circuit(9), Part::Site, Part::Meter(0), Part::Charger(0), Part::Charger(9)] {
-        rig.tell(input(part, Heard::Limit(Some(signalled))));
+        rig.tell(input(part, Heard::Limit { by: 0, limit: Some(signalled) }));
     }
     for part in [Part::Circuit(0), Part::Meter(0), Part::Charger(0)] {
-        rig.tell(input(part, Heard::Signals(Signals::default())));
+        for heard in [Heard::Price(None), Heard::Surplus(None), Heard::GridLimit { by: 0, limit: None }] {
+            rig.tell(input(part, heard));
+        }
     }
     rig.run_ms(1_000);
     assert_eq!(rig.setpoints(), [12, 12]);

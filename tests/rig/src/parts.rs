@@ -4,13 +4,15 @@ use wattle_wire::message::{ChargerState, Phases};
 use wattle_wire::policy::Plan;
 use wattle_wire::{CircuitId, DeviceId, Milliamps, Millis, PerPhase, Phase, SiteId};
 
-use super::super::*;
+use wattle_edge_core::*;
 
-pub(super) fn amps(amps: f64) -> Milliamps {
+/// Amperes, to a thousandth.
+pub fn amps(amps: f64) -> Milliamps {
     Milliamps((amps * 1000.0).round() as i32)
 }
 
-pub(super) fn charger(name: &str) -> Charger {
+/// A charger on L1 of the first circuit, 6 to 32 A.
+pub fn charger(name: &str) -> Charger {
     Charger {
         id: DeviceId::new(name).expect("name"),
         circuit: 0,
@@ -25,7 +27,8 @@ pub(super) fn charger(name: &str) -> Charger {
     }
 }
 
-pub(super) fn circuit(name: &str, parent: Option<usize>, limit: f64) -> Circuit {
+/// A circuit with the same limit on each phase, and a fallback of 6 A.
+pub fn circuit(name: &str, parent: Option<usize>, limit: f64) -> Circuit {
     Circuit {
         id: CircuitId::new(name).expect("name"),
         parent,
@@ -37,11 +40,13 @@ pub(super) fn circuit(name: &str, parent: Option<usize>, limit: f64) -> Circuit 
     }
 }
 
-pub(super) fn meter(name: &str, circuit: usize) -> Meter {
+/// A meter of a circuit.
+pub fn meter(name: &str, circuit: usize) -> Meter {
     Meter { id: DeviceId::new(name).expect("name"), circuit }
 }
 
-pub(super) fn control() -> Control {
+/// An interval of 200 ms, and all that depends on it.
+pub fn control() -> Control {
     Control {
         interval_ms: Millis(200),
         validity_ms: Millis(2_000),
@@ -52,7 +57,7 @@ pub(super) fn control() -> Control {
 }
 
 /// One metered circuit with chargers on L1.
-pub(super) fn model(limit: f64, chargers: &[&str]) -> SiteModel {
+pub fn model(limit: f64, chargers: &[&str]) -> SiteModel {
     SiteModel {
         id: SiteId::new("depot").expect("name"),
         control: control(),
@@ -60,15 +65,23 @@ pub(super) fn model(limit: f64, chargers: &[&str]) -> SiteModel {
         meters: vec![meter("meter", 0)],
         chargers: chargers.iter().map(|name| charger(name)).collect(),
         users: Vec::new(),
+        systems: Vec::new(),
         local_time: LocalTime::default(),
     }
 }
 
-pub(super) fn input(part: Part, heard: Heard) -> SiteInput {
+/// A current by hand, until it is taken back.
+pub fn manual(current: f64) -> Manual {
+    Manual { current_ma: amps(current), until_us: None }
+}
+
+/// An input without a number.
+pub fn input(part: Part, heard: Heard) -> SiteInput {
     SiteInput { part, seen: None, heard }
 }
 
-pub(super) fn reading(
+/// A reading of a device.
+pub fn reading(
     part: Part,
     state: Option<ChargerState>,
     setpoint: Option<u64>,
@@ -88,6 +101,7 @@ pub(super) fn reading(
     )
 }
 
-pub(super) fn proposal(plan: Result<Plan, String>) -> Proposal {
+/// A proposal of a policy with made-up digests.
+pub fn proposal(plan: Result<Plan, String>) -> Proposal {
     Proposal { plan, policy: "equal-share 1".into(), policy_digest: 1, settings_digest: 2, fuel: 3 }
 }

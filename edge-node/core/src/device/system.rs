@@ -1,0 +1,224 @@
+//! One system of a site: who may tell it limits, prices, surplus and currents by hand.
+//!
+//! Rules:
+//! - A signal is checked against the site (`told`), journaled whole, told to the site in that order, and answered once it
+//!   is durable. One that is refused is answered with the reason, and journaled as far as [`Refusals`] allows.
+//! - One with the `id` of the last that was taken is that one again: it is answered, and nothing else.
+//! - At most [`PER_MINUTE`] in each minute are taken, so that no system fills the disk.
+//! - What still holds is known after a restart: from a checkpoint ([`SystemMachine::state`]) and the rows since
+//!   ([`SystemMachine::replay`]). The site's machine, which starts anew, is told of it again by [`SystemMachine::again`],
+//!   with rows that say so.
+//!
+//! Bounds: one signal for each circuit and charger of the site, and three more.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use wattle_wire::row::{Event, EventKind, Row};
+use wattle_wire::signal::{Answer, MAX_SIGNAL_BYTES, Signal};
+use wattle_wire::topic::Channel;
+use wattle_wire::{DeviceId, Micros, SiteId};
+
+use super::DeviceOutput;
+use super::refusals::Refusals;
+use super::state::RestoreError;
+use super::told::{self, About, Refused, Sound};
+use crate::site::SiteModel;
+
+/// The signals of one system that are taken in a minute.
+pub const PER_MINUTE: u32 = 120;
+
+/// The version of the bytes of the state, their first.
+const STATE_VERSION: u8 = 1;
+
+/// The most bytes of an unreadable payload that an event shows.
+const MAX_EXCERPT_BYTES: usize = 256;
+
+/// The machine of one system. See the module for its rules.
+#[derive(Debug, Clone)]
+pub struct SystemMachine {
+    site: SiteId,
+    system: DeviceId,
+    /// Its place among the site's systems.
+    index: usize,
+    model: std::sync::Arc<SiteModel>,
+    /// What was told last of each thing, as it was journaled, and when it is over.
+    holds: BTreeMap<About, (String, Option<Micros>)>,
+    last_id: Option<String>,
+    refusals: Refusals,
+    minute: i64,
+    taken: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct State {
+    holds: Vec<String>,
+    last_id: Option<String>,
+}
+
+impl SystemMachine {
+    /// The system with this index of a site, of which nothing was heard.
+    pub fn new(model: std::sync::Arc<SiteModel>, index: usize) -> Self {
+        Self {
+            site: model.id.clone(),
+            system: model.systems[index].id.clone(),
+            index,
+            model,
+            holds: BTreeMap::new(),
+            last_id: None,
+            refusals: Refusals::default(),
+            minute: i64::MIN,
+            taken: 0,
+        }
+    }
+
+    /// Takes a payload from the system.
+    pub fn handle(&mut self, channel: Channel, payload: &[u8], now: Micros, out: &mut DeviceOutput) {
+        if channel.is_down() {
+            return;
+        }
+        let read = match channel {
+            Channel::Signal => read(payload),
+            _ => {
+                let text = format!("a system has no channel {}; publish on signal", channel.as_str());
+                Err((None, Refused { code: "wrong_channel", text }))
+            }
+        };
+        let (id, taken) = match read {
+            Ok(signal) => (signal.id.clone(), self.take(&signal, now, out)),
+            Err((id, refused)) => (id, Err(refused)),
+        };
+        let refused = taken.err().map(|refused| {
+            self.journal_refusal(&refused, payload, now, out);
+            refused.to_string()
+        });
+        if channel == Channel::Signal {
+            out.answers.push(Answer { id, refused });
+        }
+    }
+
+    fn take(&mut self, signal: &Signal, now: Micros, out: &mut DeviceOutput) -> Result<(), Refused> {
+        if signal.id.is_some() && signal.id == self.last_id {
+            return Ok(());
+        }
+        let sound = told::sound(signal, self.index, &self.model, Some(now))?;
+        self.admit(now)?;
+        let detail =
+            serde_json::to_string(&sound.signal).expect("a signal holds nothing that JSON can't say");
+        out.rows.push(Row::Event(self.event(detail.clone())));
+        out.inputs.push(sound.input.clone());
+        self.keep(sound, detail);
+        Ok(())
+    }
+
+    fn admit(&mut self, now: Micros) -> Result<(), Refused> {
+        let minute = now.0.div_euclid(60_000_000);
+        if minute != self.minute {
+            (self.minute, self.taken) = (minute, 0);
+        }
+        if self.taken == PER_MINUTE {
+            let text = format!("{PER_MINUTE} signals were taken in this minute; send fewer, or a series");
+            return Err(Refused { code: "too_many", text });
+        }
+        self.taken += 1;
+        Ok(())
+    }
+
+    fn keep(&mut self, sound: Sound, detail: String) {
+        self.last_id = sound.signal.id;
+        if sound.is_end {
+            self.holds.remove(&sound.about);
+        } else {
+            self.holds.insert(sound.about, (detail, sound.ends_us));
+        }
+    }
+
+    /// The event whole, whatever its length: it is bounded by what is parsed.
+    fn event(&self, detail: String) -> Event {
+        Event { detail, ..Event::new(self.site.clone(), Some(self.system.clone()), EventKind::Signalled, "") }
+    }
+
+    fn journal_refusal(&mut self, refused: &Refused, payload: &[u8], now: Micros, out: &mut DeviceOutput) {
+        let Some(suppressed) = self.refusals.admit(now) else { return };
+        let before = match suppressed {
+            0 => String::new(),
+            n => format!("{n} more refused before and not shown; "),
+        };
+        let excerpt = String::from_utf8_lossy(&payload[..payload.len().min(MAX_EXCERPT_BYTES)]);
+        let text = format!("{}: {before}{}; it begins {excerpt:?}", refused.code, refused.text);
+        let event = Event::new(self.site.clone(), Some(self.system.clone()), EventKind::Malformed, text);
+        out.rows.push(Row::Event(event));
+    }
+
+    /// What still holds at `now`, as rows to journal and inputs for a site's machine that knows of nothing.
+    pub fn again(&mut self, now: Micros, out: &mut DeviceOutput) {
+        self.holds.retain(|_, (_, ends_us)| ends_us.is_none_or(|ends| ends > now));
+        for (detail, _) in self.holds.values() {
+            let event = self.event(detail.clone());
+            // What doesn't fit a changed configuration any more is over.
+            if let Some(input) = told::told(&event, &self.model) {
+                out.rows.push(Row::Event(event));
+                out.inputs.push(input);
+            }
+        }
+    }
+
+    /// The state for a checkpoint.
+    pub fn state(&self) -> Vec<u8> {
+        let holds = self.holds.values().map(|(detail, _)| detail.clone()).collect();
+        let state = State { holds, last_id: self.last_id.clone() };
+        postcard::to_extend(&state, vec![STATE_VERSION]).expect("the state is plain data")
+    }
+
+    /// Takes the state of a checkpoint in place of its own.
+    ///
+    /// # Errors
+    /// When the bytes are of another version or damaged; nothing has changed then.
+    pub fn restore(&mut self, bytes: &[u8]) -> Result<(), RestoreError> {
+        let (version, rest) = bytes.split_first().ok_or(RestoreError::Damaged)?;
+        if *version != STATE_VERSION {
+            return Err(RestoreError::Version(*version));
+        }
+        let state: State = postcard::from_bytes(rest).map_err(|_| RestoreError::Damaged)?;
+        self.holds.clear();
+        for detail in state.holds {
+            self.remember(&detail);
+        }
+        self.last_id = state.last_id;
+        Ok(())
+    }
+
+    /// Brings the state forward by a row that was journaled after it.
+    pub fn replay(&mut self, row: &Row) {
+        if let Row::Event(event) = row
+            && event.kind == EventKind::Signalled
+            && event.device.as_ref() == Some(&self.system)
+        {
+            self.remember(&event.detail);
+        }
+    }
+
+    fn remember(&mut self, detail: &str) {
+        let Ok(signal) = serde_json::from_str::<Signal>(detail) else { return };
+        if let Ok(sound) = told::sound(&signal, self.index, &self.model, None) {
+            self.keep(sound, detail.to_owned());
+        }
+    }
+}
+
+/// A signal, or why there is none, with its id if at least that can be read.
+fn read(payload: &[u8]) -> Result<Signal, (Option<String>, Refused)> {
+    #[derive(Deserialize)]
+    struct OnlyId {
+        id: String,
+    }
+    if payload.len() > MAX_SIGNAL_BYTES {
+        let text = format!("payload has {} bytes; at most {MAX_SIGNAL_BYTES} are read", payload.len());
+        return Err((None, Refused { code: "too_large", text }));
+    }
+    serde_json::from_slice(payload).map_err(|error| {
+        let id = serde_json::from_slice::<OnlyId>(payload).ok().map(|only| only.id);
+        let id = id.filter(|id| id.len() <= wattle_wire::signal::MAX_SIGNAL_ID_BYTES);
+        (id, Refused { code: "malformed", text: error.to_string() })
+    })
+}

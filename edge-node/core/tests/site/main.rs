@@ -1,0 +1,11 @@
+//! A site on virtual time, and what must hold of it; what systems may tell it.
+
+mod anomalies;
+mod holding;
+mod lending;
+mod limits;
+mod properties;
+mod scenarios;
+mod systems;
+mod time;
+mod trees;

@@ -1,0 +1,253 @@
+//! What a system may say, what it is answered, and what is known of it after a restart.
+
+use std::sync::Arc;
+
+use wattle_wire::policy::Series;
+use wattle_wire::row::{EventKind, Row};
+use wattle_wire::signal::{Answer, Right};
+use wattle_wire::topic::Channel;
+use wattle_wire::{Micros, Milliamps, Millis, PerPhase, Watts};
+
+use wattle_edge_core::{
+    DeviceOutput, Heard, Limit, Manual, Part, SIGNALS_PER_MINUTE, Signalled, SiteModel, System,
+    SystemMachine, told,
+};
+use wattle_rig::parts;
+
+const NOW: Micros = Micros::from_secs(1_800_000_000);
+
+fn model() -> Arc<SiteModel> {
+    let mut model = parts::model(30.0, &["cp-1", "cp-2"]);
+    let may = vec![Right::Limit, Right::Price, Right::Surplus, Right::Manual];
+    model.systems = vec![
+        System { id: "operator".parse().expect("name"), may: vec![Right::Limit] },
+        System { id: "ems".parse().expect("name"), may },
+    ];
+    Arc::new(model)
+}
+
+fn ems() -> SystemMachine {
+    SystemMachine::new(model(), 1)
+}
+
+fn say(machine: &mut SystemMachine, payload: &str, now: Micros) -> DeviceOutput {
+    let mut out = DeviceOutput::default();
+    machine.handle(Channel::Signal, payload.as_bytes(), now, &mut out);
+    out
+}
+
+#[track_caller]
+fn check(payload: &str, part: Part, heard: Heard) {
+    let out = say(&mut ems(), payload, NOW);
+    assert_eq!(out.answers, [Answer { id: None, refused: None }]);
+    let [input] = &out.inputs[..] else { panic!("{:?}", out.inputs) };
+    assert_eq!((input.part, &input.heard), (part, &heard));
+    // What is journaled says the same, whenever it is read.
+    let [Row::Event(event)] = &out.rows[..] else { panic!("{:?}", out.rows) };
+    assert_eq!(told(event, &model()).as_ref(), Some(input));
+}
+
+#[track_caller]
+fn check_refused(payload: &str, code: &str, shown: &str) {
+    let mut machine = ems();
+    let out = say(&mut machine, payload, NOW);
+    let refused = out.answers[0].refused.as_deref().expect("refused");
+    assert!(refused.starts_with(&format!("{code}: ")) && refused.contains(shown), "{refused}");
+    assert!(out.inputs.is_empty());
+    let [Row::Event(event)] = &out.rows[..] else { panic!("{:?}", out.rows) };
+    assert_eq!(event.kind, EventKind::Malformed);
+    assert!(event.detail.starts_with(&format!("{code}: ")), "{}", event.detail);
+}
+
+#[test]
+fn what_a_system_says_becomes_what_the_site_hears_and_the_row_says_it_again() {
+    let until_us = NOW + Micros::from_secs(900);
+    let limit = |limit| Heard::Limit { by: 1, limit: Some(Signalled { limit, until_us }) };
+    let grid = Part::Circuit(0);
+    let currents = PerPhase([Milliamps(16_000), Milliamps(0), Milliamps(5)]);
+    check(
+        r#"{"limit":{"circuit":"grid","limit_ma":16000,"for_ms":900000}}"#,
+        grid,
+        limit(Limit::Current(PerPhase::all(Milliamps(16_000)))),
+    );
+    check(
+        r#"{"limit":{"circuit":"grid","limit_ma":[16000,0,5],"until_us":1800000900000000}}"#,
+        grid,
+        limit(Limit::Current(currents)),
+    );
+    check(
+        r#"{"limit":{"circuit":"grid","limit_w":4200,"for_ms":900000}}"#,
+        grid,
+        limit(Limit::Power(Watts(4_200))),
+    );
+    check(r#"{"limit":{"circuit":"grid"}}"#, grid, Heard::Limit { by: 1, limit: None });
+    let manual =
+        |current_ma, until_us| Heard::Manual(Some(Manual { current_ma: Milliamps(current_ma), until_us }));
+    check(r#"{"manual":{"charger":"cp-2","current_ma":0}}"#, Part::Charger(1), manual(0, None));
+    check(
+        r#"{"manual":{"charger":"cp-2","current_ma":9000,"for_ms":900000}}"#,
+        Part::Charger(1),
+        manual(9_000, Some(until_us)),
+    );
+    check(r#"{"manual":{"charger":"cp-1"}}"#, Part::Charger(0), Heard::Manual(None));
+    let series = |start_us, values: &[i64]| {
+        Some(Series { start_us, step_ms: Millis(60_000), values: values.to_vec() })
+    };
+    check(
+        r#"{"price":{"start_us":1799999990000000,"step_ms":60000,"values":[300000,-20000]}}"#,
+        Part::Site,
+        Heard::Price(series(NOW - Micros::from_secs(10), &[300_000, -20_000])),
+    );
+    check(
+        r#"{"surplus_w":{"step_ms":60000,"values":[3100]}}"#,
+        Part::Site,
+        Heard::Surplus(series(NOW, &[3_100])),
+    );
+    check(r#"{"surplus_w":{"step_ms":60000,"values":[]}}"#, Part::Site, Heard::Surplus(None));
+    check(
+        r#"{"grid_limit_w":{"step_ms":60000,"values":[4200]}}"#,
+        Part::Site,
+        Heard::GridLimit { by: 1, limit: series(NOW, &[4_200]) },
+    );
+}
+
+#[test]
+fn what_cannot_be_taken_is_answered_with_one_reason_and_changes_nothing() {
+    check_refused("{", "malformed", "EOF");
+    check_refused(&" ".repeat(16 * 1024 + 1), "too_large", "16385 bytes");
+    check_refused("{}", "not_one", "exactly one");
+    check_refused(
+        r#"{"price":{"step_ms":1,"values":[]},"surplus_w":{"step_ms":1,"values":[]}}"#,
+        "not_one",
+        "exactly one",
+    );
+    check_refused(r#"{"limit":{"circuit":"roof","limit_w":1,"for_ms":1}}"#, "unknown_circuit", "it has grid");
+    check_refused(r#"{"manual":{"charger":"cp-9","current_ma":1}}"#, "unknown_charger", "cp-1, cp-2");
+    check_refused(r#"{"limit":{"circuit":"grid","limit_w":1}}"#, "no_end", "for_ms");
+    check_refused(r#"{"limit":{"circuit":"grid","for_ms":5}}"#, "no_limit", "limit_w");
+    check_refused(r#"{"limit":{"circuit":"grid","limit_w":1,"limit_ma":1,"for_ms":5}}"#, "not_one", "one of");
+    check_refused(r#"{"limit":{"circuit":"grid","limit_w":1,"until_us":5,"for_ms":5}}"#, "not_one", "one of");
+    check_refused(r#"{"limit":{"circuit":"grid","limit_w":-1,"for_ms":5}}"#, "out_of_range", "-1 W");
+    check_refused(r#"{"limit":{"circuit":"grid","limit_ma":[1,-1,1],"for_ms":5}}"#, "out_of_range", "-1 mA");
+    check_refused(r#"{"limit":{"circuit":"grid","limit_w":1,"for_ms":0}}"#, "out_of_range", "for_ms 0");
+    check_refused(
+        r#"{"limit":{"circuit":"grid","limit_w":1,"for_ms":9223372036854775807}}"#,
+        "out_of_range",
+        "for_ms 9223372036854775807",
+    );
+    check_refused(r#"{"limit":{"circuit":"grid","limit_w":1,"until_us":1800000000000000}}"#, "over", "clock");
+    check_refused(
+        r#"{"limit":{"circuit":"grid","limit_w":1,"until_us":1900000000000000}}"#,
+        "out_of_range",
+        "31 days",
+    );
+    check_refused(r#"{"price":{"step_ms":0,"values":[1]}}"#, "out_of_range", "step_ms 0");
+    check_refused(r#"{"price":{"start_us":5,"step_ms":60000,"values":[1]}}"#, "over", "start_us");
+    check_refused(r#"{"surplus_w":{"step_ms":60000,"values":[99999999999]}}"#, "out_of_range", "99999999999");
+    check_refused(r#"{"grid_limit_w":{"step_ms":60000,"values":[-1]}}"#, "out_of_range", "-1");
+    let many = format!(r#"{{"price":{{"step_ms":60000,"values":[1{}]}}}}"#, ",1".repeat(2_016));
+    check_refused(&many, "too_long", "2017 values");
+    check_refused(r#"{"manual":{"charger":"cp-1","for_ms":1}}"#, "no_current", "current_ma");
+}
+
+#[test]
+fn a_system_signals_what_it_may_and_nothing_else() {
+    let mut operator = SystemMachine::new(model(), 0);
+    let out = say(&mut operator, r#"{"id":"a","limit":{"circuit":"grid","limit_w":1,"for_ms":5}}"#, NOW);
+    assert_eq!(out.answers, [Answer { id: Some("a".into()), refused: None }]);
+    for payload in [
+        r#"{"id":"b","price":{"step_ms":60000,"values":[1]}}"#,
+        r#"{"id":"b","surplus_w":{"step_ms":60000,"values":[1]}}"#,
+        r#"{"id":"b","manual":{"charger":"cp-1"}}"#,
+    ] {
+        let out = say(&mut operator, payload, NOW);
+        let refused = out.answers[0].refused.as_deref().expect("refused");
+        assert!(refused.starts_with("not_allowed: ") && out.inputs.is_empty(), "{refused}");
+        assert_eq!(out.answers[0].id.as_deref(), Some("b"));
+    }
+}
+
+#[test]
+fn a_signal_that_comes_again_is_answered_again_and_taken_once_also_over_a_restart() {
+    let mut machine = ems();
+    let payload = r#"{"id":"7","limit":{"circuit":"grid","limit_w":1,"for_ms":60000}}"#;
+    let first = say(&mut machine, payload, NOW);
+    let mut restarted = ems();
+    restarted.restore(&machine.state()).expect("its own");
+    let mut replayed = ems();
+    replayed.replay(&first.rows[0]);
+    for machine in [&mut machine, &mut restarted, &mut replayed] {
+        let again = say(machine, payload, NOW + Micros::from_secs(30));
+        assert_eq!((again.answers, again.rows, again.inputs), (first.answers.clone(), vec![], vec![]));
+    }
+}
+
+#[test]
+fn what_still_holds_is_told_again_after_a_restart_and_what_is_over_is_not() {
+    let mut machine = ems();
+    for payload in [
+        r#"{"limit":{"circuit":"grid","limit_w":1,"for_ms":5000}}"#,
+        r#"{"price":{"step_ms":60000,"values":[1]}}"#,
+        r#"{"surplus_w":{"step_ms":60000,"values":[1]}}"#,
+        r#"{"surplus_w":{"step_ms":60000,"values":[]}}"#,
+        r#"{"manual":{"charger":"cp-1","current_ma":7000}}"#,
+        r#"{"manual":{"charger":"cp-2","current_ma":7000}}"#,
+        r#"{"manual":{"charger":"cp-2"}}"#,
+    ] {
+        say(&mut machine, payload, NOW);
+    }
+    let mut restarted = ems();
+    restarted.restore(&machine.state()).expect("its own");
+    for (after, expected) in [
+        (0, vec![Part::Circuit(0), Part::Site, Part::Charger(0)]),
+        (6, vec![Part::Site, Part::Charger(0)]),
+        (61, vec![Part::Charger(0)]),
+    ] {
+        let mut out = DeviceOutput::default();
+        restarted.again(NOW + Micros::from_secs(after), &mut out);
+        let parts: Vec<Part> = out.inputs.iter().map(|input| input.part).collect();
+        assert_eq!((parts, out.rows.len()), (expected.clone(), expected.len()), "after {after} s");
+    }
+}
+
+#[test]
+fn a_damaged_state_is_refused_and_what_no_longer_fits_the_site_is_left_out() {
+    let mut machine = ems();
+    say(&mut machine, r#"{"manual":{"charger":"cp-2","current_ma":7000}}"#, NOW);
+    let state = machine.state();
+    assert!(ems().restore(&[]).is_err() && ems().restore(&[9, 0, 0]).is_err());
+    assert!((1..state.len()).all(|end| ems().restore(&state[..end]).is_err()));
+    let mut smaller = (*model()).clone();
+    smaller.chargers.pop();
+    let mut restarted = SystemMachine::new(Arc::new(smaller), 1);
+    restarted.restore(&state).expect("sound");
+    let mut out = DeviceOutput::default();
+    restarted.again(NOW, &mut out);
+    assert!(out.rows.is_empty() && out.inputs.is_empty());
+}
+
+#[test]
+fn a_flood_of_signals_is_a_bounded_number_of_rows_a_minute() {
+    let mut machine = ems();
+    let (mut rows, mut refused) = (0, 0);
+    for _ in 0..1_000 {
+        let out = say(&mut machine, r#"{"surplus_w":{"step_ms":60000,"values":[1]}}"#, NOW);
+        rows += out.rows.len();
+        refused += out.answers.iter().filter(|answer| answer.refused.is_some()).count();
+    }
+    assert_eq!((rows, refused), (SIGNALS_PER_MINUTE as usize + 10, 1_000 - SIGNALS_PER_MINUTE as usize));
+    let later =
+        say(&mut machine, r#"{"surplus_w":{"step_ms":60000,"values":[1]}}"#, NOW + Micros::from_secs(60));
+    assert_eq!(later.answers[0].refused, None);
+}
+
+#[test]
+fn on_another_channel_a_system_is_not_heard_and_its_own_answers_are_passed_over() {
+    for (channel, rows) in
+        [(Channel::Reading, 1), (Channel::Status, 1), (Channel::Answer, 0), (Channel::Ack, 0)]
+    {
+        let mut out = DeviceOutput::default();
+        ems().handle(channel, b"{}", NOW, &mut out);
+        assert_eq!((out.rows.len(), out.inputs.len(), out.answers.len()), (rows, 0, 0), "{channel:?}");
+    }
+}
