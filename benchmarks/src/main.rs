@@ -1,6 +1,6 @@
 //! `wattle-bench`: every figure that we quote, each beside its limit or its peer in the same run.
 //!
-//! [`ingest`], [`decide`], [`policy`] and [`commit`] measure one thing each; `README.md` says how, and what limits
+//! [`ingest`], [`decide`], [`policy`], [`commit`] and [`control`] measure one thing each; `README.md` says how, and what limits
 //! it. Brokers, publishers and the client that readings are counted against are processes of their own ([`load`]), and
 //! so is the edge: the program that people run. The result is a table on standard output and
 //! `results/latest.json` ([`report`]).
@@ -9,6 +9,7 @@
 //! the run.
 
 mod commit;
+mod control;
 mod decide;
 mod ingest;
 mod load;
@@ -41,6 +42,8 @@ enum Bench {
     Policy,
     /// From sealed segments to the lake.
     Commit,
+    /// A thousand hours of random operation on virtual time.
+    Control,
 }
 
 /// What a measurement starts as a process of its own.
@@ -80,6 +83,9 @@ fn measure(only: Option<Bench>) -> anyhow::Result<()> {
     }
     if wanted(Bench::Commit) {
         commit::measure(&mut report)?;
+    }
+    if wanted(Bench::Control) {
+        control::measure(&mut report)?;
     }
     report.finish()
 }
