@@ -1,6 +1,7 @@
 //! `wattle-bench`: every figure that we quote, each beside its limit or its peer in the same run.
 //!
-//! [`ingest`], [`memory`], [`journal`], [`outage`], [`decide`], [`policy`] and [`commit`] measure one thing each; `README.md` says how, and what limits
+//! [`ingest`], [`memory`], [`journal`], [`outage`], [`decide`], [`policy`], [`commit`] and [`control`] measure one thing each;
+//! `README.md` says how, and what limits
 //! it. Brokers, publishers and the client that readings are counted against are processes of their own ([`load`]), and
 //! so is the edge: the program that people run. The result is a table on standard output and
 //! `results/latest.json` ([`report`]).
@@ -9,6 +10,7 @@
 //! the run.
 
 mod commit;
+mod control;
 mod decide;
 mod ingest;
 mod journal;
@@ -51,6 +53,8 @@ enum Bench {
     Policy,
     /// From sealed segments to the lake.
     Commit,
+    /// A thousand hours of random operation on virtual time.
+    Control,
 }
 
 /// What a measurement starts as a process of its own.
@@ -99,6 +103,9 @@ fn measure(only: Option<Bench>) -> anyhow::Result<()> {
     }
     if wanted(Bench::Commit) {
         commit::measure(&mut report)?;
+    }
+    if wanted(Bench::Control) {
+        control::measure(&mut report)?;
     }
     report.finish()
 }

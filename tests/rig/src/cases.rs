@@ -185,15 +185,20 @@ impl Random {
         }
     }
 
-    /// A plan with unknown chargers, repetitions, and absurd currents.
+    /// A plan with unknown chargers, repetitions, and absurd currents; now and then with a million entries.
     fn plan(&mut self) -> Result<Plan, String> {
         if self.below(8) == 0 {
             return Err("trapped".into());
         }
-        let allocations = (0..self.below(8)).map(|_| Allocation {
+        let (entries, words) = match self.below(2_000) {
+            0 => (1_000_000, 1),
+            1..20 => (1_000, 20),
+            _ => (self.below(8), 200),
+        };
+        let allocations = (0..entries).map(|_| Allocation {
             charger: if self.below(6) == 0 { u32::MAX } else { self.below(7) as u32 },
             limit_ma: self.current(),
-            reason: "é".repeat(self.below(200) as usize),
+            reason: "é".repeat(self.below(words) as usize),
         });
         Ok(Plan { allocations: allocations.collect(), state: vec![0; self.below(100_000) as usize] })
     }
@@ -272,15 +277,13 @@ impl Case {
             Mind::Greedy => rig.policy = Box::new(|snapshot| Ok(greedy(snapshot.chargers.len()))),
             Mind::Hostile => rig.policy = Box::new(move |_| plans.plan()),
         }
-        // Vehicles start and stop at the very moment at which a load rises: only the next round of their readings, a
-        // guard time after the meter's, can tell the one from the other.
-        let env =
-            |name: &str, usual: i64| std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(usual);
-        rig.extra_grace_ms = 70 * step_ms;
-        rig.watch.settling = Micros::from_millis(80 * step_ms);
+        // Where a vehicle draws less from the very moment on at which a load rises, only the next round of their readings
+        // tells how much the load is, and the next decision acts on it.
+        let control = rig.machine.model().control;
+        rig.extra_grace_ms = rig.pace.reading_ms + control.interval_ms.0;
         if troubled > 0 {
             // Who can't be reached keeps what it was told until that expires.
-            rig.extra_grace_ms += rig.machine.model().control.validity_ms.0 + 120 * step_ms;
+            rig.extra_grace_ms += control.validity_ms.0;
             rig.fate = Box::new(move |kind| match fates.below(10) {
                 _ if kind == Kind::Reading => vec![0],
                 n if n < troubled => vec![],

@@ -40,16 +40,13 @@ pub struct Breaker {
 pub struct Watch {
     told: Vec<Vec<Told>>,
     excused: Vec<PerPhase<Micros>>,
-    /// How much longer what may be drawn and isn't may pass a limit: an excess that doesn't flow shows only once all
-    /// chargers have spoken again, and have done what they were told last.
-    pub settling: Micros,
 }
 
 impl Watch {
     /// One that has seen nothing.
     pub fn new(circuits: usize, chargers: usize) -> Self {
         let told = (0..chargers).map(|_| Vec::new()).collect();
-        Self { told, excused: vec![PerPhase::all(Micros::ZERO); circuits], settling: Micros::ZERO }
+        Self { told, excused: vec![PerPhase::all(Micros::ZERO); circuits] }
     }
 
     /// A setpoint leaves the edge.
@@ -103,8 +100,7 @@ impl Watch {
     pub fn look(&self, flows: &[Flow], breakers: &[Breaker], now: Micros) -> Result<(), String> {
         for (circuit, (flow, breaker)) in flows.iter().zip(breakers).enumerate() {
             for phase in Phase::ALL.into_iter().filter(|phase| self.excused[circuit][*phase] < now) {
-                let is_settled = self.excused[circuit][phase] + self.settling < now;
-                let counts = if is_settled { flow.may[phase] } else { flow.drawn[phase] };
+                let counts = flow.may[phase];
                 if flow.is_over(breaker, phase, counts) {
                     let (load, limit) = (breaker.load[phase], breaker.limit[phase]);
                     return Err(format!(
