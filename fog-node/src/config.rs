@@ -32,8 +32,9 @@ pub struct FogConfig {
     /// A commit is made at once when this many bytes have come, as they stand in memory. Default 64 MiB, 64 KiB to
     /// 1 GiB.
     pub commit_bytes: usize,
-    /// The most bytes that wait for a commit or are being committed, as they stand in memory: about 16 times what a
-    /// segment has on its way. Default 256 MiB, from `commit_bytes` to 4 GiB less a byte.
+    /// The most bytes that wait for a commit or are being committed, as they stand in memory; until it is decoded, a
+    /// segment is taken to be 16 times as large as on its way. Default 256 MiB, from `commit_bytes` to 4 GiB less a
+    /// byte.
     pub queue_bytes: usize,
     /// The most segments that wait for a commit. Default 256, 1 to 65536.
     pub queue_segments: usize,

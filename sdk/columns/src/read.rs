@@ -229,7 +229,8 @@ fn digest(texts: &Texts, row: usize) -> Result<u64, ReadError> {
 fn gap(detail: &str) -> Option<Gap> {
     let (range, reason) = detail.split_once(": ")?;
     let (from, to) = range.split_once("..=")?;
-    let reason = [GapReason::Budget, GapReason::Damage].into_iter().find(|one| one.as_str() == reason)?;
+    let known = [GapReason::Budget, GapReason::Damage, GapReason::Freed];
+    let reason = known.into_iter().find(|one| one.as_str() == reason)?;
     Some(Gap { from: from.parse().ok()?, to: to.parse().ok()?, reason })
 }
 
