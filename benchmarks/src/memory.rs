@@ -24,7 +24,7 @@ const RUNS: Duration = Duration::from_secs(25);
 /// When something doesn't start, or the edge takes nothing.
 pub fn measure(report: &mut Report) -> Result<()> {
     for (devices, per_site, limit) in CASES {
-        let broker = Broker::start(BrokerKind::Rumqttd, &[])?;
+        let broker = Broker::start(BrokerKind::Mosquitto, &[])?;
         let sites: Vec<String> = (0..devices.div_ceil(per_site))
             .map(|n| site(n, n * per_site..((n + 1) * per_site).min(devices)))
             .collect();

@@ -36,7 +36,7 @@ fn two_journals_never_share_a_life() {
     assert_ne!(lives[0], lives[1]);
 }
 
-/// Prints the figures of docs/journal.md; the bounds are far below them and hold on a slow machine.
+/// The bounds hold on a slow machine. Its noise recurs, which packs far better than what devices send: `make bench` has figures.
 #[test]
 fn a_hundred_thousand_readings_are_appended_synced_and_sealed_in_seconds() {
     const ROWS: i64 = 100_000;
