@@ -121,21 +121,20 @@ impl Node {
         let way = uplink_way(config);
         let address = way.as_ref().map(|way| way.name().to_owned()).unwrap_or_default();
         let uplink_board = Arc::new(Mutex::new(json!({"address": address, "state": "none"})));
-        let uplink = way.map(|way| {
-            let options = uplink::Options {
-                bytes_per_second: config.uplink.bytes_per_second,
-                ..uplink::Options::on(way)
-            };
+        let options = way.map(|way| uplink::Options {
+            bytes_per_second: config.uplink.bytes_per_second,
+            ..uplink::Options::on(way)
+        });
+        let uplink = options.clone().map(|options| {
             let board = uplink_board.clone();
             Uplink::new(config.id.clone(), options, incarnation, journal.clone(), sealed_to, board).launch()
         });
 
-        let former =
-            former.into_iter().filter(|_| uplink.is_some()).map(|(incarnation, (journal, sealed_to))| {
-                let options = uplink::Options::new(config.uplink.address.clone());
-                Uplink::new(config.id.clone(), options, incarnation, journal, sealed_to, Arc::default())
-                    .launch()
-            });
+        // What former lives hold goes the same way.
+        let former = former.into_iter().filter_map(|(incarnation, (journal, sealed_to))| {
+            let (id, board) = (config.id.clone(), Arc::default());
+            Some(Uplink::new(id, options.clone()?, incarnation, journal, sealed_to, board).launch())
+        });
         let _former = former.collect();
 
         let site_routes = sites.iter().zip(&site_actors);
