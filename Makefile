@@ -12,7 +12,7 @@ export PATH := $(WATTLE_TOOLS)/bin:$(HOME)/.cargo/bin:$(PATH)
 BIN := $(CARGO_TARGET_DIR)/debug
 POLICY_SOURCES := $(shell find sdk/wit sdk/policy sdk/policy-build sdk/toolchain policies -type f 2>/dev/null)
 
-.PHONY: help setup setup-check build policies kafka demo real test check fmt bench hakari clean
+.PHONY: help setup setup-check build policies kafka demo real torture test check fmt bench hakari clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -43,6 +43,9 @@ demo: build policies ## Play a site of one meter and three chargers, with an out
 real: build policies ## Run the real sessions in TRACES=DIR through the whole line
 	@test -n "$(TRACES)" || { echo "say where the traces are: make real TRACES=DIR"; exit 2; }
 	@deploy/real/run.sh "$(TRACES)"
+
+torture: build policies kafka ## Kill every process at random moments and count what is lost (KILLS=200 SEED=n WAY=kafka)
+	@$(BIN)/wattle-torture --kills $(or $(KILLS),200) --way $(or $(WAY),kafka) $(if $(SEED),--seed $(SEED))
 
 test: check policies kafka ## Check and test everything
 	@cargo build --workspace --bins

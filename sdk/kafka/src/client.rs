@@ -77,6 +77,8 @@ pub fn consumer(config: &KafkaConfig, client_id: &str, group: &str) -> Result<Cl
         .set("group.id", group)
         .set("auto.offset.reset", "earliest")
         .set("allow.auto.create.topics", "false")
+        // A member that was killed holds its partitions for so long, also from itself after a restart.
+        .set("session.timeout.ms", "10000")
         .set("fetch.wait.max.ms", "100");
     Ok(client)
 }

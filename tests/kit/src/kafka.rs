@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -33,9 +33,15 @@ const JAVA: [&str; 6] = [
 /// A running broker. Dropping it kills it.
 pub struct Kafka {
     folder: TempDir,
+    files: KafkaFiles,
+    process: Process,
+}
+
+/// What a broker needs to run, in a folder that somebody else keeps; for who starts and kills it by himself.
+pub struct KafkaFiles {
+    folder: PathBuf,
     jars: PathBuf,
     ports: Ports,
-    process: Process,
 }
 
 #[derive(Clone, Copy)]
@@ -52,33 +58,25 @@ impl Kafka {
     /// # Errors
     /// When Kafka wasn't fetched, or doesn't start.
     pub fn start() -> Result<Self> {
-        let jars = jars()?;
         let folder = TempDir::new()?;
-        let ports =
-            Ports { plain: free_port()?, tls: free_port()?, sasl: free_port()?, controller: free_port()? };
-        let authority = Authority::new()?;
-        authority.write(folder.path())?;
-        authority.certify("localhost")?.write(folder.path(), "broker")?;
-        authority.certify("client")?.write(folder.path(), "client")?;
-        fs::write(folder.path().join("server.properties"), properties(folder.path(), ports)?)?;
-        format(folder.path(), &jars)?;
-        let process = run(folder.path(), &jars, ports)?;
-        Ok(Self { folder, jars, ports, process })
+        let files = KafkaFiles::make(folder.path())?;
+        let process = run(&files)?;
+        Ok(Self { folder, files, process })
     }
 
     /// The plain listener, as `host:port`.
     pub fn plain(&self) -> String {
-        format!("localhost:{}", self.ports.plain)
+        self.files.plain()
     }
 
     /// The listener that asks for a certificate.
     pub fn tls(&self) -> String {
-        format!("localhost:{}", self.ports.tls)
+        format!("localhost:{}", self.files.ports.tls)
     }
 
     /// The listener with TLS that asks for a user, see [`KAFKA_USER`].
     pub fn sasl(&self) -> String {
-        format!("localhost:{}", self.ports.sasl)
+        format!("localhost:{}", self.files.ports.sasl)
     }
 
     /// Where `ca.pem`, `client.pem` and `client.key` are.
@@ -99,8 +97,44 @@ impl Kafka {
     /// # Errors
     /// When it doesn't start.
     pub fn start_again(&mut self) -> Result<()> {
-        self.process = run(self.folder.path(), &self.jars, self.ports)?;
+        self.process = run(&self.files)?;
         Ok(())
+    }
+}
+
+impl KafkaFiles {
+    /// Makes a folder that is there and empty a broker's, with users and certificates.
+    ///
+    /// # Errors
+    /// When Kafka wasn't fetched, or its tools fail.
+    pub fn make(folder: &Path) -> Result<Self> {
+        let jars = jars()?;
+        let ports =
+            Ports { plain: free_port()?, tls: free_port()?, sasl: free_port()?, controller: free_port()? };
+        let authority = Authority::new()?;
+        authority.write(folder)?;
+        authority.certify("localhost")?.write(folder, "broker")?;
+        authority.certify("client")?.write(folder, "client")?;
+        fs::write(folder.join("server.properties"), properties(folder, ports)?)?;
+        format(folder, &jars)?;
+        Ok(Self { folder: folder.to_owned(), jars, ports })
+    }
+
+    /// The plain listener, as `host:port`.
+    pub fn plain(&self) -> String {
+        format!("localhost:{}", self.ports.plain)
+    }
+
+    /// The port of the plain listener.
+    pub fn port(&self) -> u16 {
+        self.ports.plain
+    }
+
+    /// What starts the broker.
+    pub fn command(&self) -> Command {
+        let mut command = java(&self.jars, "kafka.Kafka");
+        command.arg(self.folder.join("server.properties")).current_dir(&self.folder);
+        command
     }
 }
 
@@ -160,11 +194,11 @@ fn format(folder: &Path, jars: &Path) -> Result<()> {
     Ok(())
 }
 
-fn run(folder: &Path, jars: &Path, ports: Ports) -> Result<Process> {
+fn run(files: &KafkaFiles) -> Result<Process> {
+    let KafkaFiles { folder, ports, .. } = files;
     let log = File::options().create(true).append(true).open(folder.join("kafka.log"))?;
-    let mut command = java(jars, "kafka.Kafka");
-    command.arg(folder.join("server.properties")).stdout(log.try_clone()?).stderr(log);
-    command.current_dir(folder).stdin(Stdio::null());
+    let mut command = files.command();
+    command.stdout(log.try_clone()?).stderr(log);
     let mut process = Process::start(command)?;
     let listening = wait_for("Kafka to listen", START, || {
         if process.ended_within(Duration::ZERO).is_some() {

@@ -10,7 +10,7 @@ mod process;
 mod wait;
 
 pub use certificates::{Authority, Certified};
-pub use kafka::{KAFKA_USER, Kafka};
-pub use mosquitto::Mosquitto;
+pub use kafka::{KAFKA_USER, Kafka, KafkaFiles};
+pub use mosquitto::{MOSQUITTO, Mosquitto, hash_passwords};
 pub use process::{Process, program};
 pub use wait::{free_port, wait_for};

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::{Process, free_port, wait_for};
 
 /// Where Debian puts it.
-const PROGRAM: &str = "/usr/sbin/mosquitto";
+pub const MOSQUITTO: &str = "/usr/sbin/mosquitto";
 
 /// A running Mosquitto. Dropping it kills it.
 pub struct Mosquitto {
@@ -28,14 +28,16 @@ impl Mosquitto {
     /// # Errors
     /// When Mosquitto isn't installed or doesn't start.
     pub fn start(users: &[(&str, &str)], configuration: &str) -> Result<Self> {
-        ensure!(Path::new(PROGRAM).exists(), "{PROGRAM} isn't there; run `make setup`");
+        ensure!(Path::new(MOSQUITTO).exists(), "{MOSQUITTO} isn't there; run `make setup`");
         let folder = TempDir::new()?;
-        let passwords = passwords(folder.path(), users)?;
+        let passwords = folder.path().join("passwords");
+        hash_passwords(&passwords, users)?;
         let port = free_port()?;
         let file = folder.path().join("mosquitto.conf");
         // It would give up root for a user of its own, who may not read the folder.
         let text = format!(
-            "listener {port} 127.0.0.1\nallow_anonymous false\nuser root\npassword_file {passwords}\n{configuration}\n"
+            "listener {port} 127.0.0.1\nallow_anonymous false\nuser root\npassword_file {}\n{configuration}\n",
+            passwords.display()
         );
         fs::write(&file, text)?;
         let process = run(&file, port)?;
@@ -58,20 +60,23 @@ impl Mosquitto {
     }
 }
 
-fn passwords(folder: &Path, users: &[(&str, &str)]) -> Result<String> {
-    let path = folder.join("passwords");
+/// Writes a file of `(name, password)` as Mosquitto reads it.
+///
+/// # Errors
+/// When Mosquitto's tool isn't there, or the file can't be written.
+pub fn hash_passwords(file: &Path, users: &[(&str, &str)]) -> Result<()> {
     let lines: String = users.iter().map(|(name, password)| format!("{name}:{password}\n")).collect();
-    fs::write(&path, lines)?;
-    let status = Command::new("mosquitto_passwd").arg("-U").arg(&path).status();
+    fs::write(file, lines)?;
+    let status = Command::new("mosquitto_passwd").arg("-U").arg(file).status();
     ensure!(
         status.context("can't run mosquitto_passwd; run `make setup`")?.success(),
         "mosquitto_passwd failed"
     );
-    Ok(path.display().to_string())
+    Ok(())
 }
 
 fn run(file: &Path, port: u16) -> Result<Process> {
-    let mut command = Command::new(PROGRAM);
+    let mut command = Command::new(MOSQUITTO);
     command.arg("-c").arg(file).stdout(Stdio::null()).stderr(Stdio::null());
     let process = Process::start(command)?;
     wait_for("Mosquitto to listen", Duration::from_secs(10), || {

@@ -74,12 +74,23 @@ impl Process {
         Ok(())
     }
 
+    /// Sends a signal by its name, as in `STOP`.
+    ///
+    /// # Errors
+    /// When the system can't.
+    pub fn signal(&self, name: &str) -> Result<()> {
+        // Signals have no way through the standard library.
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status()?;
+        ensure!(sent.success(), "can't send {name} to {}", self.name);
+        Ok(())
+    }
+
     /// SIGTERM, and waits until it has drained.
     ///
     /// # Errors
     /// When it hasn't ended within `limit`.
     pub fn terminate(&mut self, limit: Duration) -> Result<ExitStatus> {
-        Command::new("kill").arg(self.child.id().to_string()).status()?;
+        self.signal("TERM")?;
         let child = &mut self.child;
         wait_for(&format!("the end of {}", self.name), limit, || child.try_wait().ok().flatten())
     }

@@ -76,6 +76,7 @@ fn each_folder_says_what_lives_in_it() {
         "tests/line",
         "tests/rig",
         "tests/tidy",
+        "tests/torture",
     ];
     for folder in folders {
         let folder = root().join(folder);
