@@ -12,7 +12,7 @@ export PATH := $(WATTLE_TOOLS)/bin:$(HOME)/.cargo/bin:$(PATH)
 BIN := $(CARGO_TARGET_DIR)/debug
 POLICY_SOURCES := $(shell find sdk/wit sdk/policy sdk/policy-build sdk/toolchain policies -type f 2>/dev/null)
 
-.PHONY: help setup setup-check build policies kafka demo real torture test check fmt bench hakari clean
+.PHONY: help setup setup-check build policies kafka languages demo real torture test check fmt bench hakari clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -34,6 +34,9 @@ $(WATTLE_TOOLS)/kafka/.fetched: tests/kafka/pom.xml
 		-DoutputDirectory="$(abspath $(@D))" >/dev/null || { cat "$(@D)/fetch.log"; exit 1; }
 	@touch $@
 
+languages: setup ## Install what policies in C, JavaScript and Python are built with
+	@sdk/toolchain/languages.sh
+
 build: setup ## Build every program
 	@cargo build --workspace --bins
 
@@ -47,7 +50,7 @@ real: build policies ## Run the real sessions in TRACES=DIR through the whole li
 torture: build policies kafka ## Kill every process at random moments and count what is lost (KILLS=200 SEED=n WAY=kafka)
 	@$(BIN)/wattle-torture --kills $(or $(KILLS),200) --way $(or $(WAY),kafka) $(if $(SEED),--seed $(SEED))
 
-test: check policies kafka ## Check and test everything
+test: check policies kafka languages ## Check and test everything
 	@cargo build --workspace --bins
 	@cargo test --workspace --no-fail-fast
 

@@ -28,6 +28,11 @@ pub struct Config {
     /// Folder with policies, each `<name>.wasm`. Default: `$WATTLE_POLICIES`; else `policies` beside the
     /// program or one folder above; else `/usr/lib/wattle/policies`.
     pub policies: Option<PathBuf>,
+    /// Folder with the public keys (`*.pub`) whose owners may sign policies; only what they have signed decides. Default: none,
+    /// and no signature is asked for.
+    pub policy_keys: Option<PathBuf>,
+    /// With `policy_keys`: whether what nobody has signed may decide too. Default `false`.
+    pub policy_unsigned: bool,
     /// The MQTT broker that the devices use.
     pub broker: BrokerConfig,
     /// The journal on the disk.
@@ -168,6 +173,8 @@ impl Default for Config {
             id: default_id(),
             data: default_data(),
             policies: None,
+            policy_keys: None,
+            policy_unsigned: false,
             broker: BrokerConfig::default(),
             journal: JournalConfig::default(),
             uplink: UplinkConfig::default(),

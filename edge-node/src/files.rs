@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use wattle_policy_host::sign::KeyRing;
 use wattle_policy_host::{Host, Limits};
 use wattle_site::{Problems, SiteFile};
 
@@ -85,6 +86,10 @@ fn try_policies(config: &Config, sites: &[(String, Site)], problems: &mut Proble
         Ok(host) => host,
         Err(error) => return problems.add("policies", "", "", format!("can't be tried: {error}")),
     };
+    let host = policy::trusting(host, config);
+    if let Some(Err(error)) = config.policy_keys.as_deref().map(KeyRing::read) {
+        problems.add("policy_keys", "", "", error.to_string());
+    }
     for (file, site) in sites {
         let control = &site.file.control;
         if let Some(Err(reason)) = Source::active(&folder, control).map(|source| source.load(&host)) {

@@ -43,7 +43,10 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+use wattle_policy_host::sign::KeyRing;
 use wattle_policy_host::{Cache, Host, HostError, Limits};
+
+use crate::config::Config;
 
 pub use site::{Note, Role, SitePolicy};
 pub use version::{Source, Version, first_eight};
@@ -73,6 +76,16 @@ pub fn folder(configured: Option<&Path>) -> PathBuf {
 /// Where the component of a policy is: a path that ends in `.wasm` as it stands, a name in the folder.
 pub fn path(folder: &Path, policy: &str) -> PathBuf {
     if policy.ends_with(".wasm") { policy.into() } else { folder.join(format!("{policy}.wasm")) }
+}
+
+/// The same host, trusting what the configuration says. A ring that can't be read trusts nobody.
+pub fn trusting(host: Host, config: &Config) -> Host {
+    let Some(folder) = &config.policy_keys else { return host };
+    let ring = KeyRing::read(folder).unwrap_or_else(|error| {
+        tracing::error!(%error, "the keys that sign policies can't be read; nothing that is signed is trusted");
+        KeyRing::default()
+    });
+    host.trusting(ring, config.policy_unsigned)
 }
 
 /// The runtime of a node with these bounds, with compiled code kept in its data folder if that can be.

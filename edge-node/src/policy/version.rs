@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use wattle_edge_core::Proposal;
-use wattle_policy_host::{Decided, Host, LoadError, Policy, RunError};
+use wattle_policy_host::sign::SignError;
+use wattle_policy_host::{Decided, Grants, Host, LoadError, Policy, RunError};
 use wattle_site::Control;
 use wattle_wire::policy::Snapshot;
 
@@ -19,7 +20,7 @@ use super::{OFF, path};
 pub struct Source {
     path: PathBuf,
     settings: Arc<str>,
-    memory_bytes: usize,
+    grants: Grants,
 }
 
 /// Why a version can't be used.
@@ -65,7 +66,8 @@ impl Source {
         let settings =
             serde_json::to_string(settings).expect("a TOML table holds nothing that JSON can't say");
         let memory_bytes = control.policy_memory_mib as usize * (1 << 20);
-        Self { path, settings: settings.into(), memory_bytes }
+        let grants = Grants { memory_bytes, fuel: u64::from(control.policy_fuel_million) * 1_000_000 };
+        Self { path, settings: settings.into(), grants }
     }
 
     /// The first eight bytes of the SHA-256 of what it is told, as decisions record it.
@@ -78,24 +80,39 @@ impl Source {
         &self.path
     }
 
+    /// The largest component that is read for this site, bytes.
+    pub fn most_bytes(&self, host: &Host) -> usize {
+        host.limits().most_component_bytes(self.grants(host))
+    }
+
+    /// What the site grants: of fuel never less than the host gives unasked.
+    fn grants(&self, host: &Host) -> Grants {
+        Grants { fuel: self.grants.fuel.max(host.limits().fuel), ..self.grants }
+    }
+
     /// Reads and loads the version that the file holds now.
     ///
     /// # Errors
     /// A sentence that says why it can't decide for this site.
     pub fn load(&self, host: &Host) -> Result<Version, String> {
-        let bytes = read(&self.path, host.limits().component_bytes);
+        let bytes = read(&self.path, self.most_bytes(host));
         bytes.and_then(|bytes| self.version(host, &bytes)).map_err(|unusable| unusable.reason)
     }
 
-    /// Loads a version and shows it its settings.
+    /// Loads a version, if who has signed it is trusted, and shows it its settings.
     ///
     /// # Errors
     /// Why it can't decide for this site.
     pub fn version(&self, host: &Host, bytes: &[u8]) -> Result<Version, Unusable> {
         let path = self.path.display();
-        let policy = host.load_granted(bytes, self.memory_bytes).map_err(|error| {
-            let more =
-                if matches!(error, LoadError::AsksTooMuch { .. }) { "; see policy_memory_mib" } else { "" };
+        host.admit(&self.path, bytes).map_err(|error| {
+            // A signature may come a moment after what it signs.
+            let may_pass =
+                matches!(error, SignError::Unsigned(_) | SignError::Mismatch { .. } | SignError::Io { .. });
+            Unusable::new(error.to_string(), may_pass)
+        })?;
+        let policy = host.load_within(bytes, self.grants(host)).map_err(|error| {
+            let more = granted_by(&error);
             let may_pass = matches!(error, LoadError::Describe(RunError::Deadline(_)));
             Unusable::new(format!("{path} can't be used: {error}{more}"), may_pass)
         })?;
@@ -176,6 +193,19 @@ impl Versioned for Version {
     }
 }
 
+/// Where more can be granted, for a policy that has too little.
+fn granted_by(error: &LoadError) -> &'static str {
+    match error {
+        LoadError::AsksTooMuch { what, .. } if what.contains("fuel") => "; see policy_fuel_million",
+        LoadError::AsksTooMuch { .. } => "; see policy_memory_mib",
+        LoadError::TooLarge { .. } | LoadError::Describe(RunError::OutOfMemory(_)) => {
+            "; see policy_memory_mib"
+        }
+        LoadError::Describe(RunError::OutOfFuel(_)) => "; see policy_fuel_million",
+        _ => "",
+    }
+}
+
 /// The first eight bytes of a digest, as decisions record it.
 pub fn first_eight(digest: &[u8]) -> u64 {
     digest.iter().take(8).fold(0, |value, byte| value << 8 | u64::from(*byte))
@@ -183,11 +213,50 @@ pub fn first_eight(digest: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use wattle_policy_host::sign::{PrivateKey, signature_path};
+
+    use super::super::tests::{component, host};
+    use super::super::trusting;
     use super::*;
+    use crate::config::Config;
 
     #[test]
     fn the_digest_is_read_from_its_first_byte() {
         assert_eq!(first_eight(&[0, 0, 0, 0, 0, 0, 1, 2, 9]), 258);
+    }
+
+    #[test]
+    fn with_a_ring_only_what_its_keys_have_signed_decides() {
+        let folder = tempfile::tempdir().expect("folder");
+        let (file, keys) = (folder.path().join("site.wasm"), folder.path().join("keys"));
+        std::fs::create_dir(&keys).expect("made");
+        let key = PrivateKey::generate().expect("a key");
+        key.write(&folder.path().join("a.key"), &keys.join("anna.pub")).expect("written");
+        std::fs::write(&file, component("equal-share")).expect("written");
+        let control = Control { policy: "site".into(), ..Control::default() };
+        let source = Source::active(folder.path(), &control).expect("it is on");
+        let config = Config { policy_keys: Some(keys), ..Config::default() };
+        let load = |config: &Config| source.load(&trusting(host(), config)).map(|version| version.name());
+        assert!(load(&Config::default()).is_ok(), "without a ring no signature is asked for");
+        assert!(load(&config).expect_err("not signed").contains("site.wasm is not signed"));
+        assert!(load(&Config { policy_unsigned: true, ..config.clone() }).is_ok());
+        std::fs::write(signature_path(&file), key.sign(&component("equal-share"))).expect("written");
+        assert_eq!(load(&config), Ok("equal-share 0.1.0".into()));
+        std::fs::write(&file, component("fair-share")).expect("written");
+        let other = load(&config).expect_err("another component under the same signature");
+        assert!(other.contains("doesn't fit these bytes"), "{other}");
+        let nobody =
+            Config { policy_keys: Some("/nowhere".into()), policy_unsigned: true, ..Config::default() };
+        assert!(load(&nobody).expect_err("a ring that can't be read").contains("it is empty"));
+    }
+
+    #[test]
+    fn what_is_granted_memory_may_be_as_large() {
+        let most = |policy_memory_mib| {
+            let control = Control { policy_memory_mib, ..Control::default() };
+            Source::active(Path::new("/p"), &control).expect("it is on").most_bytes(&host())
+        };
+        assert_eq!([1, 16, 17, 32].map(most), [4, 4, 17, 32].map(|mib: usize| mib << 20));
     }
 
     #[test]

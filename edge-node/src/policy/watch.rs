@@ -83,7 +83,8 @@ impl Files {
             if due.is_empty() {
                 continue;
             }
-            let bytes = read(path, self.host.limits().component_bytes);
+            let most = due.iter().map(|((source, _), _)| source.most_bytes(&self.host)).max();
+            let bytes = read(path, most.unwrap_or_default());
             for ((source, tell), retry) in due {
                 let found = bytes.as_ref().map_err(Unusable::clone);
                 let found = found.and_then(|bytes| source.version(&self.host, bytes));

@@ -2,10 +2,7 @@
 
 use std::process::ExitCode;
 
-/// A command line or a configuration that can't be used: exit code 2.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Usage(pub String);
+pub use wattle_policy_dev::Usage;
 
 /// Says on standard error why a command failed, and gives its exit code: 2 for [`Usage`], else 1.
 pub fn code_of(result: anyhow::Result<()>) -> ExitCode {

@@ -3,7 +3,7 @@
 //! - [`sql`]: asks a fog node, or a lake folder, and prints a table, CSV, JSON or Parquet.
 //! - [`bill`] and [`receipt`]: what the sessions of a month, or one session, cost.
 //! - [`demo`]: a site with an outage, played by real processes, and checked.
-//! - [`policy`]: builds and inspects load policies.
+//! - [`policy`]: writes, builds, tests, measures, signs and runs load policies.
 //! - [`replay`]: makes recorded decisions again, and explains one.
 //! - [`signal`]: tells a site limits, prices, surplus and currents by hand.
 //! - [`simulate`]: runs real sessions through the whole line, on virtual time.

@@ -14,6 +14,11 @@ use wasmparser::{Parser, Payload};
 /// Name of the custom section that holds the interface version, as text.
 pub const STAMP_SECTION: &str = "wattle:load-policy";
 
+/// The newest version of the interface, as it is stamped.
+pub const INTERFACE_VERSION: &str = "1";
+/// The newest version of the interface, in the language of interfaces.
+pub const INTERFACE: &str = include_str!("../../wit/load-policy-v1/load-policy.wit");
+
 /// The component of a core module.
 ///
 /// # Errors
@@ -28,6 +33,32 @@ pub fn componentize(module: &[u8]) -> Result<Vec<u8>> {
         .encode()
         .context("the module does not fit its interface")?;
     append_stamp(&mut component, &stamp);
+    Ok(component)
+}
+
+/// The component of a core module in any language whose functions have the names and shapes of the interface's lowest form, and
+/// which says nothing of it: what a C compiler makes. It gets the stamp of the version that this crate holds.
+///
+/// # Errors
+/// When `module` is not a core module, or its functions are not those of the interface.
+pub fn componentize_plain(module: &[u8]) -> Result<Vec<u8>> {
+    if !Parser::is_core_wasm(module) {
+        bail!("this is no core module");
+    }
+    let mut resolve = wit_parser::Resolve::default();
+    let package = resolve.push_source("load-policy.wit", INTERFACE).context("the interface can't be read")?;
+    let world =
+        resolve.select_world(&[package], Some("load-policy")).context("the interface has no world")?;
+    let mut described = module.to_vec();
+    let encoding = wit_component::StringEncoding::UTF8;
+    wit_component::embed_component_metadata(&mut described, &resolve, world, encoding)?;
+    let mut component = wit_component::ComponentEncoder::default()
+        .validate(true)
+        .module(&described)
+        .context("the module can't be read")?
+        .encode()
+        .context("the module does not fit the interface")?;
+    append_stamp(&mut component, INTERFACE_VERSION.as_bytes());
     Ok(component)
 }
 

@@ -36,7 +36,7 @@ use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use crate::Digest;
+use crate::{Digest, hex};
 
 /// The first bytes of an entry.
 const MAGIC: &[u8; 16] = b"wattle-policy-1\n";
@@ -255,10 +255,6 @@ fn open(entry: Vec<u8>, component: &Digest, maker: &Digest) -> Result<Sealed, &'
         return Err("is damaged");
     }
     Ok(Sealed { entry })
-}
-
-fn hex(digest: &Digest) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

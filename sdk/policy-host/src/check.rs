@@ -2,7 +2,7 @@
 
 use wasmparser::{ComponentExternalKind, Parser, Payload};
 
-use crate::{INTERFACE_VERSIONS, Limits, LoadError};
+use crate::{INTERFACE_VERSIONS, LoadError};
 
 /// Name of the custom section that holds the interface version.
 const STAMP_SECTION: &str = "wattle:load-policy";
@@ -11,9 +11,9 @@ const STAMP_SECTION: &str = "wattle:load-policy";
 const IMPORTS: [&str; 2] = ["wattle:load-policy/log@1.0.0", "wattle:load-policy/types@1.0.0"];
 
 /// Checks size, kind, stamp and imports, in this order.
-pub fn check(bytes: &[u8], limits: &Limits) -> Result<(), LoadError> {
-    if bytes.len() > limits.component_bytes {
-        return Err(LoadError::TooLarge { size: bytes.len(), limit: limits.component_bytes });
+pub fn check(bytes: &[u8], most_bytes: usize) -> Result<(), LoadError> {
+    if bytes.len() > most_bytes {
+        return Err(LoadError::TooLarge { size: bytes.len(), limit: most_bytes });
     }
     if Parser::is_core_wasm(bytes) {
         return Err(LoadError::CoreModule);

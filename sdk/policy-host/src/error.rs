@@ -20,15 +20,13 @@ pub enum LoadError {
     #[error("this is no whole WebAssembly component: {0}")]
     Malformed(String),
     /// A module that was not made a component.
-    #[error("this is a core module, not a component; build it with `make policies` or wattle-policy-build")]
+    #[error("this is a core module, not a component; build it with `wattle policy build`")]
     CoreModule,
     /// No interface version is stamped into it.
-    #[error(
-        "the component has no section `wattle:load-policy`; build it with the policy SDK and wattle-policy-build"
-    )]
+    #[error("the component has no section `wattle:load-policy`; build it with `wattle policy build`")]
     NoStamp,
     /// An interface version that this host doesn't run, or more than one.
-    #[error("the component is made for version {0:?} of the policy interface; this host runs {known}", known = crate::INTERFACE_VERSIONS.join(", "))]
+    #[error("the component is made for version {0:?} of the policy interface; this host runs {known}: build it with the SDK of this version of Wattle, or update the edge node", known = crate::INTERFACE_VERSIONS.join(", "))]
     UnknownVersion(String),
     /// It wants something that no policy gets.
     #[error("the component imports `{0}`; a policy may import nothing but wattle:load-policy/log")]

@@ -1,5 +1,6 @@
 //! The runtime: one engine, its configuration, and the thread that makes its clock tick.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
@@ -8,7 +9,8 @@ use wasmtime::{Config, Engine};
 
 use crate::policy::Policy;
 use crate::shelf::Shelf;
-use crate::{Cache, Digest, HostError, Limits, LoadError, Loads, cache};
+use crate::sign::{KeyId, KeyRing, SignError};
+use crate::{Cache, Digest, Grants, HostError, Limits, LoadError, Loads, cache};
 
 /// Ticks of the engine's clock per deadline.
 pub(crate) const TICKS: u64 = 5;
@@ -17,6 +19,15 @@ pub(crate) const TICKS: u64 = 5;
 #[derive(Debug, Clone)]
 pub struct Host {
     pub(crate) inner: Arc<Inner>,
+    trust: Option<Arc<Trust>>,
+}
+
+/// Who may decide.
+#[derive(Debug)]
+struct Trust {
+    ring: KeyRing,
+    /// Whether what nobody has signed may decide too.
+    unsigned: bool,
 }
 
 pub(crate) struct Inner {
@@ -58,7 +69,28 @@ impl Host {
         let running = start_clock(&engine, limits.deadline / TICKS as u32)
             .map_err(|e| HostError(format!("cannot start the clock's thread: {e}")))?;
         let (maker, shelf) = (cache::maker(&engine), Shelf::default());
-        Ok(Self { inner: Arc::new(Inner { engine, limits, cache, maker, shelf, _running: running }) })
+        let inner = Arc::new(Inner { engine, limits, cache, maker, shelf, _running: running });
+        Ok(Self { inner, trust: None })
+    }
+
+    /// The same host, which trusts only what a key of the ring has signed; with `unsigned` also what nobody has.
+    #[must_use]
+    pub fn trusting(self, ring: KeyRing, unsigned: bool) -> Self {
+        Self { trust: Some(Arc::new(Trust { ring, unsigned })), ..self }
+    }
+
+    /// Whether the bytes of a file may decide: who has signed them, by the signature beside the file. Loading doesn't ask: who
+    /// loads what came from elsewhere asks first.
+    ///
+    /// # Errors
+    /// When this host trusts only what is signed and this isn't, or not by a key of its ring.
+    pub fn admit(&self, path: &Path, bytes: &[u8]) -> Result<Option<KeyId>, SignError> {
+        let Some(trust) = &self.trust else { return Ok(None) };
+        match trust.ring.verify(path, bytes) {
+            Ok((_, key)) => Ok(Some(key)),
+            Err(SignError::Unsigned(_)) if trust.unsigned => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The bounds that policies run in.
@@ -73,7 +105,7 @@ impl Host {
     /// When it is not a whole component of a version that this host runs, imports anything but the log, or
     /// fails to describe itself inside the limits.
     pub fn load(&self, bytes: &[u8]) -> Result<Policy, LoadError> {
-        self.load_granted(bytes, self.inner.limits.memory_bytes)
+        self.load_within(bytes, self.inner.limits.usual())
     }
 
     /// The same for a policy that may ask for this much memory. One that doesn't ask gets no more than the host's
@@ -82,7 +114,15 @@ impl Host {
     /// # Errors
     /// As [`Host::load`].
     pub fn load_granted(&self, bytes: &[u8], memory_bytes: usize) -> Result<Policy, LoadError> {
-        Policy::load(self, bytes, memory_bytes)
+        self.load_within(bytes, Grants { memory_bytes, fuel: self.inner.limits.fuel })
+    }
+
+    /// The same for a policy that may ask for as much as this.
+    ///
+    /// # Errors
+    /// As [`Host::load`].
+    pub fn load_within(&self, bytes: &[u8], grants: Grants) -> Result<Policy, LoadError> {
+        Policy::load(self, bytes, grants)
     }
 
     /// How components were loaded so far.

@@ -36,11 +36,12 @@ mod limits;
 mod policy;
 mod run;
 mod shelf;
+pub mod sign;
 
 pub use cache::{Cache, CacheError};
 pub use error::{HostError, LoadError, RunError};
 pub use host::Host;
-pub use limits::Limits;
+pub use limits::{Grants, Limits};
 pub use policy::{Decided, Description, Need, Policy};
 pub use shelf::Loads;
 
@@ -49,3 +50,7 @@ pub const INTERFACE_VERSIONS: [&str; 1] = ["1"];
 
 /// A SHA-256.
 pub type Digest = [u8; 32];
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -26,6 +26,29 @@ pub struct Limits {
     pub line_bytes: usize,
 }
 
+/// What a policy may ask for beyond what it gets unasked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grants {
+    /// All linear memory of an instance together, bytes. Where it is more than [`Limits::memory_bytes`], the component may be
+    /// as large: what brings the runtime of a language with it needs both.
+    pub memory_bytes: usize,
+    /// Fuel per call.
+    pub fuel: u64,
+}
+
+impl Limits {
+    /// What a policy gets that asks for nothing.
+    pub fn usual(&self) -> Grants {
+        Grants { memory_bytes: self.memory_bytes, fuel: self.fuel }
+    }
+
+    /// The largest component that is read for a policy with these grants, bytes.
+    pub fn most_component_bytes(&self, grants: Grants) -> usize {
+        let granted = if grants.memory_bytes > self.memory_bytes { grants.memory_bytes } else { 0 };
+        self.component_bytes.max(granted)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

@@ -11,7 +11,7 @@ use wattle_wire::policy::{Allocation, Plan, Snapshot};
 use crate::host::{Host, Inner};
 use crate::run::{self, Grant, Keep};
 use crate::shelf::Origin;
-use crate::{Cache, Digest, Limits, LoadError, RunError, cache, check, guest};
+use crate::{Cache, Digest, Grants, Limits, LoadError, RunError, cache, check, guest};
 
 /// The most faults of settings that are told.
 const FAULTS: usize = 100;
@@ -72,6 +72,8 @@ pub struct Decided {
     pub plan: Plan,
     /// Fuel used; the same for the same snapshot, settings and state.
     pub fuel: u64,
+    /// Linear memory that it had in the end, bytes.
+    pub memory_bytes: usize,
     /// Its log, bounded, each line with its level.
     pub log: Vec<String>,
 }
@@ -79,6 +81,7 @@ pub struct Decided {
 struct Called<R> {
     result: R,
     fuel: u64,
+    memory_bytes: usize,
     log: Vec<String>,
 }
 
@@ -89,14 +92,15 @@ impl std::fmt::Debug for Policy {
 }
 
 impl Policy {
-    pub(crate) fn load(host: &Host, bytes: &[u8], memory_bytes: usize) -> Result<Self, LoadError> {
+    pub(crate) fn load(host: &Host, bytes: &[u8], grants: Grants) -> Result<Self, LoadError> {
         let host = &host.inner;
-        if bytes.len() > host.limits.component_bytes {
-            return Err(LoadError::TooLarge { size: bytes.len(), limit: host.limits.component_bytes });
+        let limit = host.limits.most_component_bytes(grants);
+        if bytes.len() > limit {
+            return Err(LoadError::TooLarge { size: bytes.len(), limit });
         }
         let digest = Sha256::digest(bytes).into();
-        let code = host.shelf.get(digest, || Code::load(host, bytes, digest))?;
-        let grant = grant(&code.description, &host.limits, memory_bytes)?;
+        let code = host.shelf.get(digest, || Code::load(host, bytes, digest, grants))?;
+        let grant = grant(&code.description, &host.limits, grants)?;
         Ok(Self { code, grant })
     }
 
@@ -143,7 +147,7 @@ impl Policy {
             self.code.call(self.grant, "decide", arguments)?;
         let plan = called.result.0.map_err(|refusal| RunError::Refused(self.code.cut(&refusal)))?;
         let plan = checked(plan, snapshot.chargers.len(), &self.code.host.limits)?;
-        Ok(Decided { plan, fuel: called.fuel, log: called.log })
+        Ok(Decided { plan, fuel: called.fuel, memory_bytes: called.memory_bytes, log: called.log })
     }
 
     /// Turns the state that version `from` of this policy has left into this version's.
@@ -160,16 +164,23 @@ impl Policy {
 }
 
 impl Code {
-    fn load(host: &Arc<Inner>, bytes: &[u8], digest: Digest) -> Result<(Self, Origin), LoadError> {
-        check::check(bytes, &host.limits)?;
+    fn load(
+        host: &Arc<Inner>,
+        bytes: &[u8],
+        digest: Digest,
+        grants: Grants,
+    ) -> Result<(Self, Origin), LoadError> {
+        check::check(bytes, host.limits.most_component_bytes(grants))?;
         let (component, origin) = component(host, bytes, &digest)?;
         let prepared = run::linker(&host.engine)
             .and_then(|linker| linker.instantiate_pre(&component))
             .map_err(|e| LoadError::Interface(format!("{e:#}")))?;
         let host = Arc::clone(host);
         let mut code = Self { host, prepared, digest, description: Description::unknown() };
-        code.check_interface()?;
-        code.description = code.describe()?;
+        // What it may use before it has asked for anything.
+        let first = Grant { fuel: grants.fuel, memory_bytes: grants.memory_bytes };
+        code.check_interface(first)?;
+        code.description = code.describe(first)?;
         Ok((code, origin))
     }
 
@@ -186,12 +197,13 @@ impl Code {
         });
         let result = called.map_err(|e| run::explain(&e, &store, grant, &self.host.limits))?;
         let left = store.get_fuel().expect("the engine counts fuel");
-        Ok(Called { result, fuel: grant.fuel - left, log: store.into_data().log })
+        let keep = store.into_data();
+        let memory_bytes = grant.memory_bytes - keep.memory_left;
+        Ok(Called { result, fuel: grant.fuel - left, memory_bytes, log: keep.log })
     }
 
     /// Whether every export is there in the shape that will be called.
-    fn check_interface(&self) -> Result<(), LoadError> {
-        let grant = self.first_grant();
+    fn check_interface(&self, grant: Grant) -> Result<(), LoadError> {
         let mut store = run::store(&self.host, grant);
         let instance = self
             .prepared
@@ -205,9 +217,9 @@ impl Code {
         exports::<(&str, &[u8]), (Result<Vec<u8>, String>,)>(&instance, &mut store, "migrate-state")
     }
 
-    fn describe(&self) -> Result<Description, LoadError> {
+    fn describe(&self, grant: Grant) -> Result<Description, LoadError> {
         let called: Called<(guest::Description,)> =
-            self.call(self.first_grant(), "describe", ()).map_err(LoadError::Describe)?;
+            self.call(grant, "describe", ()).map_err(LoadError::Describe)?;
         let (description,) = called.result;
         for (what, text) in [("name", &description.name), ("version", &description.version)] {
             let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+');
@@ -219,11 +231,6 @@ impl Code {
             }
         }
         Ok(description.into())
-    }
-
-    /// What it may use before it has asked for anything.
-    fn first_grant(&self) -> Grant {
-        Grant { fuel: self.host.limits.fuel, memory_bytes: self.host.limits.memory_bytes }
     }
 
     fn cut(&self, text: &str) -> String {
@@ -278,16 +285,16 @@ fn keep(cache: &Cache, host: &Inner, component: &Component, digest: &Digest) {
 }
 
 /// What the policy asks for, where that much is granted; where it doesn't ask the host's own limits.
-fn grant(description: &Description, limits: &Limits, memory_bytes: usize) -> Result<Grant, LoadError> {
+fn grant(description: &Description, limits: &Limits, most: Grants) -> Result<Grant, LoadError> {
     let granted = |what, asked, usual, most| match asked {
         0 => Ok(std::cmp::min(usual, most)),
         asked if asked <= most => Ok(asked),
         asked => Err(LoadError::AsksTooMuch { what, asked, granted: most }),
     };
-    let (usual, most) = (limits.memory_bytes as u64, memory_bytes as u64);
+    let (usual, most_memory) = (limits.memory_bytes as u64, most.memory_bytes as u64);
     Ok(Grant {
-        fuel: granted("units of fuel", description.fuel, limits.fuel, limits.fuel)?,
-        memory_bytes: granted("bytes of memory", description.memory_bytes, usual, most)? as usize,
+        fuel: granted("units of fuel", description.fuel, limits.fuel, most.fuel)?,
+        memory_bytes: granted("bytes of memory", description.memory_bytes, usual, most_memory)? as usize,
     })
 }
 

@@ -22,7 +22,7 @@ pub struct Keep {
     pub log: Vec<String>,
     log_lines: usize,
     line_bytes: usize,
-    memory_left: usize,
+    pub memory_left: usize,
 }
 
 /// The memory limit was hit; the type by which it is told from other errors.
@@ -45,12 +45,13 @@ impl ResourceLimiter for Keep {
         Ok(desired <= TABLE_ELEMENTS)
     }
 
+    /// A component of several modules, as Python's, has an instance for each and for each way between them.
     fn instances(&self) -> usize {
-        32
+        100
     }
 
     fn tables(&self) -> usize {
-        32
+        100
     }
 
     fn memories(&self) -> usize {

@@ -87,8 +87,9 @@ fn is_about_the_bytes(error: &LoadError) -> bool {
         | LoadError::ForbiddenImport(_)
         | LoadError::Interface(_)
         | LoadError::Description(_) => true,
-        // A policy that traps or has no fuel left does so each time; that no instance could be made is bad output too.
-        LoadError::Describe(error) => !matches!(error, RunError::Deadline(_) | RunError::BadOutput(_)),
+        // A policy that traps does so each time. Who grants more may have more luck; that no instance could be made is bad
+        // output too.
+        LoadError::Describe(error) => matches!(error, RunError::Trap(_)),
         LoadError::Compile(_) | LoadError::AsksTooMuch { .. } => false,
     }
 }
@@ -117,7 +118,8 @@ mod tests {
         assert_eq!(tries(LoadError::Malformed("cut off".into())), 1);
         assert_eq!(tries(LoadError::Compile("no memory".into())), 2);
         assert_eq!(tries(LoadError::Describe(RunError::BadOutput("no memory".into()))), 2);
-        assert_eq!(tries(LoadError::Describe(RunError::OutOfFuel(10))), 1);
+        assert_eq!(tries(LoadError::Describe(RunError::Trap("unreachable".into()))), 1);
+        assert_eq!(tries(LoadError::Describe(RunError::OutOfFuel(10))), 2);
         assert_eq!(tries(LoadError::Describe(RunError::Deadline(std::time::Duration::ZERO))), 2);
     }
 }

@@ -14,11 +14,13 @@
 //!
 //! A mistake in a test's site (an unknown circuit, say) is a panic that names it.
 
+mod day;
 mod random;
 
 use crate::settings::Setting;
 use crate::{Charger, ChargerState, Circuit, PerPhase, Phase, Plan, Session, Signals, Snapshot};
 
+pub use day::{Day, Outcome};
 pub use random::{Random, assert_sound};
 
 /// A site of which snapshots are taken.

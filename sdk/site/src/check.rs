@@ -82,6 +82,14 @@ fn control(file: &str, control: &Control, problems: &mut Problems) {
     if !(1..=256).contains(&control.policy_memory_mib) {
         problems.add(file, "control.policy_memory_mib", control.policy_memory_mib, "give 1 to 256 MiB");
     }
+    if !(20..=10_000).contains(&control.policy_fuel_million) {
+        problems.add(
+            file,
+            "control.policy_fuel_million",
+            control.policy_fuel_million,
+            "give 20 to 10000 million",
+        );
+    }
 }
 
 fn names<'a>(file: &str, list: &str, ids: impl Iterator<Item = &'a str>, problems: &mut Problems) {

@@ -83,6 +83,8 @@ pub struct Control {
     pub policy_trial: u32,
     /// The most memory that a policy of this site may ask for, MiB; 1 to 256, default 16.
     pub policy_memory_mib: u32,
+    /// The most fuel that a policy of this site may ask for at a decision, millions; 20 to 10 000, default 20.
+    pub policy_fuel_million: u32,
     /// A policy that decides beside the other and is never obeyed; default none.
     pub shadow: Option<Shadow>,
 }
@@ -115,6 +117,7 @@ impl Default for Control {
             settings: toml::Table::new(),
             policy_trial: 60,
             policy_memory_mib: 16,
+            policy_fuel_million: 20,
             shadow: None,
         }
     }

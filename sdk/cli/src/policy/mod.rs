@@ -1,10 +1,11 @@
-//! `wattle policy`: build, inspect and run load policies, and replay what they have decided.
+//! `wattle policy`: write, build, test, measure, sign, run and replay load policies. What an author does stands in
+//! [`wattle_policy_dev`]; what needs an edge node's own code, here.
 
-mod build;
-mod inspect;
 mod run;
 
-/// Build, inspect, run and replay load policies
+use wattle_policy_dev::{bench, build, inspect, keys, new, test};
+
+/// Write, build, test, measure, sign, run and replay load policies
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -13,21 +14,33 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    New(new::Args),
     Build(build::Args),
+    Test(test::Args),
+    Bench(bench::Args),
     Inspect(inspect::Args),
     Replay(crate::replay::Args),
     Run(run::Args),
+    Keygen(keys::KeygenArgs),
+    Sign(keys::SignArgs),
+    Verify(keys::VerifyArgs),
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// When a policy doesn't build, is none, or gives no plan.
+/// When a policy doesn't build, is none, isn't trusted, or gives another plan than is expected.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     match args.command {
+        Command::New(args) => new::run(&args),
         Command::Build(args) => build::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Replay(args) => crate::replay::run(args).await,
         Command::Run(args) => run::run(&args),
+        Command::Keygen(args) => keys::keygen(&args),
+        Command::Sign(args) => keys::sign(&args),
+        Command::Verify(args) => keys::verify(&args),
     }
 }

@@ -8,7 +8,8 @@ use anyhow::Context as _;
 use serde::Serialize;
 use wattle_edge::policy;
 use wattle_edge_core::fit;
-use wattle_policy_host::{Decided, Host, Limits, Policy};
+use wattle_policy_dev::files;
+use wattle_policy_host::{Decided, Grants, Host, Limits, Policy};
 use wattle_wire::policy::{Allocation, Snapshot};
 use wattle_wire::{DeviceId, Milliamps};
 
@@ -134,8 +135,9 @@ fn printed(policy: String, snapshot: &Snapshot, decided: Decided, envelope: bool
 fn load(path: &Path, memory_mib: u32) -> anyhow::Result<Policy> {
     let bytes = read(path)?;
     let memory_bytes = memory_mib as usize * 1024 * 1024;
-    let host = Host::new(Limits { deadline: DEADLINE, memory_bytes, ..Limits::default() })?;
-    Ok(host.load(&bytes).map_err(|error| unusable(path, &error))?)
+    let host = Host::new(Limits { deadline: DEADLINE, ..Limits::default() })?;
+    let grants = Grants { memory_bytes, ..files::grants() };
+    Ok(host.load_within(&bytes, grants).map_err(|error| unusable(path, &error))?)
 }
 
 /// Puts the state where the next run finds it, whole or not at all.

@@ -80,7 +80,8 @@ fn an_interface_version_that_is_not_known_is_refused_before_the_compiler_sees_it
     let error = host().load(&next).expect_err("unknown");
     assert_eq!(
         error.to_string(),
-        "the component is made for version \"2\" of the policy interface; this host runs 1"
+        "the component is made for version \"2\" of the policy interface; this host runs 1: build it with the SDK of \
+         this version of Wattle, or update the edge node"
     );
 }
 

@@ -3,4 +3,6 @@
 mod common;
 mod decide;
 mod load;
+mod released;
 mod share;
+mod sign;

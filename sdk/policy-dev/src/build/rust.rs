@@ -1,12 +1,10 @@
-//! `wattle policy build`: from a crate's folder to a checked component.
+//! A crate in Rust, by cargo.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
 use serde_json::Value;
-
-use super::inspect;
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
@@ -20,42 +18,18 @@ const PROFILE: [(&str, &str); 6] = [
     ("CARGO_PROFILE_RELEASE_DEBUG", "false"),
 ];
 
-/// Build the policy of a crate to a component, and check it as an edge node would
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Example:
-  wattle policy build policies/my-policy -o /etc/wattle/policies")]
-pub struct Args {
-    /// The crate's folder
-    #[arg(value_name = "FOLDER")]
-    folder: PathBuf,
-    /// Where the component goes
-    #[arg(short, long, value_name = "DIR", default_value = ".")]
-    out: PathBuf,
-    /// A shell file to read before cargo, as sdk/toolchain/wasm.sh leaves one
-    #[arg(long, value_name = "FILE")]
-    env: Option<PathBuf>,
-}
-
-/// Runs the command.
+/// The component of the crate in a folder.
 ///
 /// # Errors
-/// When the crate doesn't build, or an edge node would not load what comes out.
-pub fn run(args: &Args) -> anyhow::Result<()> {
-    let manifest = args.folder.join("Cargo.toml");
+/// When cargo is missing, the crate doesn't build, or what comes out is no policy.
+pub fn build(folder: &Path, env: Option<&Path>) -> anyhow::Result<Vec<u8>> {
+    let manifest = folder.join("Cargo.toml");
     let manifest = manifest.canonicalize().with_context(|| format!("cannot read {}", manifest.display()))?;
     let artifact = artifact(&metadata(&manifest)?, &manifest)?;
-    cargo_build(&manifest, &artifact.folder, args.env.as_deref())?;
+    cargo_build(&manifest, &artifact.folder, env)?;
     let module = artifact.module();
     let bytes = std::fs::read(&module).with_context(|| format!("cannot read {}", module.display()))?;
-    let component = wattle_policy_build::componentize(&bytes)?;
-    let policy = inspect::load(&module, &component)?;
-    let path = args.out.join(format!("{}.wasm", policy.name()));
-    std::fs::create_dir_all(&args.out)
-        .and_then(|()| std::fs::write(&path, &component))
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    let size = component.len() as f64 / 1000.0;
-    println!("{}: {} {}, {size:.1} KB", path.display(), policy.name(), policy.version());
-    Ok(())
+    wattle_policy_build::componentize(&bytes)
 }
 
 /// What cargo makes of the crate.
@@ -164,8 +138,7 @@ mod tests {
     #[test]
     fn a_folder_without_a_crate_is_named() {
         let folder = tempfile::tempdir().expect("a folder");
-        let args = Args { folder: folder.path().into(), out: ".".into(), env: None };
-        let error = run(&args).expect_err("no crate");
+        let error = build(folder.path(), None).expect_err("no crate");
         assert!(error.to_string().contains("Cargo.toml"), "{error}");
     }
 }

@@ -1,0 +1,88 @@
+//! Files that people name: read within a bound, written whole.
+
+use std::io::Read as _;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use wattle_policy_host::{Grants, Host, Limits, Policy};
+
+use crate::{Usage, schema};
+
+/// The most that is read of a file, bytes.
+pub const MOST_BYTES: u64 = 64 << 20;
+/// The most memory that a site may grant, MiB.
+pub const MOST_MEMORY_MIB: usize = 256;
+/// The most fuel that a site may grant, millions.
+pub const MOST_FUEL_MILLION: u64 = 10_000;
+/// Fuel is the limit that binds, on a busy machine too.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The bytes of a file.
+///
+/// # Errors
+/// [`Usage`], with the file, when it can't be read or is too large.
+pub fn read(file: &Path) -> Result<Vec<u8>, Usage> {
+    let mut bytes = Vec::new();
+    let opened = std::fs::File::open(file).map_err(|error| unusable(file, &error))?;
+    opened.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unusable(file, &error))?;
+    if bytes.len() as u64 > MOST_BYTES {
+        return Err(unusable(file, &format!("is larger than the {MOST_BYTES} bytes that are read")));
+    }
+    Ok(bytes)
+}
+
+/// The text of a file.
+///
+/// # Errors
+/// As [`read`], and when it is no UTF-8.
+pub fn read_text(file: &Path) -> Result<String, Usage> {
+    String::from_utf8(read(file)?).map_err(|error| unusable(file, &error))
+}
+
+/// A mistake in a file, as a person reads it.
+pub fn unusable(file: &Path, why: &dyn std::fmt::Display) -> Usage {
+    Usage(format!("{}: {why}", file.display()))
+}
+
+/// Writes a file under another name first, so that nobody reads half of it.
+///
+/// # Errors
+/// With the file, when it can't be written.
+pub fn write(file: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let unfinished = file.with_added_extension("new");
+    std::fs::write(&unfinished, bytes)
+        .and_then(|()| std::fs::rename(&unfinished, file))
+        .with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// A runtime for policies at a desk: all that a site may grant can be had, and time is no limit.
+///
+/// # Errors
+/// When the runtime doesn't start.
+pub fn host() -> anyhow::Result<Host> {
+    host_with_fuel(Limits::default().fuel)
+}
+
+/// The same with this much fuel for a policy that doesn't ask.
+///
+/// # Errors
+/// When the runtime doesn't start.
+pub fn host_with_fuel(fuel: u64) -> anyhow::Result<Host> {
+    Ok(Host::new(Limits { deadline: DEADLINE, fuel, ..Limits::default() })?)
+}
+
+/// What a site may grant at most.
+pub fn grants() -> Grants {
+    Grants { memory_bytes: MOST_MEMORY_MIB << 20, fuel: MOST_FUEL_MILLION * 1_000_000 }
+}
+
+/// Loads a component as a site would that grants all that can be granted, and looks whether it keeps to its own schema.
+///
+/// # Errors
+/// [`Usage`], with the file, when it would be loaded nowhere or breaks its schema.
+pub fn load(host: &Host, file: &Path, bytes: &[u8]) -> Result<Policy, Usage> {
+    let policy = host.load_within(bytes, grants()).map_err(|error| unusable(file, &error))?;
+    schema::check(&policy).map_err(|why| unusable(file, &why))?;
+    Ok(policy)
+}

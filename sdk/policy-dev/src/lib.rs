@@ -1,0 +1,27 @@
+//! What a policy's author does, as the subcommands of `wattle policy`. Each is a module with its `Args` and its `run`.
+//!
+//! - [`new`]: a project in Rust, C, JavaScript or Python that holds all of Wattle that it needs.
+//! - [`build`]: from a project to a component, stamped, and checked as an edge node would.
+//! - [`test`]: runs the cases of a project; [`cases`] is what a case is.
+//! - [`bench`]: what decisions take.
+//! - [`inspect`]: what a component says of itself, what it imports, who signed it.
+//! - [`schema`]: whether a policy keeps to its own settings schema.
+//! - [`keys`]: makes keys, signs, verifies.
+//!
+//! Stands apart from the command line itself so that its tests link a policy host and no query engine. It knows neither
+//! the edge node nor its envelope: what a policy gives is judged by the snapshot that it got.
+
+pub mod bench;
+pub mod build;
+pub mod cases;
+pub mod files;
+pub mod inspect;
+pub mod keys;
+pub mod new;
+pub mod schema;
+pub mod test;
+
+/// A command line or a file that can't be used: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);

@@ -1,0 +1,1 @@
+"""What a load policy in Python may use."""
