@@ -1,6 +1,6 @@
 //! `wattle-bench`: every figure that we quote, each beside its limit or its peer in the same run.
 //!
-//! [`ingest`], [`decide`], [`policy`] and [`commit`] measure one thing each; `README.md` says how, and what limits
+//! [`ingest`], [`memory`], [`journal`], [`outage`], [`decide`], [`policy`] and [`commit`] measure one thing each; `README.md` says how, and what limits
 //! it. Brokers, publishers and the client that readings are counted against are processes of their own ([`load`]), and
 //! so is the edge: the program that people run. The result is a table on standard output and
 //! `results/latest.json` ([`report`]).
@@ -11,10 +11,14 @@
 mod commit;
 mod decide;
 mod ingest;
+mod journal;
 mod load;
+mod memory;
+mod outage;
 mod policy;
 mod report;
 mod sample;
+mod virtual_site;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -35,6 +39,12 @@ struct Arguments {
 enum Bench {
     /// Readings from the broker to the edge's disk.
     Ingest,
+    /// What an edge takes of memory at most.
+    Memory,
+    /// Rows appended and synced.
+    Journal,
+    /// A day without a fog node: bytes, restart, drain.
+    Outage,
     /// From a meter reading to the setpoint.
     Decide,
     /// One call of a policy.
@@ -69,6 +79,15 @@ fn measure(only: Option<Bench>) -> anyhow::Result<()> {
     let mut report = Report::default();
     if wanted(Bench::Ingest) {
         ingest::measure(&mut report)?;
+    }
+    if wanted(Bench::Memory) {
+        memory::measure(&mut report)?;
+    }
+    if wanted(Bench::Journal) {
+        journal::measure(&mut report)?;
+    }
+    if wanted(Bench::Outage) {
+        outage::measure(&mut report)?;
     }
     let mut decided = None;
     if wanted(Bench::Decide) {

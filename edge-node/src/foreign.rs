@@ -9,6 +9,10 @@ use crate::broker::RefusedLogin;
 pub const FILTERS: [&str; 2] = ["$SYS/broker/log/N", DROPPED];
 const DROPPED: &str = "$SYS/broker/publish/messages/dropped";
 
+/// What to do about a broker that drops messages.
+pub const DROPS: &str = "the broker drops messages; set its max_queued_messages to 0 and bound it by max_queued_bytes, as in \
+    deploy/edge/mosquitto.conf. Devices send again what was not acknowledged";
+
 /// Something that the broker said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Said {

@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
-use wattle_edge::{broker, files, node};
+use clap::{Parser, Subcommand};
+use wattle_edge::{broker, command, files, node};
 
 /// Takes what chargers and meters send, keeps each site within its limits, and sends every row up.
 #[derive(Debug, Parser)]
-#[command(name = "wattle-edge", version)]
+#[command(name = "wattle-edge", version, args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// The node's own configuration; without it every key has its default.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -24,8 +26,19 @@ struct Arguments {
     sites: Vec<PathBuf>,
 }
 
+/// What it does beside running a node.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Looks into a node's journal, or mends it.
+    #[command(subcommand)]
+    Journal(command::journal::Command),
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(Command::Journal(command)) = arguments.command {
+        return command::journal::run(command);
+    }
     if arguments.embedded_broker {
         wattle_process::init_tracing();
         return broker::child::run();

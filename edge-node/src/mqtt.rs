@@ -13,6 +13,11 @@
 //! - Nothing waits for a broker that is away: setpoints and acknowledgements to devices are dropped while
 //!   the lane is not connected. A setpoint is renewed, and a device resends what was not acknowledged.
 //!
+//! - Whoever logs in with the edge's client id has its session, and the broker ends the edge's connection. Two edges with
+//!   the same id would take it from each other without end: so where the id may be another's too
+//!   ([`Login::may_be_shared`]), a connection that ends within ten seconds is followed by a longer wait, after
+//!   three in a row by up to a minute, and then [`Lane::is_disputed`] says so.
+//!
 //! One lane is right for a broker whose window of unacknowledged messages can be set (Mosquitto). The
 //! embedded one sends at most 100 before it waits, so at one fsync per window a lane carries 100 messages per
 //! fsync; with `lanes = n` the devices are spread over n lanes by their place in the site file, and one more
@@ -20,7 +25,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, Publish, QoS, Request, SubscribeFilter};
@@ -39,6 +44,16 @@ const MAX_PACKET_BYTES: usize = 1024 * 1024;
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// A connection that has lasted this long was no short one.
+const STEADY: Duration = Duration::from_secs(10);
+/// So many short connections in a row are no chance.
+const MANY_SHORT: u32 = 3;
+/// The longest wait after them. Some of it is left to chance, so that two don't stay in step.
+const LONGEST_DISPUTE: Duration = Duration::from_secs(60);
+
+/// What to do when [`Lane::is_disputed`].
+pub const DISPUTED: &str = "the broker ends each connection soon after it was made: does another edge use the same \
+    [broker] client_id? Give each its own; trying again less often";
 
 /// How to reach a broker.
 #[derive(Debug, Clone)]
@@ -53,6 +68,8 @@ pub struct Login {
     pub user: String,
     /// Password.
     pub password: String,
+    /// Whether others could have the same name of the session: at a broker that is not the node's own.
+    pub may_be_shared: bool,
 }
 
 /// A message as it came.
@@ -83,6 +100,7 @@ struct Shared {
     generation: Mutex<u64>,
     connected: AtomicBool,
     draining: AtomicBool,
+    disputed: AtomicBool,
 }
 
 impl Shared {
@@ -110,6 +128,7 @@ pub fn start(
             generation: Mutex::new(0),
             connected: AtomicBool::new(false),
             draining: AtomicBool::new(false),
+            disputed: AtomicBool::new(false),
         });
         let lane = Lane { client, shared };
         let (deliveries, receiver) = mpsc::channel(DELIVERIES);
@@ -120,6 +139,7 @@ pub fn start(
             filters,
             permits: permits.clone(),
             deliveries,
+            waits: Waits::new(login.may_be_shared),
         });
         lanes.push((lane, receiver));
     }
@@ -174,6 +194,12 @@ impl Lane {
         self.shared.connected.load(Ordering::Acquire)
     }
 
+    /// Whether the broker has ended one connection after the other soon after it was made: most likely another client
+    /// has the same id.
+    pub fn is_disputed(&self) -> bool {
+        self.shared.disputed.load(Ordering::Acquire)
+    }
+
     /// Stops taking: what arrives from now on is left with the broker.
     pub fn drain(&self) {
         self.shared.draining.store(true, Ordering::Release);
@@ -191,9 +217,11 @@ impl Lane {
         self.shared.connected.store(false, Ordering::Release);
         let mut generation = self.shared.generation();
         *generation += 1;
-        // Nothing of what waits to be sent is worth sending on the next connection.
+        // Nothing of what waits to be sent is worth sending on the next connection, and what was read on this one and not
+        // handed on yet must not be acknowledged on that.
         eventloop.clean();
         eventloop.pending.clear();
+        eventloop.state.events.clear();
     }
 }
 
@@ -204,15 +232,61 @@ struct Poller {
     filters: Vec<SubscribeFilter>,
     permits: Arc<Semaphore>,
     deliveries: mpsc::Sender<Delivery>,
+    waits: Waits,
+}
+
+/// How long to wait before the next try.
+#[derive(Debug)]
+struct Waits {
+    may_be_shared: bool,
+    next: Duration,
+    connected_at: Option<Instant>,
+    /// Short connections in a row.
+    short: u32,
+}
+
+impl Waits {
+    fn new(may_be_shared: bool) -> Self {
+        Self { may_be_shared, next: FIRST_WAIT, connected_at: None, short: 0 }
+    }
+
+    fn connected(&mut self, now: Instant) {
+        self.connected_at = Some(now);
+        if !self.may_be_shared {
+            self.next = FIRST_WAIT;
+        }
+    }
+
+    /// A connection or a try has ended; `chance` is from 0 to below 1.
+    fn ended(&mut self, now: Instant, chance: f64) -> Duration {
+        match self.connected_at.take().map(|at| now.duration_since(at)) {
+            Some(lasted) if lasted < STEADY => self.short += 1,
+            Some(_) => (self.short, self.next) = (0, FIRST_WAIT),
+            None => {}
+        }
+        let wait = self.next;
+        let longest = if self.is_disputed() { LONGEST_DISPUTE } else { LONGEST_WAIT };
+        self.next = (wait * 2).min(longest);
+        if self.is_disputed() { wait.mul_f64(0.5 + chance / 2.0) } else { wait }
+    }
+
+    /// Whether the connection that is up, if one is, may be taken away again.
+    fn is_disputed(&self) -> bool {
+        self.may_be_shared && self.short >= MANY_SHORT
+    }
+
+    /// Whether a dispute is over: the connection has lasted.
+    fn is_settled(&self, now: Instant) -> bool {
+        self.connected_at.is_some_and(|at| now.duration_since(at) >= STEADY)
+    }
 }
 
 impl Poller {
     async fn run(mut self) {
-        let mut wait = FIRST_WAIT;
         loop {
             match self.eventloop.poll().await {
                 Ok(Event::Incoming(Packet::ConnAck(_))) => {
-                    wait = FIRST_WAIT;
+                    self.waits.connected(Instant::now());
                     self.connected();
                 }
                 Ok(Event::Incoming(Packet::SubAck(answer))) => self.subscribed(&answer.return_codes),
@@ -221,6 +295,10 @@ impl Poller {
                         return;
                     }
                 }
+                Ok(_) if self.lane.is_disputed() && self.waits.is_settled(Instant::now()) => {
+                    tracing::info!(lane = self.index, "the session at the broker is the edge's alone again");
+                    self.lane.shared.disputed.store(false, Ordering::Release);
+                }
                 Ok(_) => {}
                 Err(error) => {
                     let was_connected = self.lane.is_connected();
@@ -228,12 +306,13 @@ impl Poller {
                     if self.lane.shared.draining.load(Ordering::Acquire) {
                         return;
                     }
+                    let wait = self.waits.ended(Instant::now(), rand::random());
                     // A broker that has just been started may need a moment: the first refusal says nothing.
                     if was_connected || wait > FIRST_WAIT {
                         self.report(&error);
                     }
+                    self.note_dispute(was_connected);
                     tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(LONGEST_WAIT);
                 }
             }
         }
@@ -245,6 +324,19 @@ impl Poller {
         // First in line, before anything that others hand over once the lane counts as connected.
         self.eventloop.pending.push_back(subscribe);
         self.lane.shared.connected.store(true, Ordering::Release);
+    }
+
+    fn note_dispute(&self, was_connected: bool) {
+        if was_connected && self.waits.short > 0 {
+            metrics::counter!("wattle_edge_mqtt_short_connections_total").increment(1);
+        }
+        if self.waits.is_disputed() && !self.lane.shared.disputed.swap(true, Ordering::AcqRel) {
+            tracing::error!(
+                lane = self.index,
+                client_id = self.eventloop.mqtt_options.client_id(),
+                "{DISPUTED}"
+            );
+        }
     }
 
     fn subscribed(&self, answers: &[SubscribeReasonCode]) {
@@ -286,5 +378,48 @@ impl Poller {
                 tracing::warn!(lane = self.index, error = %other, "no connection to the broker; trying again")
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIFE: Duration = Duration::from_secs(1);
+
+    /// The waits in ms after so many connections that last so long each, with tries that fail in between.
+    fn waits(waits: &mut Waits, lasts: Duration, times: u32) -> Vec<u128> {
+        let mut now = Instant::now();
+        let wait = |_| {
+            waits.connected(now);
+            now += lasts;
+            waits.ended(now, 0.99).as_millis()
+        };
+        (0..times).map(wait).collect()
+    }
+
+    #[test]
+    fn whoever_is_thrown_out_again_and_again_comes_back_less_and_less_often() {
+        let mut shared = Waits::new(true);
+        assert_eq!(waits(&mut shared, LIFE, 2), [100, 200]);
+        assert!(!shared.is_disputed());
+        let later = waits(&mut shared, LIFE, 12);
+        assert!(shared.is_disputed() && later.is_sorted());
+        assert!((55_000..=60_000).contains(&later[11]), "{later:?}");
+        assert_eq!(waits(&mut shared, STEADY, 1), [100], "a connection that has lasted is a new beginning");
+        assert!(!shared.is_disputed());
+    }
+
+    #[test]
+    fn a_broker_that_restarts_often_is_soon_found_again_when_the_session_is_the_edges_alone() {
+        assert_eq!(waits(&mut Waits::new(false), LIFE, 5), [100; 5]);
+    }
+
+    #[test]
+    fn tries_that_fail_wait_up_to_five_seconds_and_are_no_dispute() {
+        let mut all = Waits::new(true);
+        let waits: Vec<_> = (0..8).map(|_| all.ended(Instant::now(), 0.5).as_millis()).collect();
+        assert_eq!(waits, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+        assert!(!all.is_disputed());
     }
 }

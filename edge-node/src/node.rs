@@ -7,6 +7,7 @@
 //! into a checkpoint; the rest is sealed and, for a bounded time, sent up; the embedded broker ends last.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,7 @@ use crate::broker::supervisor::Supervisor as BrokerSupervisor;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::files::{self, Files};
+use crate::former;
 use crate::mqtt::{Delivery, Lane};
 use crate::numbers;
 use crate::policy::watch::{Reader, Watch};
@@ -46,6 +48,8 @@ const KEEP_INTERVAL: Duration = Duration::from_secs(10);
 const SETTLE_TIME: Duration = Duration::from_secs(5);
 /// How long a lane may be without its broker before the node is not healthy.
 const LANE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the node is not healthy after its broker has dropped messages.
+const DROPS_SAID: Duration = Duration::from_secs(60);
 /// How often the lanes are looked at.
 const LANE_LOOK: Duration = Duration::from_millis(500);
 /// How often an end looks again at what it waits for.
@@ -76,6 +80,8 @@ struct Node {
     sites: Vec<Addr<Site>>,
     journal: Addr<Journal>,
     uplink: Option<Addr<Uplink>>,
+    /// Those of former lives.
+    _former: Vec<Addr<Uplink>>,
     clock: Arc<Clock>,
     http: wattle_process::HttpHandle,
     _policies: Watch,
@@ -86,18 +92,21 @@ impl Node {
         let Files { config, sites } = files;
         let clock = Arc::new(Clock::start());
         let health = Health::new();
-        let restored = open_journal(config, sites, &clock)?;
+        let (restored, former) = open_journal(config, sites, &clock)?;
         let (login, embedded) = start_broker(config, sites, &health).await?;
         let (lanes, receivers) = start_lanes(config, sites, &login)?;
 
         let journal_board = Arc::new(Mutex::new(Value::Null));
         let (sealed, sealed_to) = watch::channel(0);
         let (health_of_disk, board) = (health.clone(), journal_board.clone());
-        let shared = Shared { clock: clock.clone(), health: health_of_disk, board, sealed };
+        let shared = Shared { clock: clock.clone(), health: health_of_disk, board, sealed, is_former: false };
         let Restored { log, machines, checkpoint, note } = restored;
         let incarnation = log.incarnation();
         let names: Vec<SiteId> = sites.iter().map(|site| site.file.id.clone()).collect();
         let thread = Arbiter::new();
+        let former =
+            former.into_iter().map(|log| (log.incarnation(), former::start(log, &shared, &thread.handle())));
+        let former: Vec<_> = former.collect();
         let journal = Supervisor::start_in_arbiter(&thread.handle(), move |_| {
             Journal::new(log, shared, names, checkpoint)
         });
@@ -119,6 +128,14 @@ impl Node {
             Uplink::new(config.id.clone(), options, incarnation, journal.clone(), sealed_to, board).launch()
         });
 
+        let former =
+            former.into_iter().filter(|_| uplink.is_some()).map(|(incarnation, (journal, sealed_to))| {
+                let options = uplink::Options::new(config.uplink.address.clone());
+                Uplink::new(config.id.clone(), options, incarnation, journal, sealed_to, Arc::default())
+                    .launch()
+            });
+        let _former = former.collect();
+
         let site_routes = sites.iter().zip(&site_actors);
         let site_routes = site_routes
             .map(|(site, address)| SiteRoute { id: site.file.id.clone(), address: address.clone() });
@@ -129,7 +146,9 @@ impl Node {
                 let _ = failed.send(());
             }
         });
-        let ingress = Ingress::new(clock.clone(), lanes.clone(), site_routes.collect(), routes, move || {
+        let dropped = Arc::new(AtomicU64::new(0));
+        let (told, site_routes) = (dropped.clone(), site_routes.collect());
+        let ingress = Ingress::new(clock.clone(), lanes.clone(), site_routes, routes, told, move || {
             (failed.borrow_mut())();
         });
         let ingress = Supervisor::start(|_| ingress);
@@ -141,7 +160,7 @@ impl Node {
             broker
         });
         actix::spawn(keep_states(devices.clone(), clock.clone()));
-        actix::spawn(watch_lanes(lanes.clone(), health.clone()));
+        actix::spawn(watch_lanes(lanes.clone(), dropped.clone(), health.clone()));
 
         let status = Status {
             edge: config.id.clone(),
@@ -149,6 +168,7 @@ impl Node {
                 &config.broker,
                 &login,
                 broker.as_ref().map(BrokerSupervisor::board),
+                dropped,
             )),
             sync: config.journal.sync.as_str(),
             lanes: lanes.clone(),
@@ -168,7 +188,7 @@ impl Node {
             "running"
         );
         let (sites, _policies) = (site_actors, policies);
-        Ok(Self { broker, lanes, ingress, devices, sites, journal, uplink, clock, http, _policies })
+        Ok(Self { broker, lanes, ingress, devices, sites, journal, uplink, _former, clock, http, _policies })
     }
 
     /// Ends in order; says in the log what it could not wait for.
@@ -351,12 +371,27 @@ async fn feed_refusals(mut refusals: mpsc::Receiver<RefusedLogin>, ingress: Addr
     }
 }
 
-/// Says in `health` when a lane has been without its broker for [`LANE_PATIENCE`], and when all have it again.
-async fn watch_lanes(lanes: Vec<Lane>, health: Health) {
+/// Says in `health` when a lane has been without its broker for [`LANE_PATIENCE`], when another client takes the edge's
+/// session, when the broker has dropped messages within [`DROPS_SAID`], and when all that has passed.
+async fn watch_lanes(lanes: Vec<Lane>, dropped: Arc<AtomicU64>, health: Health) {
     let mut interval = actix::clock::interval(LANE_LOOK);
     let mut connected_at = Instant::now();
+    let (mut known, mut dropped_at) = (0, None::<Instant>);
     loop {
         interval.tick().await;
+        match lanes.iter().any(Lane::is_disputed) {
+            true => health.fail("mqtt_session", crate::mqtt::DISPUTED),
+            false => health.clear("mqtt_session"),
+        }
+        let now_dropped = dropped.load(Ordering::Relaxed);
+        if now_dropped > std::mem::replace(&mut known, now_dropped) {
+            dropped_at = Some(Instant::now());
+            health
+                .fail("broker_drops", format!("{now_dropped} messages are lost: {}", crate::foreign::DROPS));
+        } else if dropped_at.is_some_and(|at| at.elapsed() >= DROPS_SAID) {
+            dropped_at = None;
+            health.clear("broker_drops");
+        }
         let down = lanes.iter().filter(|lane| !lane.is_connected()).count();
         if down == 0 {
             connected_at = Instant::now();
@@ -397,11 +432,12 @@ mod tests {
                 client_id: "edge".into(),
                 user: "edge".into(),
                 password: String::new(),
+                may_be_shared: true,
             };
             let (lane, _receiver) =
                 crate::mqtt::start(&login, vec![Vec::new()]).expect("started").pop().expect("one");
             let health = Health::new();
-            actix::spawn(watch_lanes(vec![lane], health.clone()));
+            actix::spawn(watch_lanes(vec![lane], Arc::default(), health.clone()));
             assert!(within(2 * LANE_PATIENCE, || async { !health.faults().is_empty() }).await);
             assert!(health.faults()[0].1.starts_with("1 of 1 connections"));
         });

@@ -12,7 +12,7 @@ use wattle_wire::row::Row;
 use wattle_wire::{DeviceId, SiteId};
 
 use crate::checkpoint::Checkpoint;
-use crate::journal::{Journal, Recovery};
+use crate::journal::{Journal, Recovery, Rows};
 
 /// Where a device's machine is kept.
 pub type Machines = BTreeMap<(SiteId, DeviceId), DeviceMachine>;
@@ -35,6 +35,35 @@ pub struct Restored {
 /// When the journal's rows can't be read from the disk.
 pub fn restore(log: Journal, recovery: Recovery, mut machines: Machines) -> anyhow::Result<Restored> {
     let Recovery { last, checkpoint, rows, repaired, .. } = recovery;
+    let replayed = replay(checkpoint, rows, &mut machines)?;
+    let mut checkpoint = Checkpoint::default();
+    for ((site, device), machine) in &machines {
+        checkpoint.keep(site.clone(), device.clone(), last, Some(machine.state()));
+    }
+    let mut note = format!("journal at {last}, {replayed} rows replayed");
+    if repaired.torn_bytes > 0 || repaired.damaged_places > 0 || !repaired.set_aside.is_empty() {
+        tracing::warn!(?repaired, "the journal was repaired");
+        note.push_str(&format!(
+            "; repaired: {} bytes of cut writes, {} damaged places, {} files set aside",
+            repaired.torn_bytes,
+            repaired.damaged_places,
+            repaired.set_aside.len()
+        ));
+    }
+    Ok(Restored { log, machines, checkpoint, note })
+}
+
+/// Brings the machines to where a journal of a former life ends, of which a new one goes on: see
+/// [`crate::journal::former`].
+///
+/// # Errors
+/// As [`restore`].
+pub fn restore_former(recovery: Recovery, machines: &mut Machines) -> anyhow::Result<()> {
+    replay(recovery.checkpoint, recovery.rows, machines).map(drop)
+}
+
+/// Gives each machine its state of the checkpoint and the rows after it; gives how many rows there were.
+fn replay(checkpoint: Option<(u64, Vec<u8>)>, rows: Rows, machines: &mut Machines) -> anyhow::Result<u64> {
     let kept = checkpoint.map(|(_, bytes)| Checkpoint::decode(&bytes));
     let kept = kept.transpose().unwrap_or_else(|error| {
         tracing::error!(%error, "starting from the rows alone; what was sent before them may be taken twice");
@@ -63,21 +92,7 @@ pub fn restore(log: Journal, recovery: Recovery, mut machines: Machines) -> anyh
             machine.replay(&record.row, record.at_us);
         }
     }
-    let mut checkpoint = Checkpoint::default();
-    for ((site, device), machine) in &machines {
-        checkpoint.keep(site.clone(), device.clone(), last, Some(machine.state()));
-    }
-    let mut note = format!("journal at {last}, {replayed} rows replayed");
-    if repaired.torn_bytes > 0 || repaired.damaged_places > 0 || !repaired.set_aside.is_empty() {
-        tracing::warn!(?repaired, "the journal was repaired");
-        note.push_str(&format!(
-            "; repaired: {} bytes of cut writes, {} damaged places, {} files set aside",
-            repaired.torn_bytes,
-            repaired.damaged_places,
-            repaired.set_aside.len()
-        ));
-    }
-    Ok(Restored { log, machines, checkpoint, note })
+    Ok(replayed)
 }
 
 fn device_of(row: &Row) -> Option<(SiteId, DeviceId)> {

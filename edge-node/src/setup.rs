@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context as _;
 use rumqttc::{QoS, SubscribeFilter};
@@ -20,6 +21,7 @@ use crate::config::{
     BrokerConfig, BrokerMode, Config, JournalConfig, SyncPolicy, UplinkTls, UplinkWay, host_and_port,
 };
 use crate::files;
+use crate::former;
 use crate::journal::{self, Journal as Log};
 use crate::mqtt::{self, Delivery, Lane, Login};
 use crate::passwords;
@@ -27,20 +29,20 @@ use crate::restore::{self, Restored};
 use crate::site_model;
 use crate::uplink::{Direct, Tls, Way};
 
-/// Opens the journal and brings the devices' machines to where it ends.
+/// Opens the journal and brings the devices' machines to where it ends; gives also the journals of its former lives.
 pub(crate) fn open_journal(
     config: &Config,
     sites: &[files::Site],
     clock: &Clock,
-) -> anyhow::Result<Restored> {
+) -> anyhow::Result<(Restored, Vec<Log>)> {
     std::fs::create_dir_all(&config.data).with_context(|| {
         format!(
             "can't make the data folder {}; name one that the edge's user may write",
             config.data.display()
         )
     })?;
-    let (log, recovery) =
-        Log::open(journal_options(config), clock.now()).context("can't open the journal")?;
+    let options = journal_options(config);
+    let (log, recovery) = Log::open(options.clone(), clock.now()).context("can't open the journal")?;
     let devices = sites.iter().flat_map(|site| {
         let model = site_model(&site.file);
         let all: Vec<DeviceId> = devices_of(site).cloned().collect();
@@ -50,7 +52,10 @@ pub(crate) fn open_journal(
                 .map(|m| ((model.id.clone(), device), m))
         })
     });
-    restore::restore(log, recovery, devices.collect())
+    let mut machines: restore::Machines = devices.collect();
+    let is_new = recovery.last == 0 && recovery.checkpoint.is_none();
+    let former = former::open(&options, is_new, &mut machines, clock.now())?;
+    Ok((restore::restore(log, recovery, machines)?, former))
 }
 
 fn journal_options(config: &Config) -> journal::Options {
@@ -88,7 +93,7 @@ pub(crate) async fn start_broker(
         let (host, port) = host_and_port(&broker.address).context("broker.address is host:port")?;
         let password = broker.password_file.as_deref().map(first_line).transpose()?.unwrap_or_default();
         let (client_id, user) = (broker.client_id.clone(), broker.user.clone());
-        return Ok((Login { host, port, client_id, user, password }, None));
+        return Ok((Login { host, port, client_id, user, password, may_be_shared: true }, None));
     }
     let devices: Vec<&DeviceId> = sites.iter().flat_map(devices_of).collect();
     let accounts = passwords::load(&config.data.join(passwords::FILE_NAME), &devices)?;
@@ -105,6 +110,7 @@ pub(crate) async fn start_broker(
         client_id: broker::EDGE_USER.into(),
         user: broker::EDGE_USER.into(),
         password,
+        may_be_shared: false,
     };
     Ok((login, Some(embedded)))
 }
@@ -154,11 +160,12 @@ fn subscriptions(broker: &BrokerConfig, sites: &[files::Site]) -> Vec<Vec<Subscr
     lanes
 }
 
-/// How the status page tells of the broker; `board` of the embedded one.
+/// How the status page tells of the broker; `board` of the embedded one, `dropped` as an external one says.
 pub(crate) fn broker_page(
     broker: &BrokerConfig,
     login: &Login,
     board: Option<Arc<Board>>,
+    dropped: Arc<AtomicU64>,
 ) -> impl Fn() -> Value + Send + Sync + 'static {
     let mode = match broker.mode {
         BrokerMode::Embedded => "embedded",
@@ -172,6 +179,7 @@ pub(crate) fn broker_page(
             "lanes": lanes,
             "process": board.as_ref().and_then(|board| board.process()),
             "restarts": board.as_ref().map(|board| board.restarts()),
+            "dropped": dropped.load(Ordering::Relaxed),
         })
     }
 }

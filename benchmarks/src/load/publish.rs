@@ -41,6 +41,12 @@ pub struct Arguments {
     /// Readings a second over all connections; as fast as possible without.
     #[arg(long)]
     rate: Option<f64>,
+    /// Devices over all connections.
+    #[arg(long, default_value_t = DEVICES)]
+    devices: usize,
+    /// Devices of a site, where there are several sites: then the first is `bench-0`.
+    #[arg(long)]
+    per_site: Option<usize>,
 }
 
 /// Who the publishers are at the broker.
@@ -65,7 +71,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let stream = connect(arguments.port, &user)?;
         let rate = arguments.rate.map(|rate| rate / PUBLISHERS as f64);
         let publisher = Publisher {
-            n,
+            source: Source::new(n, arguments.devices, arguments.per_site),
             rate,
             stream,
             sent: sent.clone(),
@@ -107,7 +113,7 @@ fn connect(port: u16, user: &str) -> Result<TcpStream> {
 
 /// One connection.
 struct Publisher {
-    n: usize,
+    source: Source,
     rate: Option<f64>,
     stream: TcpStream,
     sent: Arc<AtomicU64>,
@@ -132,7 +138,6 @@ impl Publisher {
     }
 
     fn write(mut self, acknowledged: &AtomicU64) {
-        let mut source = Source::new(self.n);
         let mut own = 0;
         let mut packets = Vec::with_capacity(32 << 10);
         let started = Instant::now();
@@ -145,7 +150,7 @@ impl Publisher {
                 continue;
             }
             packets.clear();
-            (0..count).for_each(|_| source.push(&mut packets));
+            (0..count).for_each(|_| self.source.push(&mut packets));
             own += count;
             self.sent.fetch_add(count, Ordering::AcqRel);
             if self.stream.write_all(&packets).is_err() {
@@ -179,10 +184,11 @@ struct Source {
 }
 
 impl Source {
-    fn new(n: usize) -> Self {
-        let devices = (n..DEVICES).step_by(PUBLISHERS);
+    fn new(n: usize, devices: usize, per_site: Option<usize>) -> Self {
+        let site = |n: usize| per_site.map_or(SITE.to_owned(), |per_site| format!("{SITE}-{}", n / per_site));
+        let devices = (n..devices).step_by(PUBLISHERS);
         let topics: Vec<_> =
-            devices.map(|device_n| format!("wattle/v1/{SITE}/{}/reading", device(device_n))).collect();
+            devices.map(|n| format!("wattle/v1/{}/{}/reading", site(n), device(n))).collect();
         Self {
             noise: StdRng::seed_from_u64(n as u64),
             seqs: vec![0; topics.len()],
@@ -241,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_packet_is_a_reading_as_agreed_of_about_150_bytes() {
-        let mut source = Source::new(1);
+        let mut source = Source::new(1, DEVICES, None);
         let mut packets = Vec::new();
         source.push(&mut packets);
         let start = packets.iter().position(|byte| *byte == b'{').expect("a payload");
@@ -264,7 +270,7 @@ mod tests {
 
     #[test]
     fn every_device_belongs_to_one_connection() {
-        let mut topics: Vec<_> = (0..PUBLISHERS).flat_map(|n| Source::new(n).topics).collect();
+        let mut topics: Vec<_> = (0..PUBLISHERS).flat_map(|n| Source::new(n, DEVICES, None).topics).collect();
         topics.sort();
         topics.dedup();
         assert_eq!(topics.len(), DEVICES);

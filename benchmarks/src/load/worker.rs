@@ -57,6 +57,14 @@ impl Process {
         self.cpu_seconds() + children.map(Self::cpu_seconds).sum::<f64>()
     }
 
+    /// The most that it ever had in memory (`VmHWM`), in millions of bytes; none when it is gone.
+    pub fn peak_memory_mb(self) -> Option<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0)).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kib * 1024.0 / 1e6)
+    }
+
     fn fields(self) -> Option<Fields> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0)).ok()?;
         // The name may hold spaces; what follows it begins with the third field.

@@ -15,6 +15,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use actix::prelude::*;
@@ -73,7 +74,7 @@ pub struct Ingress {
     /// For each route the messages of the batch at hand; empty between batches.
     sorted: Vec<Vec<(Channel, Bytes)>>,
     /// How many messages an external broker says to have dropped.
-    broker_dropped: u64,
+    broker_dropped: Arc<AtomicU64>,
     /// For each site how many strays were journaled.
     journaled: Vec<Journaled>,
     gate: Gate,
@@ -101,12 +102,14 @@ pub struct Refused(pub RefusedLogin);
 pub struct Unsettled;
 
 impl Ingress {
-    /// An ingress over these lanes. `failed` is called when a batch was lost and the node has to end.
+    /// An ingress over these lanes. It tells `broker_dropped` how many messages the broker says to have dropped. `failed` is
+    /// called when a batch was lost and the node has to end.
     pub fn new(
         clock: Arc<Clock>,
         lanes: Vec<Lane>,
         sites: Vec<SiteRoute>,
         routes: Vec<Route>,
+        broker_dropped: Arc<AtomicU64>,
         failed: impl Fn() + 'static,
     ) -> Self {
         let by_name = routes
@@ -124,7 +127,7 @@ impl Ingress {
             sites,
             routes,
             by_name,
-            broker_dropped: 0,
+            broker_dropped,
             gate: Gate::new(Instant::now()),
             failed: Box::new(failed),
         }
@@ -175,13 +178,9 @@ impl Ingress {
             Said::Refused(login) => ctx.address().do_send(Refused(login)),
             Said::Dropped(dropped) => {
                 metrics::gauge!("wattle_edge_broker_dropped").set(dropped as f64);
-                if dropped > self.broker_dropped {
-                    tracing::error!(
-                        dropped,
-                        "the broker drops messages; raise its max_queued_messages (see deploy/edge/mosquitto.conf)"
-                    );
+                if dropped > self.broker_dropped.swap(dropped, Ordering::AcqRel) {
+                    tracing::error!(dropped, "{}", foreign::DROPS);
                 }
-                self.broker_dropped = dropped;
             }
             Said::Other => {}
         }

@@ -104,6 +104,8 @@ pub struct Shared {
     pub board: Arc<Mutex<Value>>,
     /// The last sealed sequence, for the uplink.
     pub sealed: watch::Sender<u64>,
+    /// Whether it is a journal of a former life: the metrics tell of the node's own.
+    pub is_former: bool,
 }
 
 /// The actor.
@@ -265,7 +267,9 @@ impl Journal {
         self.seal(ctx);
         let stats = self.store.log().stats();
         let now = self.shared.clock.now();
-        publish(&stats, now);
+        if !self.shared.is_former {
+            publish(&stats, now);
+        }
         self.tell_sealed();
         *self.shared.board.lock().unwrap_or_else(PoisonError::into_inner) = as_json(&stats, now);
     }

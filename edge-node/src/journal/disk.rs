@@ -1,15 +1,17 @@
-//! The few things that a journal asks of a disk, so that tests can fill it, break it and cut its power.
+//! The few things that a journal asks of a disk, so that tests can fill it, break it and cut its power: see
+//! `memory_disk`.
 
 use std::any::Any;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 use super::error::{JournalError, io};
 
 /// A folder's worth of files. A change of a name lasts only after [`Disk::sync_dir`].
-pub(super) trait Disk: Send + Sync {
+pub trait Disk: Send + Sync {
     /// Makes the folder and those above it.
     fn make_dir(&self, dir: &Path) -> io::Result<()>;
     /// Keeps other processes out for as long as the result lives; `WouldBlock` when one is in.
@@ -18,6 +20,8 @@ pub(super) trait Disk: Send + Sync {
     fn list(&self, dir: &Path) -> io::Result<Vec<(String, u64)>>;
     /// A whole file; `InvalidData` when it is longer than `max_bytes`.
     fn read(&self, path: &Path, max_bytes: u64) -> io::Result<Vec<u8>>;
+    /// What tells a file from a copy of it, however alike: it stays when the file gets another name or other bytes.
+    fn file_id(&self, path: &Path) -> io::Result<u128>;
     /// A new file, empty even when the name was taken.
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
     /// Gives a file another name, in place of a file that has it.
@@ -29,7 +33,7 @@ pub(super) trait Disk: Send + Sync {
 }
 
 /// A file that is being written.
-pub(super) trait DiskFile: Send {
+pub trait DiskFile: Send {
     /// Writes all bytes at an offset.
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Makes what was written last.
@@ -37,7 +41,7 @@ pub(super) trait DiskFile: Send {
 }
 
 /// The disk of the machine.
-pub(super) struct RealDisk;
+pub struct RealDisk;
 
 impl Disk for RealDisk {
     fn make_dir(&self, dir: &Path) -> io::Result<()> {
@@ -45,7 +49,12 @@ impl Disk for RealDisk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send>> {
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+        use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+        let file = match OpenOptions::new().create(true).truncate(false).write(true).open(path) {
+            // One that is there is locked as well by who only reads it.
+            Err(error) if matches!(error.kind(), ReadOnlyFilesystem | PermissionDenied) => File::open(path)?,
+            opened => opened?,
+        };
         match file.try_lock() {
             Ok(()) => Ok(Box::new(file)),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
@@ -71,6 +80,13 @@ impl Disk for RealDisk {
             return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it has {len} bytes")));
         }
         fs::read(path)
+    }
+
+    fn file_id(&self, path: &Path) -> io::Result<u128> {
+        let metadata = fs::metadata(path)?;
+        // Where the file system keeps no moment of birth, the number has to do.
+        let born = metadata.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        Ok((u128::from(metadata.ino()) << 64) | (born.map_or(0, |at| at.as_nanos()) & u128::from(u64::MAX)))
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
@@ -106,9 +122,19 @@ pub(super) const UNFINISHED: &str = ".tmp";
 /// Puts a whole file under `name`: after this it is there with these bytes, before it as it was, and nothing
 /// between, whenever the power goes.
 pub(super) fn replace(disk: &dyn Disk, dir: &Path, name: &str, bytes: &[u8]) -> Result<(), JournalError> {
+    replace_by(disk, dir, name, |_| bytes.to_vec())
+}
+
+/// As [`replace`], with bytes that may depend on the [`Disk::file_id`] of the file.
+pub(super) fn replace_by(
+    disk: &dyn Disk,
+    dir: &Path,
+    name: &str,
+    bytes: impl FnOnce(u128) -> Vec<u8>,
+) -> Result<(), JournalError> {
     let (path, unfinished) = (dir.join(name), dir.join(format!("{name}{UNFINISHED}")));
     let written = disk.create(&unfinished).and_then(|mut file| {
-        file.write_at(0, bytes)?;
+        file.write_at(0, &bytes(disk.file_id(&unfinished)?))?;
         file.sync()
     });
     if let Err(error) = written {

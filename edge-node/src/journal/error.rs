@@ -63,15 +63,29 @@ pub enum JournalError {
         /// Whose was expected.
         expected: EdgeId,
     },
-    /// The lake is ahead of the journal: the folder is an old copy, and numbers would be given out twice.
+    /// Nothing of a journal is in a folder.
+    #[error("{} holds no journal; an edge's is the folder `journal` in its data folder", dir.display())]
+    NoJournal {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// A folder doesn't say whose journal it holds.
+    #[error("{} doesn't say whose journal it is: {reason}; `wattle-edge journal repair --edge NAME` mends it", dir.display())]
+    NoIdentity {
+        /// The folder.
+        dir: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The lake is ahead of the journal: the folder is an old copy, and its numbers were given out twice.
     #[error(
-        "the lake has entries up to {committed} of this journal, which ends at {last}: the folder is an old copy; \
-         move it away and start with an empty one"
+        "the lake has entries up to {committed} of this journal, which has given out {last}: the folder is an old copy. \
+         Stop the node, run `wattle-edge journal repair --restored` on the folder, and start it again"
     )]
     Ahead {
         /// How far the lake is.
         committed: u64,
-        /// The journal's last entry.
+        /// The last entry that it can have.
         last: u64,
     },
     /// A record above [`MAX_RECORD_BYTES`](super::MAX_RECORD_BYTES), or one that can't be written at all.

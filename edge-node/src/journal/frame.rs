@@ -1,4 +1,4 @@
-//! The bytes of a log file: a header, then one frame per record. See the module above for the layout.
+//! The bytes of a log file: a header, then one frame per record and one per write. See the module above for the layout.
 
 use std::ops::Range;
 
@@ -11,9 +11,12 @@ use super::error::JournalError;
 pub const MAX_RECORD_BYTES: usize = 1 << 20;
 
 const MAGIC: &[u8; 4] = b"WLOG";
-const FORMAT: u8 = 1;
-/// Begins each frame. It never occurs in UTF-8, so no text in a record can pass for the begin of a frame.
-const MARK: u8 = 0xFF;
+/// What is written. Format 1, which is read too, has no frames that end a write.
+const FORMAT: u8 = 2;
+/// Begins the frame of a record. It never occurs in UTF-8, so no text in a record can pass for the begin of a frame.
+const RECORD: u8 = 0xFF;
+/// Begins the frame that ends a write. It never occurs in UTF-8 either, and no single bit makes one mark of the other.
+const END: u8 = 0xC1;
 /// Mark, version, length, checksum.
 const FRAME_BYTES: usize = 10;
 
@@ -44,31 +47,36 @@ pub(super) enum Header {
 }
 
 /// Reads the begin of a log file.
-pub(super) fn check_header(bytes: &[u8], incarnation: Incarnation) -> Header {
+pub(super) fn check_header(bytes: &[u8], incarnation: Incarnation, first: u64) -> Header {
     match sound_header(bytes) {
         None => Header::Damaged,
-        Some((FORMAT, ROW_VERSION, found)) if found == incarnation => Header::Ours,
-        Some((FORMAT, ROW_VERSION, found)) => Header::Foreign(format!("it is of journal {found}")),
-        Some((format, version, _)) => Header::Foreign(format!(
-            "it has format {format}.{version}, and this version reads {FORMAT}.{ROW_VERSION}"
+        Some((1..=FORMAT, ROW_VERSION, found, begins)) if found == incarnation => match begins == first {
+            true => Header::Ours,
+            false => Header::Foreign(format!("it begins with {begins} and is named as if with {first}")),
+        },
+        Some((1..=FORMAT, ROW_VERSION, found, _)) => Header::Foreign(format!("it is of journal {found}")),
+        Some((format, version, ..)) => Header::Foreign(format!(
+            "it has format {format}.{version}, and this version reads up to {FORMAT}.{ROW_VERSION}"
         )),
     }
 }
 
 /// The journal that a log file of our format names, when its header is sound.
 pub(super) fn sound_incarnation(bytes: &[u8]) -> Option<Incarnation> {
-    let (format, version, incarnation) = sound_header(bytes)?;
-    ((format, version) == (FORMAT, ROW_VERSION)).then_some(incarnation)
+    let (format, version, incarnation, _) = sound_header(bytes)?;
+    ((1..=FORMAT).contains(&format) && version == ROW_VERSION).then_some(incarnation)
 }
 
-fn sound_header(bytes: &[u8]) -> Option<(u8, u8, Incarnation)> {
+/// Format, version of rows, journal, and first sequence.
+fn sound_header(bytes: &[u8]) -> Option<(u8, u8, Incarnation, u64)> {
     let (head, crc) = bytes.get(..HEADER_BYTES)?.split_last_chunk::<4>()?;
     if crc32fast::hash(head) != u32::from_le_bytes(*crc) {
         return None;
     }
     let rest = head.strip_prefix(MAGIC)?;
     let number = u128::from_le_bytes(rest.get(2..18)?.try_into().ok()?);
-    Some((rest[0], rest[1], Incarnation(number)))
+    let first = u64::from_le_bytes(rest.get(18..26)?.try_into().ok()?);
+    Some((rest[0], rest[1], Incarnation(number), first))
 }
 
 /// What every checksum of this journal starts from, so that another journal's bytes never fit.
@@ -97,13 +105,39 @@ impl Framer {
     /// Appends the frame of `record` to `bytes`.
     pub(super) fn push(&mut self, bytes: &mut Vec<u8>, record: &Record) -> Result<(), JournalError> {
         let payload = postcard::to_slice(record, &mut self.room).map_err(|_| JournalError::RecordTooLarge)?;
-        let len = u32::try_from(payload.len()).map_err(|_| JournalError::RecordTooLarge)?;
-        let mut head = [MARK, ROW_VERSION, 0, 0, 0, 0];
-        head[2..].copy_from_slice(&len.to_le_bytes());
-        bytes.extend_from_slice(&head);
-        bytes.extend_from_slice(&checksum(self.seed, &head, payload).to_le_bytes());
-        bytes.extend_from_slice(payload);
+        push_frame(bytes, RECORD, self.seed, payload);
         Ok(())
+    }
+
+    /// Appends the frame that ends a write, whose last record has this sequence.
+    pub(super) fn end(&self, bytes: &mut Vec<u8>, last: u64) {
+        push_frame(bytes, END, self.seed, &last.to_le_bytes());
+    }
+}
+
+/// Appends a frame; its payload is at most [`MAX_RECORD_BYTES`] long.
+fn push_frame(bytes: &mut Vec<u8>, mark: u8, seed: u32, payload: &[u8]) {
+    let mut head = [mark, ROW_VERSION, 0, 0, 0, 0];
+    head[2..].copy_from_slice(&(payload.len() as u32).to_le_bytes());
+    bytes.extend_from_slice(&head);
+    bytes.extend_from_slice(&checksum(seed, &head, payload).to_le_bytes());
+    bytes.extend_from_slice(payload);
+}
+
+/// A sound frame.
+enum Frame {
+    Record(Record),
+    /// The end of a write whose last record had this sequence.
+    End(u64),
+}
+
+impl Frame {
+    /// How far behind `next` lies what it tells of; none when it tells of something before.
+    fn ahead_of(&self, next: u64) -> Option<u64> {
+        match self {
+            Self::Record(record) => record.sequence.checked_sub(next),
+            Self::End(last) => last.checked_add(1)?.checked_sub(next),
+        }
     }
 }
 
@@ -111,19 +145,23 @@ impl Framer {
 fn frame_len(bytes: &[u8]) -> Option<usize> {
     let head = bytes.get(..FRAME_BYTES)?;
     let len = u32::from_le_bytes(head[2..6].try_into().ok()?) as usize;
-    (head[0] == MARK && head[1] == ROW_VERSION && len <= MAX_RECORD_BYTES).then_some(FRAME_BYTES + len)
+    let marked = matches!(head[0], RECORD | END) && head[1] == ROW_VERSION;
+    (marked && len <= MAX_RECORD_BYTES).then_some(FRAME_BYTES + len)
 }
 
-/// The record that `bytes` begin with and the length of its frame.
-fn decode(bytes: &[u8], seed: u32) -> Option<(Record, usize)> {
+/// The frame that `bytes` begin with and its length.
+fn decode(bytes: &[u8], seed: u32) -> Option<(Frame, usize)> {
     let len = frame_len(bytes)?;
     let payload = bytes.get(FRAME_BYTES..len)?;
     let crc = u32::from_le_bytes(bytes[6..FRAME_BYTES].try_into().ok()?);
     if checksum(seed, &bytes[..6], payload) != crc {
         return None;
     }
+    if bytes[0] == END {
+        return Some((Frame::End(u64::from_le_bytes(payload.try_into().ok()?)), len));
+    }
     let (record, rest) = postcard::take_from_bytes::<Record>(payload).ok()?;
-    rest.is_empty().then_some((record, len))
+    rest.is_empty().then_some((Frame::Record(record), len))
 }
 
 /// The last sequence that a record stands for.
@@ -132,7 +170,8 @@ pub(super) fn last_of(record: &Record) -> u64 {
 }
 
 /// The records of a log file in order. Bytes that are no frame are passed over up to the next frame that is sound;
-/// the caller sees the hole in the sequences.
+/// the caller sees the hole in the sequences. The end of a write says which number was the last before it, so that a
+/// damaged record at the end of what was written is missed too.
 pub(super) struct Scan {
     bytes: Vec<u8>,
     at: usize,
@@ -147,7 +186,7 @@ pub(super) struct Scan {
 
 impl Scan {
     pub(super) fn new(bytes: Vec<u8>, incarnation: Incarnation, first: u64) -> Self {
-        let sound = check_header(&bytes, incarnation) == Header::Ours;
+        let sound = check_header(&bytes, incarnation, first) == Header::Ours;
         let at = if sound { HEADER_BYTES } else { 0 };
         Self { bytes, at, seed: seed(incarnation), next: first, damage: Vec::new(), torn: 0 }
     }
@@ -158,29 +197,32 @@ impl Scan {
 
     /// When the first record was taken, if the file begins with a sound one.
     pub(super) fn next_record_at(&self) -> Option<wattle_wire::Micros> {
-        self.sound_at(self.at).map(|(record, _)| record.at_us)
+        match self.sound_at(self.at)?.0 {
+            Frame::Record(record) => Some(record.at_us),
+            Frame::End(_) => None,
+        }
     }
 
-    /// The next sound record from `at`. A sequence that lies further ahead than there are bytes is none of ours.
-    fn sound_at(&self, at: usize) -> Option<(Record, usize)> {
-        let (record, len) = decode(&self.bytes[at..], self.seed)?;
-        let ahead = record.sequence.checked_sub(self.next)?;
-        (ahead <= self.bytes.len() as u64).then_some((record, len))
+    /// The sound frame at `at`. A sequence that lies further ahead than there are bytes is none of ours.
+    fn sound_at(&self, at: usize) -> Option<(Frame, usize)> {
+        let (frame, len) = decode(&self.bytes[at..], self.seed)?;
+        let ahead = frame.ahead_of(self.next)?;
+        (ahead <= self.bytes.len() as u64).then_some((frame, len))
     }
 
     /// Goes to the next sound frame, or to the end.
     fn pass_over(&mut self) {
         let from = self.at;
-        let found =
-            (from + 1..self.bytes.len()).find(|at| self.bytes[*at] == MARK && self.sound_at(*at).is_some());
+        let marked = |at: &usize| matches!(self.bytes[*at], RECORD | END);
+        let found = (from + 1..self.bytes.len()).find(|at| marked(at) && self.sound_at(*at).is_some());
         self.at = found.unwrap_or(self.bytes.len());
         if found.is_some() {
             return self.damage.push(from..self.at);
         }
-        match whole_frames(&self.bytes[from..]) {
+        match whole_records(&self.bytes[from..]) {
             0 => self.torn = self.at - from,
-            frames => {
-                self.next += frames;
+            records => {
+                self.next += records;
                 self.damage.push(from..self.at);
             }
         }
@@ -192,28 +234,34 @@ impl Iterator for Scan {
 
     fn next(&mut self) -> Option<Record> {
         while self.at < self.bytes.len() {
-            if let Some((record, len)) = self.sound_at(self.at) {
-                self.at += len;
-                self.next = last_of(&record) + 1;
-                return Some(record);
+            match self.sound_at(self.at) {
+                Some((Frame::Record(record), len)) => {
+                    self.at += len;
+                    self.next = last_of(&record) + 1;
+                    return Some(record);
+                }
+                Some((Frame::End(last), len)) => {
+                    self.at += len;
+                    self.next = last + 1;
+                }
+                None => self.pass_over(),
             }
-            self.pass_over();
         }
         None
     }
 }
 
-/// How many frames, by their lengths, stand whole at the begin of bytes whose checksums don't fit. A write that was
-/// cut leaves none; each one that is whole is taken for a record that has been there, and its number is not
-/// given out again.
-fn whole_frames(bytes: &[u8]) -> u64 {
-    let (mut at, mut frames) = (0, 0);
+/// How many records, by the lengths of their frames, stand whole at the begin of bytes whose checksums don't fit. A write
+/// that was cut leaves none; each one that is whole is taken for a record that has been there, and its number is
+/// not given out again.
+fn whole_records(bytes: &[u8]) -> u64 {
+    let (mut at, mut records) = (0, 0);
     while let Some(len) = frame_len(&bytes[at..]) {
         if bytes.len() - at < len {
             break;
         }
+        records += u64::from(bytes[at] == RECORD);
         at += len;
-        frames += 1;
     }
-    frames
+    records
 }

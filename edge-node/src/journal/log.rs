@@ -8,6 +8,7 @@ use wattle_wire::Micros;
 use wattle_wire::row::{Record, Row};
 use wattle_wire::uplink::Incarnation;
 
+use super::aside;
 use super::disk::{Disk, DiskFile};
 use super::error::{JournalError, io};
 use super::frame::{self, Framer};
@@ -57,6 +58,8 @@ pub(super) struct Log {
     framer: Framer,
     closed: VecDeque<LogFile>,
     open: Option<OpenFile>,
+    /// The first sequence of the file that was created last, whole or not.
+    created: Option<u64>,
     pending: Vec<u8>,
     pending_at: Micros,
     /// The sequence that the next row gets.
@@ -73,7 +76,8 @@ impl Log {
         let framer = Framer::new(frame::seed(place.incarnation));
         let last = next - 1;
         let (pending, pending_at) = (Vec::new(), Micros::ZERO);
-        Self { place, framer, closed, open: None, pending, pending_at, next, written: last, synced: last }
+        let (open, created) = (None, None);
+        Self { place, framer, closed, open, created, pending, pending_at, next, written: last, synced: last }
     }
 
     /// Frames a row into the buffer, unless the buffer would grow above `max_bytes`.
@@ -104,6 +108,23 @@ impl Log {
         if self.open.is_none() {
             self.open = Some(self.create()?);
         }
+        let len = self.pending.len();
+        if len > 0 {
+            self.framer.end(&mut self.pending, self.next - 1);
+        }
+        if let Err(error) = self.write_pending(lasting) {
+            self.pending.truncate(len);
+            return Err(error);
+        }
+        self.pending.clear();
+        self.written = self.next - 1;
+        if lasting {
+            self.synced = self.written;
+        }
+        Ok(())
+    }
+
+    fn write_pending(&mut self, lasting: bool) -> Result<(), JournalError> {
         let Some(open) = self.open.as_mut() else { return Ok(()) };
         if !self.pending.is_empty() {
             open.file.write_at(open.len, &self.pending).map_err(io("written", &open.path))?;
@@ -116,17 +137,17 @@ impl Log {
             }
         }
         open.len += self.pending.len() as u64;
-        self.pending.clear();
-        self.written = self.next - 1;
-        if lasting {
-            self.synced = self.written;
-        }
         Ok(())
     }
 
-    fn create(&self) -> Result<OpenFile, JournalError> {
+    fn create(&mut self) -> Result<OpenFile, JournalError> {
         let first = self.written + 1;
         let path = self.place.dir.join(name(first));
+        if self.created != Some(first) && self.place.disk.file_id(&path).is_ok() {
+            // Left by a recovery that found nothing of ours in it and could not move it.
+            aside::move_file(&self.place, &name(first))?;
+        }
+        self.created = Some(first);
         let mut file = self.place.disk.create(&path).map_err(io("created", &path))?;
         let header = frame::header(self.place.incarnation, first);
         file.write_at(0, &header).map_err(io("written", &path))?;

@@ -15,20 +15,23 @@
 //! log-<first>.wlog              rows, see below
 //! segment-<from>-<to>.wseg      sealed rows, see the crate wattle-columns
 //! aside/<n>-<name>              what could not be read, the newest 16
+//! before-<incarnation>/         a journal of which this folder was a copy, see `copies`
 //! *.tmp                         not whole yet; removed when the journal is opened
 //!
-//! log file:  "WLOG"  format u8 = 1  row version u8  incarnation u128  first sequence u64  crc u32
+//! log file:  "WLOG"  format u8 = 2  row version u8  incarnation u128  first sequence u64  crc u32
 //!            then frames
-//! frame:     mark u8 = 0xFF  row version u8  len u32  crc u32 over mark, version, len and payload
-//!            payload: len bytes, a `wattle_wire::row::Record` in postcard
+//! frame:     mark u8  row version u8  len u32  crc u32 over mark, version, len and payload  payload: len bytes
+//!            mark 0xFF: a `wattle_wire::row::Record` in postcard
+//!            mark 0xC1: the end of a write; last sequence u64
 //! ```
-//! The checksum of a frame starts from the checksum of the incarnation, so rows of another journal never fit.
+//! The checksum of a frame starts from the checksum of the incarnation, so rows of another journal never fit. Format 1,
+//! which is still read, has no ends of writes.
 //!
 //! # Rules
 //! - **Append** puts a frame into a buffer. When that is full, the row is refused with [`JournalError::Full`], and a
 //!   sync makes room; when the log is above the budget, with [`JournalError::LogFull`], and only sealing makes room.
-//! - **Sync** writes the buffer with one write and one `fdatasync`. After an error nothing of it counts: the next
-//!   sync writes all of it again. A log file is closed when it is large or its first row is old, and then
+//! - **Sync** writes the buffer with one write and one `fdatasync`. At its end stands which row was the last: so damage
+//!   to a row is told from a write that was cut. After an error nothing of it counts: the next sync writes all of it again. A log file is closed when it is large or its first row is old, and then
 //!   never changes.
 //! - **Seal** makes a segment of each closed file: written under another name, synced, renamed, folder synced. While
 //!   segments wait for the lake, files stay open longer, up to a minute, so that a backlog is of few files.
@@ -39,7 +42,9 @@
 //! - **Recovery** passes over what isn't a sound frame, up to the next that is. Bytes at the end of a file that are
 //!   less than a frame are a cut write: their rows were never acknowledged. The next row always begins a new file. A
 //!   reader that misses numbers makes a gap of them, and so does a missing or damaged segment that the log can't
-//!   give again.
+//!   give again. Opening needs a folder that can be listed and locked, and nothing else: what it can't write or move on a full or
+//!   broken disk is done later. A file that can't be read counts as damaged when the journal is opened; afterwards
+//!   only after eight tries.
 //! - **Budget**: while log and segments are above it, first goes log that is kept for the core's recovery only, as far
 //!   as it is above a quarter of the budget; then the readings of the oldest segment that has some; then the oldest
 //!   segments as a whole. Rows that aren't sealed yet are never dropped: when they alone reach the budget, because
@@ -47,10 +52,14 @@
 
 mod aside;
 mod budget;
+mod copies;
 mod disk;
 mod error;
 mod frame;
 mod log;
+#[cfg(any(test, feature = "testing"))]
+pub mod memory_disk;
+mod options;
 mod recovery;
 mod rows;
 mod seal;
@@ -58,26 +67,28 @@ mod segments;
 mod stamp;
 #[cfg(test)]
 mod tests;
+mod view;
 
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use wattle_wire::row::Row;
 use wattle_wire::uplink::{Incarnation, SegmentHeader};
-use wattle_wire::{EdgeId, Micros, Millis};
+use wattle_wire::{Micros, Millis};
 
+pub use copies::former;
+pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::JournalError;
 pub use frame::MAX_RECORD_BYTES;
+pub use options::{Options, Stats, SyncPolicy};
 pub use recovery::{Recovery, Repaired};
 pub use rows::Rows;
 pub use seal::{SealJob, SealedRef, Sealing};
+pub use view::{Entries, LogView, View};
 
 use log::{Log, Place};
 use segments::Segments;
-
-/// How much larger rows are in the log than sealed; measured, to the whole number below.
-const LOG_PER_SEALED: u64 = 4;
 
 /// What is given up when the disk is full, so that the lake's position can be written and segments freed.
 const RESERVE: &str = "reserve";
@@ -87,96 +98,29 @@ const RESERVE_BYTES: usize = 64 << 10;
 /// The longest that a row waits to be sealed while the lake is out of reach.
 const MAX_SEAL_AFTER_MS: i64 = 60_000;
 
-/// What [`Journal::sync`] makes of rows before it calls them durable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SyncPolicy {
-    /// Each call waits for the disk: what it returns survives a loss of power.
-    Batch,
-    /// The disk is waited for at most once in this time: a loss of power may cost the rows since, a kill none.
-    Interval(Millis),
-    /// The disk is waited for only when a log file is closed: a loss of power may cost a few seconds of rows.
-    Off,
+/// How often reading a file may fail before it counts as damaged.
+const PATIENCE: u32 = 8;
+
+/// How often the same thing was tried.
+#[derive(Debug, Default)]
+struct Tries {
+    what: u64,
+    times: u32,
 }
 
-impl SyncPolicy {
-    /// How configuration and status write it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Batch => "batch",
-            Self::Interval(_) => "interval",
-            Self::Off => "off",
+impl Tries {
+    /// Counts one more try of the thing with this number; whether patience is over.
+    fn again(&mut self, what: u64) -> bool {
+        if self.what != what {
+            *self = Self { what, times: 0 };
         }
-    }
-}
-
-/// How a journal is kept.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Its folder, for it alone; made if it isn't there.
-    pub dir: PathBuf,
-    /// Whose journal it is.
-    pub edge: EdgeId,
-    /// The most that log and segments may take on disk, bytes. Default 1 GiB.
-    pub budget_bytes: u64,
-    /// The size of a sealed segment under full load, bytes, 1 to 8 MiB. Default 2 MiB.
-    pub segment_bytes: u64,
-    /// The age at which rows are sealed while the lake keeps up. Default 3 s.
-    pub seal_after_ms: Millis,
-    /// What durable means. Default [`SyncPolicy::Batch`].
-    pub sync: SyncPolicy,
-    /// The most that waits in memory for the disk, bytes; above it rows are refused. Default 8 MiB.
-    pub buffer_bytes: usize,
-}
-
-impl Options {
-    /// The defaults for a folder and an edge.
-    pub fn new(dir: impl Into<PathBuf>, edge: EdgeId) -> Self {
-        Self {
-            dir: dir.into(),
-            edge,
-            budget_bytes: 1 << 30,
-            segment_bytes: 2 << 20,
-            seal_after_ms: Millis(3_000),
-            sync: SyncPolicy::Batch,
-            buffer_bytes: 8 << 20,
-        }
+        self.times = self.times.saturating_add(1);
+        self.times > PATIENCE
     }
 
-    fn log_bytes(&self) -> u64 {
-        self.segment_bytes.clamp(1 << 10, 8 << 20) * LOG_PER_SEALED
+    fn succeeded(&mut self) {
+        self.times = 0;
     }
-}
-
-/// How a journal stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stats {
-    /// The sequence that the next row gets.
-    pub next_sequence: u64,
-    /// The last sequence that is durable as the policy says; 0 for none.
-    pub durable: u64,
-    /// The last sequence that is sealed; 0 for none.
-    pub sealed_to: u64,
-    /// The last sequence that the lake has; 0 for none.
-    pub committed: u64,
-    /// How many entries the lake doesn't have yet.
-    pub depth: u64,
-    /// What log and segments take on disk, bytes.
-    pub bytes: u64,
-    /// What waits in memory for the disk, bytes.
-    pub buffered_bytes: usize,
-    /// When the oldest entry that the lake doesn't have was taken, to the segment; none when it has all, or when
-    /// the segment is from before a restart.
-    pub oldest_at: Option<Micros>,
-    /// How many entries went under the byte budget since the journal was opened.
-    pub dropped: u64,
-    /// How many entries were found damaged since the journal was opened, its opening included.
-    pub damaged: u64,
-    /// How many sealed segments wait for the lake.
-    pub segments: usize,
-    /// How many seconds of rows still fit into the budget, at the rate since the journal was opened.
-    pub seconds_left: Option<u64>,
-    /// Whether the core should make a checkpoint now: the log after the last one is large.
-    pub checkpoint_due: bool,
 }
 
 /// The rows of one edge on its disk.
@@ -196,6 +140,14 @@ pub struct Journal {
     over_budget: bool,
     /// Whether the log alone is above the budget, because rows can't be sealed.
     log_full: bool,
+    /// Whether the file `identity` is written.
+    named: bool,
+    /// Whether there are holes between the segments.
+    unfilled: bool,
+    sealing_tries: Tries,
+    reading_tries: Tries,
+    /// The last entry that was there at the opening or was handed out since: the lake can't have one after it.
+    handed_out: u64,
     _lock: Box<dyn std::any::Any + Send>,
 }
 
@@ -205,7 +157,19 @@ impl Journal {
     /// # Errors
     /// When the folder can't be used, is in use, or is another edge's. Damage is none.
     pub fn open(options: Options, now: Micros) -> Result<(Self, Recovery), JournalError> {
-        recovery::open(std::sync::Arc::new(disk::RealDisk), options, now)
+        Self::open_on(Arc::new(RealDisk), options, now)
+    }
+
+    /// As [`Journal::open`], on a disk of another kind.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_on(
+        disk: Arc<dyn Disk>,
+        options: Options,
+        now: Micros,
+    ) -> Result<(Self, Recovery), JournalError> {
+        recovery::open(disk, options, now)
     }
 
     /// The life of this journal.
@@ -242,6 +206,7 @@ impl Journal {
             SyncPolicy::Interval(length) => self.synced_at.elapsed().as_millis() as i64 >= length.0,
             SyncPolicy::Off => false,
         };
+        self.keep_identity()?;
         self.log.write(lasting)?;
         if lasting {
             self.synced_at = Instant::now();
@@ -251,6 +216,16 @@ impl Journal {
         }
         self.note_room();
         Ok(self.log.written)
+    }
+
+    /// Writes who the journal is, if that could not be done before.
+    fn keep_identity(&mut self) -> Result<(), JournalError> {
+        let Place { disk, dir, incarnation } = &self.place;
+        if !self.named {
+            stamp::write_identity(&**disk, dir, &self.options.edge, *incarnation)?;
+            self.named = true;
+        }
+        Ok(())
     }
 
     /// Seals all rows that are due, on the caller's thread; returns how many segments were written. It is
@@ -279,8 +254,12 @@ impl Journal {
             self.log.close()?;
         }
         let from = self.sealed_to() + 1;
-        let file = self.log.closed().iter().find(|file| file.last >= from);
-        Ok(file.map(|file| self.job(vec![file.clone()], from, file.last)))
+        let Some(file) = self.log.closed().iter().find(|file| file.last >= from).cloned() else {
+            return Ok(None);
+        };
+        let lenient = self.sealing_tries.again(from);
+        let last = file.last;
+        Ok(Some(self.job(vec![file], from, last, lenient)))
     }
 
     /// Takes up the segments of a job that has run, frees the log behind them, and keeps the byte budget.
@@ -302,25 +281,33 @@ impl Journal {
     }
 
     /// The first segment with entries after `sequence` (none: the first of all), for the uplink.
-    pub fn segment_after(&self, sequence: Option<u64>) -> Option<SealedRef> {
+    pub fn segment_after(&mut self, sequence: Option<u64>) -> Option<SealedRef> {
         let index = self.segments.index_after(sequence.unwrap_or(0))?;
-        Some(self.segments.list[index].segment.clone())
+        let sealed = self.segments.list[index].segment.clone();
+        self.handed_out = self.handed_out.max(sealed.header.to);
+        Some(sealed)
     }
 
     /// As [`Journal::segment_after`], with its bytes. A segment that is damaged is set aside and made again from the
     /// log; what the log has no more becomes a gap.
     ///
     /// # Errors
-    /// When the disk fails.
+    /// When the disk fails. A segment that can't be read counts as damaged after eight tries.
     pub fn read_after(
         &mut self,
         sequence: Option<u64>,
     ) -> Result<Option<(SegmentHeader, Bytes)>, JournalError> {
+        self.fill_holes()?;
         for mended in [false, true] {
             let Some(index) = self.segments.index_after(sequence.unwrap_or(0)) else { return Ok(None) };
             let sealed = self.segments.list[index].segment.clone();
-            match segments::read(&self.place, &sealed)? {
-                Some(bytes) => return Ok(Some((sealed.header, bytes))),
+            let lenient = self.reading_tries.again(sealed.header.from);
+            match segments::read(&self.place, &sealed, lenient)? {
+                Some(bytes) => {
+                    self.reading_tries.succeeded();
+                    self.handed_out = self.handed_out.max(sealed.header.to);
+                    return Ok(Some((sealed.header, bytes)));
+                }
                 None if !mended => self.mend(index)?,
                 None => {
                     tracing::error!(path = %sealed.path.display(), "segment can't be read back after mending")
@@ -333,9 +320,10 @@ impl Journal {
     /// Notes how far the lake is, and removes the segments behind. A position that isn't new changes nothing.
     ///
     /// # Errors
-    /// [`JournalError::Ahead`] when the lake has entries that this journal never had; or when the disk fails.
+    /// [`JournalError::Ahead`] when the lake has entries that this journal never had, or never handed out since it was
+    /// opened and didn't have then; or when the disk fails.
     pub fn free(&mut self, committed: u64) -> Result<(), JournalError> {
-        let last = self.log.next - 1;
+        let last = self.handed_out;
         if committed > last {
             return Err(JournalError::Ahead { committed, last });
         }
@@ -392,6 +380,14 @@ impl Journal {
         self.release()
     }
 
+    /// Declares the journal's folder to be a copy, as of a restored backup: the next opening begins a new life.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn declare_restored(&self) -> Result<(), JournalError> {
+        copies::declare(&*self.place.disk, &self.place.dir)
+    }
+
     /// How it stands.
     pub fn stats(&self) -> Stats {
         let bytes = self.bytes();
@@ -441,8 +437,9 @@ impl Journal {
         Millis(self.options.seal_after_ms.0.saturating_mul(1 + waiting).min(longest))
     }
 
-    fn job(&self, files: Vec<log::LogFile>, from: u64, to: u64) -> SealJob {
-        SealJob { place: self.place.clone(), edge: self.options.edge.clone(), files, from, to, now: self.now }
+    fn job(&self, files: Vec<log::LogFile>, from: u64, to: u64, lenient: bool) -> SealJob {
+        let (place, edge) = (self.place.clone(), self.options.edge.clone());
+        SealJob { place, edge, files, from, to, now: self.now, lenient }
     }
 
     fn note_room(&mut self) {

@@ -8,14 +8,15 @@ use wattle_wire::uplink::Incarnation;
 use wattle_wire::{EdgeId, Micros};
 
 use super::aside;
+use super::copies;
 use super::disk::{Disk, UNFINISHED};
 use super::error::{JournalError, io};
 use super::frame::{self, Header, Scan};
 use super::log::{self, Log, LogFile, Place, remove};
 use super::rows::{MAX_LOG_BYTES, Rows};
 use super::segments::Segments;
-use super::stamp::{self, Found};
-use super::{Journal, Options};
+use super::stamp::{self, Found, Identity};
+use super::{Journal, Options, Tries};
 
 /// What opening a journal has found.
 pub struct Recovery {
@@ -30,6 +31,9 @@ pub struct Recovery {
     pub rows: Rows,
     /// What was repaired.
     pub repaired: Repaired,
+    /// The life of the journal of which this folder was a copy. What that had stands in a folder of its own now, see
+    /// [`former`](super::former).
+    pub restored_from: Option<Incarnation>,
 }
 
 /// What opening a journal had to repair; all zero and empty when it was closed well.
@@ -54,21 +58,22 @@ pub(super) fn open(
     let dir = options.dir.clone();
     disk.make_dir(&dir).map_err(io("made", &dir))?;
     let lock = lock(&*disk, &dir)?;
+    let restored_from = copies::begin_anew_if_copied(&*disk, &options)?;
     let mut listing = disk.list(&dir).map_err(io("listed", &dir))?;
-    for (name, _) in listing.extract_if(.., |(name, _)| name.ends_with(UNFINISHED)) {
-        remove(&*disk, &dir.join(name))?;
-    }
+    let unfinished = listing.extract_if(.., |(name, _)| name.ends_with(UNFINISHED));
+    unfinished.for_each(|(name, _)| left_over(&*disk, &dir.join(name)));
     let mut opening = Opening::identify(disk, &options, &listing)?;
-    let committed = opening.position(stamp::COMMITTED)?.map_or(0, |(sequence, _)| sequence);
-    let checkpoint = opening.position(stamp::CHECKPOINT)?;
-    let files = opening.logs(&listing)?;
-    let Opening { place, repaired } = opening;
-    let segments = Segments::open(&place, &options.edge, &listing, committed)?;
+    let committed = opening.position(stamp::COMMITTED).map_or(0, |(sequence, _)| sequence);
+    let checkpoint = opening.position(stamp::CHECKPOINT);
+    let files = opening.logs(&listing);
+    let Opening { place, named, at_least, repaired } = opening;
+    let segments = Segments::open(&place, &options.edge, &listing, committed);
 
     let covered = checkpoint.as_ref().map_or(0, |(sequence, _)| *sequence);
     let logged = files.iter().map(|file| file.last).max().unwrap_or(0);
-    let last = [committed, covered, logged, segments.last().unwrap_or(0)].into_iter().max().unwrap_or(0);
-    let rows = Rows::new(place.clone(), files.clone(), covered + 1, last, now);
+    let sealed = segments.last().unwrap_or(0);
+    let last = [committed, covered, logged, at_least, sealed].into_iter().max().unwrap_or(0);
+    let rows = Rows::new(place.clone(), files.clone(), covered + 1, last, now).lenient();
     let incarnation = place.incarnation;
     let mut journal = Journal {
         log: Log::new(place.clone(), files, last + 1),
@@ -85,14 +90,30 @@ pub(super) fn open(
         damaged: repaired.damaged_places,
         over_budget: false,
         log_full: false,
+        named,
+        unfilled: false,
+        sealing_tries: Tries::default(),
+        reading_tries: Tries::default(),
+        handed_out: last,
         _lock: lock,
     };
-    let repaired = Repaired { missing_segments: journal.fill_holes()?, ..repaired };
+    let repaired = Repaired { missing_segments: journal.holes(), ..repaired };
+    journal.unfilled = !repaired.missing_segments.is_empty();
+    if let Err(error) = journal.fill_holes() {
+        tracing::error!(%error, "missing segments can't be made again yet; the way up waits for them");
+    }
     if repaired != Repaired::default() {
         tracing::warn!(?repaired, "journal was repaired while it was opened");
     }
     journal.keep_reserve();
-    Ok((journal, Recovery { incarnation, last, checkpoint, rows, repaired }))
+    Ok((journal, Recovery { incarnation, last, checkpoint, rows, repaired, restored_from }))
+}
+
+/// Removes a file that the journal needs no more; what can't be removed now goes at the next opening.
+pub(super) fn left_over(disk: &dyn Disk, path: &std::path::Path) {
+    if let Err(error) = remove(disk, path) {
+        tracing::warn!(%error, "a file that is not needed any more stays");
+    }
 }
 
 fn lock(disk: &dyn Disk, dir: &std::path::Path) -> Result<Box<dyn std::any::Any + Send>, JournalError> {
@@ -105,6 +126,10 @@ fn lock(disk: &dyn Disk, dir: &std::path::Path) -> Result<Box<dyn std::any::Any 
 
 struct Opening {
     place: Place,
+    /// Whether the file `identity` says who it is.
+    named: bool,
+    /// A sequence that has been given out, however little is left of it.
+    at_least: u64,
     repaired: Repaired,
 }
 
@@ -117,86 +142,99 @@ impl Opening {
         listing: &[(String, u64)],
     ) -> Result<Self, JournalError> {
         let dir = options.dir.clone();
-        let found = stamp::read_identity(&*disk, &dir)?;
+        let found = stamp::read_identity(&*disk, &dir);
         let known = match &found {
-            Found::Sound((incarnation, edge)) => {
-                check_edge(options, edge)?;
-                Some(*incarnation)
+            Found::Sound(identity) => {
+                check_edge(options, &identity.edge)?;
+                Some(identity.incarnation)
             }
             _ => listing.iter().find_map(|(name, _)| incarnation_of(&*disk, options, name)),
         };
         let incarnation = known.unwrap_or_else(|| Incarnation(rand::random()));
-        let mut opening = Self { place: Place { disk, dir, incarnation }, repaired: Repaired::default() };
+        let place = Place { disk, dir, incarnation };
+        let mut opening = Self { place, named: true, at_least: 0, repaired: Repaired::default() };
         if let Found::Bad(reason) = &found {
-            opening.set_aside(stamp::IDENTITY, reason)?;
+            opening.set_aside(stamp::IDENTITY, reason);
         }
-        if !matches!(found, Found::Sound(_)) {
-            let place = &opening.place;
-            stamp::write_identity(&*place.disk, &place.dir, &options.edge, incarnation)?;
+        if !matches!(found, Found::Sound(Identity { file: Some(_), .. })) {
+            // Until it can be written, the log files name the journal.
+            let Place { disk, dir, .. } = &opening.place;
+            opening.named = stamp::write_identity(&**disk, dir, &options.edge, incarnation).is_ok();
         }
         Ok(opening)
     }
 
-    fn set_aside(&mut self, name: &str, reason: &str) -> Result<(), JournalError> {
+    /// Moves a file aside, and goes on when that fails: then it is found again at the next opening.
+    fn set_aside(&mut self, name: &str, reason: &str) {
         tracing::error!(file = name, reason, "a file of the journal can't be read and is set aside");
         self.repaired.set_aside.push(format!("{name}: {reason}"));
-        aside::move_file(&self.place, name)
+        if let Err(error) = aside::move_file(&self.place, name) {
+            tracing::error!(%error, "it stays where it is");
+        }
     }
 
-    fn position(&mut self, name: &str) -> Result<Option<(u64, Vec<u8>)>, JournalError> {
+    fn position(&mut self, name: &str) -> Option<(u64, Vec<u8>)> {
         let Place { disk, dir, incarnation } = &self.place;
-        match stamp::read_position(&**disk, dir, name, *incarnation)? {
-            Found::Sound(found) => Ok(Some(found)),
-            Found::Nothing => Ok(None),
-            Found::Bad(reason) => self.set_aside(name, &reason).map(|()| None),
+        match stamp::read_position(&**disk, dir, name, *incarnation) {
+            Found::Sound(found) => Some(found),
+            Found::Nothing => None,
+            Found::Bad(reason) => {
+                self.set_aside(name, &reason);
+                None
+            }
         }
     }
 
     /// The log files in order, each scanned to its end.
-    fn logs(&mut self, listing: &[(String, u64)]) -> Result<VecDeque<LogFile>, JournalError> {
+    fn logs(&mut self, listing: &[(String, u64)]) -> VecDeque<LogFile> {
         let mut found: Vec<_> =
             listing.iter().filter_map(|(name, _)| Some((log::parse_name(name)?, name))).collect();
         found.sort();
-        let mut files = VecDeque::new();
-        for (first, name) in found {
-            files.extend(self.log_file(first, name)?);
-        }
-        Ok(files)
+        found.into_iter().filter_map(|(first, name)| self.log_file(first, name)).collect()
     }
 
-    fn log_file(&mut self, first: u64, name: &str) -> Result<Option<LogFile>, JournalError> {
+    fn log_file(&mut self, first: u64, name: &str) -> Option<LogFile> {
         let path = self.place.dir.join(name);
         let bytes = match self.place.disk.read(&path, MAX_LOG_BYTES) {
             Ok(bytes) => bytes,
-            Err(error) => return self.set_aside(name, &error.to_string()).map(|()| None),
+            Err(error) => {
+                // It may hold rows of ours, one at least.
+                self.at_least = self.at_least.max(first);
+                self.repaired.damaged_places += 1;
+                self.set_aside(name, &error.to_string());
+                return None;
+            }
         };
-        if let Header::Foreign(reason) = frame::check_header(&bytes, self.place.incarnation) {
-            return self.set_aside(name, &reason).map(|()| None);
+        if let Header::Foreign(reason) = frame::check_header(&bytes, self.place.incarnation, first) {
+            self.set_aside(name, &reason);
+            return None;
         }
         let len = bytes.len() as u64;
         let mut scan = Scan::new(bytes, self.place.incarnation, first);
         let oldest_at = scan.next_record_at();
         scan.by_ref().for_each(drop);
+        self.note_damage(name, &scan);
+        if scan.next == first {
+            // Nothing was ever in it, or nothing that is ours: the next file may take its name.
+            match frame::header(self.place.incarnation, first).starts_with(scan.bytes()) {
+                true => left_over(&*self.place.disk, &path),
+                false => self.set_aside(name, "it holds no whole record"),
+            }
+            return None;
+        }
+        let (last, oldest_at) = (scan.next - 1, oldest_at.unwrap_or_default());
+        Some(LogFile { path, first, last, bytes: len, oldest_at })
+    }
+
+    fn note_damage(&mut self, name: &str, scan: &Scan) {
         self.repaired.torn_bytes += scan.torn as u64;
         self.repaired.damaged_places += scan.damage.len() as u64;
         for range in &scan.damage {
             let copy = format!("{name}-at-{}", range.start);
-            aside::keep_bytes(&self.place, &copy, &scan.bytes()[range.clone()])?;
+            if let Err(error) = aside::keep_bytes(&self.place, &copy, &scan.bytes()[range.clone()]) {
+                tracing::warn!(%error, "damaged bytes are not kept aside");
+            }
         }
-        if scan.next == first {
-            // Nothing was ever in it, or nothing that is ours: the next file may take its name.
-            return match len > frame::HEADER_BYTES as u64 {
-                true => self.set_aside(name, "it holds no whole record").map(|()| None),
-                false => remove(&*self.place.disk, &path).map(|()| None),
-            };
-        }
-        Ok(Some(LogFile {
-            path,
-            first,
-            last: scan.next - 1,
-            bytes: len,
-            oldest_at: oldest_at.unwrap_or_default(),
-        }))
     }
 }
 
@@ -218,13 +256,20 @@ fn incarnation_of(disk: &dyn Disk, options: &Options, name: &str) -> Option<Inca
 }
 
 impl Journal {
+    /// The ranges that are missing between segments.
+    fn holes(&self) -> Vec<(u64, u64)> {
+        self.segments.holes(self.committed).into_iter().map(|(_, from, to)| (from, to)).collect()
+    }
+
     /// Fills the holes between segments from the log, or with gaps.
-    fn fill_holes(&mut self) -> Result<Vec<(u64, u64)>, JournalError> {
-        let holes = self.segments.holes(self.committed);
-        for (index, from, to) in holes.iter().rev() {
-            self.reseal(*index, 0, *from, *to)?;
+    pub(super) fn fill_holes(&mut self) -> Result<(), JournalError> {
+        if self.unfilled {
+            for (index, from, to) in self.segments.holes(self.committed).into_iter().rev() {
+                self.reseal(index, 0, from, to)?;
+            }
+            self.unfilled = false;
         }
-        Ok(holes.into_iter().map(|(_, from, to)| (from, to)).collect())
+        Ok(())
     }
 
     /// Sets a damaged segment aside and makes it again from the log; what that has no more becomes a gap.
@@ -239,7 +284,7 @@ impl Journal {
 
     fn reseal(&mut self, index: usize, count: usize, from: u64, to: u64) -> Result<(), JournalError> {
         let files = self.log.closed().iter().cloned().collect();
-        let sealing = self.job(files, from, to).run()?;
+        let sealing = self.job(files, from, to, true).run()?;
         self.segments.replace(index, count, sealing.into_books());
         Ok(())
     }

@@ -22,6 +22,7 @@ pub struct Rows {
     expected: u64,
     to: u64,
     at: Micros,
+    lenient: bool,
 }
 
 impl Rows {
@@ -34,7 +35,12 @@ impl Rows {
         at: Micros,
     ) -> Self {
         let files = files.into_iter().filter(|file| file.last >= from && file.first <= to).collect();
-        Self { place, files, scan: None, held: None, expected: from, to, at }
+        Self { place, files, scan: None, held: None, expected: from, to, at, lenient: false }
+    }
+
+    /// The same, but a file that can't be read is taken for one that is missing.
+    pub(super) fn lenient(self) -> Self {
+        Self { lenient: true, ..self }
     }
 
     /// The next record of the files that isn't before what is expected.
@@ -50,6 +56,10 @@ impl Rows {
             self.scan = match self.place.disk.read(&file.path, MAX_LOG_BYTES) {
                 Ok(bytes) => Some(Scan::new(bytes, self.place.incarnation, file.first)),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+                Err(error) if self.lenient => {
+                    tracing::error!(%error, path = %file.path.display(), "log file can't be read: a gap in its place");
+                    None
+                }
                 Err(error) => return Err(io("read", &file.path)(error)),
             };
         }

@@ -47,6 +47,8 @@ pub struct SealJob {
     pub(super) from: u64,
     pub(super) to: u64,
     pub(super) now: Micros,
+    /// Whether a file that can't be read counts as missing.
+    pub(super) lenient: bool,
 }
 
 /// What a [`SealJob`] has written.
@@ -80,7 +82,8 @@ impl SealJob {
     ) -> Result<(), JournalError> {
         let mut builder = SegmentBuilder::new(self.edge.clone(), self.place.incarnation);
         let mut oldest_at = None;
-        for record in Rows::new(self.place.clone(), self.files.iter().cloned(), from, to, self.now) {
+        let rows = Rows::new(self.place.clone(), self.files.iter().cloned(), from, to, self.now);
+        for record in if self.lenient { rows.lenient() } else { rows } {
             let record = record?;
             oldest_at.get_or_insert(record.at_us);
             builder.push(&record)?;

@@ -9,6 +9,7 @@ use wattle_wire::{EdgeId, Micros};
 
 use super::error::{JournalError, io};
 use super::log::{Place, remove};
+use super::recovery::left_over;
 use super::seal::{SealedRef, parse_name};
 
 /// How much of a segment the byte budget has left. Known only once it was looked at.
@@ -40,12 +41,7 @@ pub(super) struct Segments {
 impl Segments {
     /// Finds the segments after `committed` in a folder's listing. What is committed is removed; what overlaps a
     /// longer one is left of a rewriting that was cut, and is removed too.
-    pub(super) fn open(
-        place: &Place,
-        edge: &EdgeId,
-        listing: &[(String, u64)],
-        committed: u64,
-    ) -> Result<Self, JournalError> {
+    pub(super) fn open(place: &Place, edge: &EdgeId, listing: &[(String, u64)], committed: u64) -> Self {
         let mut found: Vec<_> =
             listing.iter().filter_map(|(name, len)| Some((parse_name(name)?, name, *len))).collect();
         found.sort_by_key(|((from, to), ..)| (*from, std::cmp::Reverse(*to)));
@@ -54,14 +50,14 @@ impl Segments {
         for ((from, to), name, bytes) in found {
             let path = place.dir.join(name);
             if to <= reached {
-                remove(&*place.disk, &path)?;
+                left_over(&*place.disk, &path);
                 continue;
             }
             reached = to;
             let header = SegmentHeader { edge: edge.clone(), incarnation: place.incarnation, from, to };
             segments.push(SealedRef { header, path, bytes }, None);
         }
-        Ok(segments)
+        segments
     }
 
     /// Takes up a new segment after the last.
@@ -121,13 +117,15 @@ impl Segments {
     }
 }
 
-/// Reads a segment's bytes; nothing when they are not those of that segment any more.
-pub(super) fn read(place: &Place, sealed: &SealedRef) -> Result<Option<Bytes>, JournalError> {
+/// Reads a segment's bytes; nothing when they are not those of that segment any more. With `lenient` that they can't be read
+/// is no error either.
+pub(super) fn read(place: &Place, sealed: &SealedRef, lenient: bool) -> Result<Option<Bytes>, JournalError> {
     match place.disk.read(&sealed.path, wattle_columns::MAX_SEGMENT_BYTES as u64) {
         Ok(bytes) if is_sound(&bytes, &sealed.header) => Ok(Some(bytes.into())),
         Ok(_) => Ok(None),
         Err(error)
-            if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::InvalidData) =>
+            if lenient
+                || matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::InvalidData) =>
         {
             Ok(None)
         }

@@ -1,25 +1,29 @@
 //! The small files: who the journal is, how far the lake is, and the core's last checkpoint.
 //!
 //! ```text
-//! magic 4 bytes   format u8 = 1   len u32   body   crc u32 over all before it
-//! identity    "WJID"  body: incarnation u128, edge (UTF-8)
-//! committed   "WCOM"  body: incarnation u128, sequence u64
-//! checkpoint  "WCHK"  body: incarnation u128, sequence u64, the core's bytes
+//! magic 4 bytes   format u8   len u32   body   crc u32 over all before it
+//! identity    "WJID"  format 2  body: incarnation u128, id of this file u128, edge (UTF-8)
+//!                     format 1  body: incarnation u128, edge; read only
+//! committed   "WCOM"  format 1  body: incarnation u128, sequence u64
+//! checkpoint  "WCHK"  format 1  body: incarnation u128, sequence u64, the core's bytes
 //! ```
+//!
+//! The id of the file `identity` ([`Disk::file_id`]) stands in it, so that a copy of the folder is told from the folder.
 
 use std::path::Path;
 
 use wattle_wire::EdgeId;
 use wattle_wire::uplink::Incarnation;
 
-use super::disk::{Disk, replace};
-use super::error::{JournalError, io};
+use super::disk::{Disk, replace, replace_by};
+use super::error::JournalError;
 
 pub(super) const IDENTITY: &str = "identity";
 pub(super) const COMMITTED: &str = "committed";
 pub(super) const CHECKPOINT: &str = "checkpoint";
 
 const FORMAT: u8 = 1;
+const IDENTITY_FORMAT: u8 = 2;
 const MAX_BYTES: u64 = 256 << 20;
 
 /// What became of a small file.
@@ -40,46 +44,45 @@ fn magic(name: &str) -> &'static [u8; 4] {
     }
 }
 
-fn write(disk: &dyn Disk, dir: &Path, name: &str, body: &[&[u8]]) -> Result<(), JournalError> {
-    let len = body.iter().map(|part| part.len()).sum::<usize>();
-    let len = u32::try_from(len).map_err(|_| JournalError::RecordTooLarge)?;
+fn framed(name: &str, format: u8, body: &[&[u8]]) -> Vec<u8> {
+    let len: usize = body.iter().map(|part| part.len()).sum();
     let mut bytes = magic(name).to_vec();
-    bytes.push(FORMAT);
-    bytes.extend_from_slice(&len.to_le_bytes());
+    bytes.push(format);
+    // Longer ones are refused before.
+    bytes.extend_from_slice(&(len as u32).to_le_bytes());
     body.iter().for_each(|part| bytes.extend_from_slice(part));
     let crc = crc32fast::hash(&bytes);
     bytes.extend_from_slice(&crc.to_le_bytes());
-    replace(disk, dir, name, &bytes)
+    bytes
 }
 
-fn read(disk: &dyn Disk, dir: &Path, name: &str) -> Result<Found<Vec<u8>>, JournalError> {
-    let path = dir.join(name);
-    let bytes = match disk.read(&path, MAX_BYTES) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Found::Nothing),
-        Err(error) => return Err(io("read", &path)(error)),
-    };
-    Ok(match body(&bytes, magic(name)) {
-        Ok(body) => Found::Sound(body.to_vec()),
-        Err(reason) => Found::Bad(reason),
-    })
+fn read(disk: &dyn Disk, dir: &Path, name: &str) -> Found<(u8, Vec<u8>)> {
+    match disk.read(&dir.join(name), MAX_BYTES) {
+        Ok(bytes) => match body(&bytes, magic(name)) {
+            Ok((format, body)) => Found::Sound((format, body.to_vec())),
+            Err(reason) => Found::Bad(reason),
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Found::Nothing,
+        Err(error) => Found::Bad(error.to_string()),
+    }
 }
 
-fn body<'a>(bytes: &'a [u8], magic: &[u8; 4]) -> Result<&'a [u8], String> {
+fn body<'a>(bytes: &'a [u8], magic: &[u8; 4]) -> Result<(u8, &'a [u8]), String> {
     let (head, crc) = bytes.split_last_chunk::<4>().ok_or("it ends too early")?;
     if crc32fast::hash(head) != u32::from_le_bytes(*crc) {
         return Err("its checksum doesn't fit".to_owned());
     }
     let rest = head.strip_prefix(magic).ok_or("it is no such file")?;
     let (format, rest) = rest.split_first().ok_or("it ends too early")?;
-    if *format != FORMAT {
-        return Err(format!("it has format {format}, and this version reads {FORMAT}"));
+    let newest = if magic == b"WJID" { IDENTITY_FORMAT } else { FORMAT };
+    if !(1..=newest).contains(format) {
+        return Err(format!("it has format {format}, and this version reads up to {newest}"));
     }
     let (len, body) = rest.split_first_chunk::<4>().ok_or("it ends too early")?;
     if u32::from_le_bytes(*len) as usize != body.len() {
         return Err("its length doesn't fit".to_owned());
     }
-    Ok(body)
+    Ok((*format, body))
 }
 
 pub(super) fn write_identity(
@@ -88,23 +91,38 @@ pub(super) fn write_identity(
     edge: &EdgeId,
     incarnation: Incarnation,
 ) -> Result<(), JournalError> {
-    write(disk, dir, IDENTITY, &[&incarnation.0.to_le_bytes(), edge.as_str().as_bytes()])
+    replace_by(disk, dir, IDENTITY, |id| {
+        let (number, id) = (incarnation.0.to_le_bytes(), id.to_le_bytes());
+        framed(IDENTITY, IDENTITY_FORMAT, &[&number, &id, edge.as_str().as_bytes()])
+    })
 }
 
-pub(super) fn read_identity(
-    disk: &dyn Disk,
-    dir: &Path,
-) -> Result<Found<(Incarnation, EdgeId)>, JournalError> {
-    let body = match read(disk, dir, IDENTITY)? {
-        Found::Sound(body) => body,
-        Found::Nothing => return Ok(Found::Nothing),
-        Found::Bad(reason) => return Ok(Found::Bad(reason)),
+/// Who a journal is.
+pub(super) struct Identity {
+    pub(super) incarnation: Incarnation,
+    pub(super) edge: EdgeId,
+    /// The id of the file that it was written into; none in format 1.
+    pub(super) file: Option<u128>,
+}
+
+pub(super) fn read_identity(disk: &dyn Disk, dir: &Path) -> Found<Identity> {
+    let (format, body) = match read(disk, dir, IDENTITY) {
+        Found::Sound(found) => found,
+        Found::Nothing => return Found::Nothing,
+        Found::Bad(reason) => return Found::Bad(reason),
     };
-    let parsed = body.split_first_chunk::<16>().and_then(|(number, edge)| {
-        let edge = EdgeId::new(std::str::from_utf8(edge).ok()?).ok()?;
-        Some((Incarnation(u128::from_le_bytes(*number)), edge))
-    });
-    Ok(parsed.map_or(Found::Bad("it names no edge".to_owned()), Found::Sound))
+    identity(format, &body).map_or(Found::Bad("it names no edge".to_owned()), Found::Sound)
+}
+
+fn identity(format: u8, body: &[u8]) -> Option<Identity> {
+    let (number, mut rest) = body.split_first_chunk::<16>()?;
+    let mut file = None;
+    if format > 1 {
+        let (id, edge) = rest.split_first_chunk::<16>()?;
+        (file, rest) = (Some(u128::from_le_bytes(*id)), edge);
+    }
+    let edge = EdgeId::new(std::str::from_utf8(rest).ok()?).ok()?;
+    Some(Identity { incarnation: Incarnation(u128::from_le_bytes(*number)), edge, file })
 }
 
 /// Writes a position: `committed` without bytes, or `checkpoint` with the core's.
@@ -116,7 +134,11 @@ pub(super) fn write_position(
     sequence: u64,
     bytes: &[u8],
 ) -> Result<(), JournalError> {
-    write(disk, dir, name, &[&incarnation.0.to_le_bytes(), &sequence.to_le_bytes(), bytes])
+    if bytes.len() as u64 > MAX_BYTES - 64 {
+        return Err(JournalError::RecordTooLarge);
+    }
+    let (number, sequence) = (incarnation.0.to_le_bytes(), sequence.to_le_bytes());
+    replace(disk, dir, name, &framed(name, FORMAT, &[&number, &sequence, bytes]))
 }
 
 /// Reads a position and the bytes after it; that of another journal is bad.
@@ -125,16 +147,16 @@ pub(super) fn read_position(
     dir: &Path,
     name: &str,
     incarnation: Incarnation,
-) -> Result<Found<(u64, Vec<u8>)>, JournalError> {
-    let body = match read(disk, dir, name)? {
-        Found::Sound(body) => body,
-        Found::Nothing => return Ok(Found::Nothing),
-        Found::Bad(reason) => return Ok(Found::Bad(reason)),
+) -> Found<(u64, Vec<u8>)> {
+    let body = match read(disk, dir, name) {
+        Found::Sound((_, body)) => body,
+        Found::Nothing => return Found::Nothing,
+        Found::Bad(reason) => return Found::Bad(reason),
     };
     let parsed = body.split_first_chunk::<16>().and_then(|(number, rest)| {
         let (sequence, bytes) = rest.split_first_chunk::<8>()?;
         let ours = u128::from_le_bytes(*number) == incarnation.0;
         ours.then(|| (u64::from_le_bytes(*sequence), bytes.to_vec()))
     });
-    Ok(parsed.map_or(Found::Bad("it is of another journal".to_owned()), Found::Sound))
+    parsed.map_or(Found::Bad("it is of another journal".to_owned()), Found::Sound)
 }

@@ -1,8 +1,12 @@
 //! The edge node as a process, with real brokers and a real disk.
 
 mod broker;
+mod brokers;
+mod chain;
 mod command;
 mod control;
+mod fake;
+mod journal;
 mod policy;
 mod refusals;
 mod restart;

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use arrow::array::{Array, AsArray};
@@ -40,7 +41,7 @@ pub struct Edge {
     pub mqtt_port: u16,
     pub http_port: u16,
     process: Process,
-    _mosquitto: Option<Mosquitto>,
+    mosquitto: Option<Mosquitto>,
 }
 
 impl Edge {
@@ -50,10 +51,31 @@ impl Edge {
 
     /// A node whose site has these lines more in `[control]`, and whose policy `site`, if given, is this component.
     pub fn start_with(broker: Broker, control: &str, policy: Option<&[u8]>) -> Self {
+        let mosquitto = (broker == Broker::Mosquitto).then(|| start_mosquitto(&[], ""));
+        Self::start_on(broker, mosquitto, None, control, policy)
+    }
+
+    /// A node on the broker that ships, but with other lines for those that begin with one of `without`.
+    pub fn start_on_mosquitto(without: &[&str], lines: &str) -> Self {
+        Self::start_on(Broker::Mosquitto, Some(start_mosquitto(without, lines)), None, "", None)
+    }
+
+    /// A node whose broker somebody else plays on this port.
+    pub fn start_at(port: u16) -> Self {
+        Self::start_on(Broker::Mosquitto, None, Some(port), "", None)
+    }
+
+    fn start_on(
+        broker: Broker,
+        mosquitto: Option<Mosquitto>,
+        port: Option<u16>,
+        control: &str,
+        policy: Option<&[u8]>,
+    ) -> Self {
         let folder = TempDir::new().expect("folder");
         let http_port = free_port().expect("port");
-        let mosquitto = (broker == Broker::Mosquitto).then(start_mosquitto);
-        let mqtt_port = mosquitto.as_ref().map_or_else(|| free_port().expect("port"), Mosquitto::port);
+        let mqtt_port = port.or(mosquitto.as_ref().map(Mosquitto::port));
+        let mqtt_port = mqtt_port.unwrap_or_else(|| free_port().expect("port"));
         write(&folder, "site.toml", &SITE.replace("[control]\n", &format!("[control]\n{control}\n")));
         write(&folder, "password", "pw-e\n");
         fs::create_dir(folder.path().join("data")).expect("folder");
@@ -73,7 +95,39 @@ impl Edge {
         );
         write(&folder, "edge.toml", &config);
         let process = run(folder.path(), http_port);
-        Self { folder, mqtt_port, http_port, process, _mosquitto: mosquitto }
+        Self { folder, mqtt_port, http_port, process, mosquitto }
+    }
+
+    /// Another node with a folder of its own that logs in at this one's broker with the same client id. It is not waited for.
+    pub fn twin(&self) -> (TempDir, Process, u16) {
+        let folder = TempDir::new().expect("folder");
+        let http_port = free_port().expect("port");
+        let read = |name: &str| fs::read_to_string(self.folder.path().join(name)).expect("there");
+        let (mine, other) = (self.folder.path().display().to_string(), folder.path().display().to_string());
+        let config = read("edge.toml").replace(&mine, &other);
+        let config = config.replace(&format!(":{}'\n", self.http_port), &format!(":{http_port}'\n"));
+        for (name, text) in
+            [("edge.toml", config), ("site.toml", read("site.toml")), ("password", read("password"))]
+        {
+            write(&folder, name, &text);
+        }
+        let process = Process::start(command(folder.path())).expect("started");
+        (folder, process, http_port)
+    }
+
+    /// The external broker.
+    pub fn mosquitto(&mut self) -> &mut Mosquitto {
+        self.mosquitto.as_mut().expect("it is on Mosquitto")
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// What a metric says now; 0 when there is none of that name.
+    pub fn metric(&self, name: &str) -> f64 {
+        metric(self.http_port, name)
     }
 
     /// SIGKILL, then the same node again.
@@ -84,6 +138,11 @@ impl Edge {
 
     pub fn kill(&mut self) {
         self.process.kill().expect("killed");
+    }
+
+    /// The same node again, after it was killed.
+    pub fn start_again(&mut self) {
+        self.process = run(self.folder.path(), self.http_port);
     }
 
     /// SIGTERM; the exit code.
@@ -178,10 +237,21 @@ fn write(folder: &TempDir, name: &str, text: &str) {
     fs::write(folder.path().join(name), text).expect("writable");
 }
 
-fn run(folder: &Path, http_port: u16) -> Process {
+/// What a node's metric says now; 0 when there is none of that name, or no answer.
+pub fn metric(http_port: u16, name: &str) -> f64 {
+    let page = Process::get(http_port, "/metrics").unwrap_or_default();
+    let line = page.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|value| value.trim().parse().ok()).unwrap_or_default()
+}
+
+fn command(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wattle-edge"));
     command.arg("--config").arg(folder.join("edge.toml")).arg(folder.join("site.toml"));
-    let mut process = Process::start(command).expect("started");
+    command
+}
+
+fn run(folder: &Path, http_port: u16) -> Process {
+    let mut process = Process::start(command(folder)).expect("started");
     process.wait_healthy(http_port, LIMIT).expect("healthy");
     wait_for("the edge to be connected", LIMIT, || {
         Process::get(http_port, "/status").ok().filter(|page| page.contains("\"connected\":true"))
@@ -190,8 +260,9 @@ fn run(folder: &Path, http_port: u16) -> Process {
     process
 }
 
-/// Mosquitto with the configuration that ships, but for its paths and its port.
-fn start_mosquitto() -> Mosquitto {
+/// Mosquitto with the configuration that ships, but for its paths and its port, without the lines that begin with one of
+/// these, and with some more.
+fn start_mosquitto(without: &[&str], lines: &str) -> Mosquitto {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/edge");
     let acl: PathBuf = shipped.join("mosquitto-acl");
     let own = [
@@ -204,9 +275,10 @@ fn start_mosquitto() -> Mosquitto {
         "log_dest stderr",
     ];
     let text = fs::read_to_string(shipped.join("mosquitto.conf")).expect("it ships");
-    let kept: Vec<&str> = text.lines().filter(|line| !own.iter().any(|key| line.starts_with(key))).collect();
-    let users: Vec<(&str, &str)> = USERS.to_vec();
-    Mosquitto::start(&users, &format!("{}\nacl_file {}", kept.join("\n"), acl.display())).expect("started")
+    let left_out = |line: &&str| own.iter().chain(without).any(|key| line.starts_with(key));
+    let kept: Vec<&str> = text.lines().filter(|line| !left_out(line)).collect();
+    let text = format!("{}\nacl_file {}\n{lines}", kept.join("\n"), acl.display());
+    Mosquitto::start(&USERS, &text).expect("started")
 }
 
 /// A device: publishes, and hears what is on its own topics.
@@ -214,6 +286,8 @@ pub struct Device {
     name: String,
     client: Client,
     heard: mpsc::Receiver<Result<(String, Vec<u8>), String>>,
+    /// How many messages the broker has acknowledged.
+    taken: Arc<AtomicU64>,
 }
 
 impl Device {
@@ -226,8 +300,13 @@ impl Device {
             let filter = format!("wattle/v1/depot/{name}/{channel}");
             client.subscribe(filter, QoS::AtMostOnce).expect("queued");
         }
+        let taken = Arc::new(AtomicU64::new(0));
+        let counter = taken.clone();
         std::thread::spawn(move || {
             for event in connection.iter() {
+                if matches!(event, Ok(Event::Incoming(Packet::PubAck(_)))) {
+                    counter.fetch_add(1, Ordering::AcqRel);
+                }
                 let told = match event {
                     Ok(Event::Incoming(Packet::Publish(publish))) => {
                         say.send(Ok((publish.topic, publish.payload.to_vec())))
@@ -245,7 +324,12 @@ impl Device {
                 }
             }
         });
-        Self { name: name.into(), client, heard }
+        Self { name: name.into(), client, heard, taken }
+    }
+
+    /// Whether the broker has taken so many messages of QoS 1.
+    pub fn has_sent(&self, messages: u64) -> bool {
+        self.taken.load(Ordering::Acquire) >= messages
     }
 
     /// Waits until both subscriptions stand.
@@ -269,7 +353,11 @@ impl Device {
     }
 
     pub fn publish(&self, topic: &str, payload: impl Into<Vec<u8>>) {
-        self.client.publish(topic, QoS::AtLeastOnce, false, payload).expect("queued");
+        self.publish_as(QoS::AtLeastOnce, false, topic, payload);
+    }
+
+    pub fn publish_as(&self, qos: QoS, retained: bool, topic: &str, payload: impl Into<Vec<u8>>) {
+        self.client.publish(topic, qos, retained, payload).expect("queued");
     }
 
     /// What has come on the topic that ends so since the last look.

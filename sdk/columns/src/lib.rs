@@ -9,15 +9,18 @@
 //! Bytes of an encoded segment, all integers little-endian:
 //!
 //! ```text
-//! "WSEG"  format u8 = 1  header_len u32  header (postcard, SegmentHeader)
-//! three times (readings, events, decisions): len u32  Arrow IPC stream, zstd
+//! "WSEG"  format u8 = 2  header_len u32  header (postcard, SegmentHeader)
+//! three times (readings, events, decisions): len u32  packed columns, see `packed`
 //! crc u32  over all that stands before it
 //! ```
+//!
+//! Format 1, which is still read, has an Arrow IPC stream with zstd in the place of packed columns.
 //!
 //! Invariants: a segment's records are contiguous, `from..=to`; a length that is read is checked against what is
 //! there before anything is kept. This crate reads no file and no socket.
 
 mod builder;
+mod packed;
 pub mod schema;
 mod segment;
 mod split;

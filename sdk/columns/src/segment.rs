@@ -3,17 +3,18 @@
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::reader::StreamReader;
-use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
-use arrow::ipc::{CompressionType, MetadataVersion};
 use wattle_wire::uplink::SegmentHeader;
 
-use crate::schema;
+use crate::{packed, schema};
 
 /// The largest encoded segment that is read at all, bytes.
 pub const MAX_SEGMENT_BYTES: usize = 32 << 20;
 
 const MAGIC: &[u8; 4] = b"WSEG";
-const FORMAT: u8 = 1;
+/// Tables as Arrow IPC streams; read only.
+const IPC: u8 = 1;
+/// Tables as packed columns.
+const PACKED: u8 = 2;
 /// Longer than any header can be: two names, a number of 128 bits and two of 64.
 const MAX_HEADER_BYTES: usize = 256;
 
@@ -48,7 +49,7 @@ pub enum SegmentError {
     #[error("these bytes are no Wattle segment")]
     Foreign,
     /// A format that this version doesn't know.
-    #[error("segment format {0} is newer than this program, which reads {FORMAT}; update it")]
+    #[error("segment format {0} is newer than this program, which reads up to {PACKED}; update it")]
     Format(u8),
     /// The checksum doesn't fit, or a part ends too early.
     #[error("segment is damaged: {0}")]
@@ -59,6 +60,9 @@ pub enum SegmentError {
     /// Arrow could not write or read the columns.
     #[error("segment's columns can't be written or read")]
     Arrow(#[from] arrow::error::ArrowError),
+    /// A block could not be compressed or read.
+    #[error("segment's columns can't be compressed or read")]
+    Zstd(#[source] std::io::Error),
 }
 
 impl Segment {
@@ -70,10 +74,10 @@ impl Segment {
         let header = postcard::to_allocvec(&self.header).expect("a header fits in memory");
         let mut bytes = Vec::with_capacity(1 << 16);
         bytes.extend_from_slice(MAGIC);
-        bytes.push(FORMAT);
+        bytes.push(PACKED);
         push_part(&mut bytes, &header)?;
         for batch in [&self.readings, &self.events, &self.decisions] {
-            push_part(&mut bytes, &ipc(batch)?)?;
+            push_part(&mut bytes, &packed::encode(batch)?)?;
         }
         let crc = crc32fast::hash(&bytes);
         bytes.extend_from_slice(&crc.to_le_bytes());
@@ -98,7 +102,8 @@ impl Segment {
     /// # Errors
     /// When the bytes are foreign, of another format, or end too early.
     pub fn header_of(bytes: &[u8]) -> Result<SegmentHeader, SegmentError> {
-        Parts { rest: after_magic(bytes)? }.header()
+        let (format, rest) = after_magic(bytes)?;
+        Parts { format, rest }.header()
     }
 
     /// How many bytes its columns take in memory.
@@ -121,20 +126,10 @@ fn push_part(bytes: &mut Vec<u8>, part: &[u8]) -> Result<(), SegmentError> {
     Ok(())
 }
 
-fn ipc(batch: &RecordBatch) -> Result<Vec<u8>, SegmentError> {
-    let options = IpcWriteOptions::try_new(8, false, MetadataVersion::V5)?
-        .try_with_compression(Some(CompressionType::ZSTD))?;
-    let mut writer = StreamWriter::try_new_with_options(Vec::new(), &batch.schema(), options)?;
-    if batch.num_rows() > 0 {
-        writer.write(batch)?;
-    }
-    Ok(writer.into_inner()?)
-}
-
-fn after_magic(bytes: &[u8]) -> Result<&[u8], SegmentError> {
+fn after_magic(bytes: &[u8]) -> Result<(u8, &[u8]), SegmentError> {
     let rest = bytes.strip_prefix(MAGIC).ok_or(SegmentError::Foreign)?;
     match rest.split_first() {
-        Some((&FORMAT, rest)) => Ok(rest),
+        Some((&format @ (IPC | PACKED), rest)) => Ok((format, rest)),
         Some((&other, _)) => Err(SegmentError::Format(other)),
         None => Err(SegmentError::Damaged("it ends before its format")),
     }
@@ -142,6 +137,7 @@ fn after_magic(bytes: &[u8]) -> Result<&[u8], SegmentError> {
 
 /// What is still to be read of a segment whose checksum fits.
 struct Parts<'a> {
+    format: u8,
     rest: &'a [u8],
 }
 
@@ -155,7 +151,8 @@ impl<'a> Parts<'a> {
         if crc32fast::hash(body) != u32::from_le_bytes(*crc) {
             return Err(SegmentError::Damaged("its checksum doesn't fit"));
         }
-        Ok(Self { rest: after_magic(body)? })
+        let (format, rest) = after_magic(body)?;
+        Ok(Self { format, rest })
     }
 
     fn part(&mut self) -> Result<&'a [u8], SegmentError> {
@@ -180,7 +177,11 @@ impl<'a> Parts<'a> {
     }
 
     fn batch(&mut self, table: &'static str, expected: &SchemaRef) -> Result<RecordBatch, SegmentError> {
-        let mut reader = StreamReader::try_new(self.part()?, None)?;
+        let part = self.part()?;
+        if self.format == PACKED {
+            return packed::decode(part, expected, table);
+        }
+        let mut reader = StreamReader::try_new(part, None)?;
         if reader.schema().fields() != expected.fields() {
             return Err(SegmentError::Columns(table));
         }

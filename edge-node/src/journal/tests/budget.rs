@@ -20,7 +20,7 @@ fn filled(disk: &MemoryDisk, segments: usize, budget_bytes: u64) -> Journal {
 fn the_oldest_readings_go_first_and_gaps_stand_in_their_place() {
     let disk = MemoryDisk::default();
     let all = filled(&MemoryDisk::default(), 3, 1 << 30).stats().bytes;
-    let mut journal = filled(&disk, 3, all - 500);
+    let mut journal = filled(&disk, 3, all - 100);
     assert!(journal.stats().bytes < all);
     assert_eq!(journal.stats().dropped, 200);
     assert_eq!(ranges(&mut journal), [(1, 201), (202, 402), (403, 603)]);
@@ -30,6 +30,71 @@ fn the_oldest_readings_go_first_and_gaps_stand_in_their_place() {
     assert_eq!((segment.readings.num_rows(), segment.events.num_rows()), (0, 3));
     drop(journal);
     assert_eq!(ranges(&mut open(&disk).0), [(1, 201), (202, 402), (403, 603)]);
+}
+
+/// Counts of readings, events without gaps, and rows of decisions that wait, over all segments.
+fn left(journal: &mut Journal) -> (usize, usize, usize) {
+    let (mut after, mut all) = (None, (0, 0, 0));
+    while let Some((header, bytes)) = journal.read_after(after).expect("readable") {
+        let segment = Segment::decode(&bytes).expect("sound");
+        all.0 += segment.readings.num_rows();
+        all.1 += segment.events.num_rows() - gaps(&bytes).len();
+        all.2 += segment.decisions.num_rows();
+        after = Some(header.to);
+    }
+    all
+}
+
+fn decision() -> Row {
+    Row::Decision(wattle_wire::row::Decision {
+        site: site(),
+        cause: wattle_wire::row::Cause::Interval,
+        policy: "p".into(),
+        policy_digest: 1,
+        settings_digest: 2,
+        fuel: 3,
+        circuits: Vec::new(),
+        chargers: Vec::new(),
+        state: Vec::new(),
+    })
+}
+
+/// From a budget that fits everything down to one that fits nothing: at each, what is left is what should be.
+#[test]
+fn sessions_events_and_decisions_stay_for_as_long_as_there_are_readings_and_the_oldest_always_goes_first() {
+    const SEGMENTS: usize = 6;
+    let filled = |budget_bytes| {
+        let (mut journal, _) = open_as(&MemoryDisk::default(), Options { budget_bytes, ..options() });
+        for _ in 0..SEGMENTS {
+            append(&mut journal, 100);
+            let session = Event::new(site(), None, EventKind::Started, "");
+            for row in [event(), Row::Event(session), decision()] {
+                journal.append(Micros(0), row).expect("room");
+            }
+            let last = journal.sync().expect("room");
+            journal.checkpoint(last, b"").expect("room");
+            journal.seal(LATER).expect("room");
+        }
+        journal
+    };
+    let all = filled(1 << 30).stats().bytes;
+    let mut seen = [false; 3];
+    for budget in (0..=24).map(|share| all * share / 24) {
+        let mut journal = filled(budget.max(1));
+        let (readings, events, decisions) = left(&mut journal);
+        assert_eq!(journal.stats().dropped as usize, SEGMENTS * 103 - readings - events - decisions);
+        if readings > 0 {
+            assert_eq!((events, decisions), (2 * SEGMENTS, SEGMENTS), "{budget} of {all}");
+        }
+        assert_eq!((readings % 100, events), (0, 2 * decisions), "whole segments go");
+        // What is left is the newest.
+        let kept: Vec<bool> = ranges(&mut journal).iter().map(|range| range.1 - range.0 == 102).collect();
+        assert!(kept.is_sorted(), "{kept:?}");
+        seen[0] |= readings == 100 * SEGMENTS;
+        seen[1] |= readings > 0 && readings < 100 * SEGMENTS;
+        seen[2] |= readings == 0 && decisions < SEGMENTS;
+    }
+    assert_eq!(seen, [true; 3], "each step of the order was seen");
 }
 
 #[test]

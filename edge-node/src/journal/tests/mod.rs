@@ -2,10 +2,11 @@
 
 mod budget;
 mod damage;
-mod memory_disk;
+mod faults;
 mod real;
+mod restored;
 
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use wattle_columns::Segment;
 use wattle_wire::message::{ChargerState, Number, Phases, Values};
@@ -13,7 +14,7 @@ use wattle_wire::row::{Event, EventKind, Gap, Reading, Record, Row};
 use wattle_wire::{DeviceId, EdgeId, Micros, Milliamps, Millivolts, SiteId, WattHours, Watts};
 
 use super::*;
-use memory_disk::MemoryDisk;
+use memory_disk::{Fault, MemoryDisk};
 
 const DIR: &str = "/journal";
 /// Later than any row is due.
@@ -41,10 +42,10 @@ fn a_kill_between_write_and_sync_costs_only_what_was_not_acknowledged() {
     append(&mut journal, 3);
     assert_eq!(journal.sync().expect("room"), 3);
     append(&mut journal, 4);
-    disk.refuse_sync(true);
+    disk.fail(Fault::Failing);
     journal.sync().expect_err("the device has failed");
     disk.lose_power();
-    disk.refuse_sync(false);
+    disk.heal();
     drop(journal);
     let (mut journal, recovery) = open(&disk);
     assert_eq!(sequences(recovery.rows), [1, 2, 3]);
@@ -56,9 +57,9 @@ fn what_a_failed_sync_may_have_lost_is_written_again() {
     let disk = MemoryDisk::default();
     let (mut journal, _) = open(&disk);
     append(&mut journal, 3);
-    disk.refuse_sync(true);
+    disk.fail(Fault::Failing);
     journal.sync().expect_err("the device has failed");
-    disk.refuse_sync(false);
+    disk.heal();
     append(&mut journal, 1);
     assert_eq!(journal.sync().expect("the device is back"), 4);
     disk.lose_power();
@@ -113,6 +114,23 @@ fn under_the_policy_off_the_disk_is_not_waited_for() {
 }
 
 #[test]
+fn under_the_policy_interval_the_disk_is_waited_for_once_in_it() {
+    for (interval, expected) in [(Millis(0), 5), (Millis(3_600_000), 0)] {
+        let disk = MemoryDisk::default();
+        let (mut journal, _) = open_as(&disk, Options { sync: SyncPolicy::Interval(interval), ..options() });
+        let before = disk.syncs();
+        for n in 1..=5 {
+            append(&mut journal, 1);
+            assert_eq!(journal.sync().expect("room"), n);
+        }
+        assert_eq!(disk.syncs() - before, expected);
+        drop(journal);
+        disk.lose_power();
+        assert_eq!(open(&disk).1.last, expected as u64, "as far as the policy says");
+    }
+}
+
+#[test]
 fn rows_are_sealed_when_they_are_old_and_go_up_in_order() {
     let disk = MemoryDisk::default();
     let (mut journal, _) = open(&disk);
@@ -134,7 +152,7 @@ fn rows_are_sealed_when_they_are_old_and_go_up_in_order() {
 fn freeing_twice_and_freeing_backwards_change_nothing() {
     let disk = MemoryDisk::default();
     let mut journal = sealed(&disk, 3);
-    journal.free(4).expect("known");
+    assert_eq!(ranges(&mut journal).len(), 3);
     for sequence in [4, 2, 0] {
         journal.free(sequence).expect("known");
         assert_eq!((journal.stats().committed, ranges(&mut journal)), (4, vec![(5, 6)]));
@@ -151,6 +169,7 @@ fn freeing_twice_and_freeing_backwards_change_nothing() {
 fn on_a_full_disk_what_the_lake_has_is_freed_in_the_room_of_the_reserve() {
     let disk = MemoryDisk::default();
     let mut journal = sealed(&disk, 3);
+    assert_eq!(ranges(&mut journal).len(), 3);
     disk.set_room(Some(0));
     journal.free(4).expect("the reserve has room for the position");
     assert_eq!((journal.stats().committed, ranges(&mut journal)), (4, vec![(5, 6)]));
@@ -167,6 +186,7 @@ fn on_a_full_disk_what_the_lake_has_is_freed_in_the_room_of_the_reserve() {
 #[test]
 fn a_lake_that_is_ahead_of_the_journal_is_an_error_and_frees_nothing() {
     let mut journal = sealed(&MemoryDisk::default(), 1);
+    assert_eq!(ranges(&mut journal), [(1, 2)]);
     assert!(matches!(journal.free(3), Err(JournalError::Ahead { committed: 3, last: 2 })));
     assert_eq!(ranges(&mut journal), [(1, 2)]);
 }
@@ -176,6 +196,7 @@ fn the_checkpoint_and_every_row_after_it_come_back_even_when_they_were_freed() {
     let disk = MemoryDisk::default();
     let mut journal = sealed(&disk, 4);
     journal.checkpoint(3, b"state after three").expect("room");
+    assert_eq!(ranges(&mut journal).len(), 4);
     journal.free(8).expect("known");
     append(&mut journal, 1);
     journal.sync().expect("room");
@@ -241,19 +262,38 @@ fn a_gap_and_a_giant_are_not_taken_and_use_up_no_number() {
     assert_eq!(append(&mut journal, 1), [1]);
 }
 
-/// The bytes of log format 1 never change; a new format is a new file beside this one.
-#[test]
-fn a_log_of_format_one_is_written_and_read_as_released() {
-    const GOLDEN: &[u8] = include_bytes!("../golden/log-v1.wlog");
-    let incarnation = Incarnation(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
+const GOLDEN_LIFE: Incarnation = Incarnation(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
+const GOLDEN_1: &[u8] = include_bytes!("../golden/log-v1.wlog");
+const GOLDEN_2: &[u8] = include_bytes!("../golden/log-v2.wlog");
+
+fn golden_records() -> Vec<Record> {
     let rows = [reading(0), Row::Event(Event::new(site(), None, EventKind::NodeStarted, "v"))];
-    let mut bytes = frame::header(incarnation, 7);
-    let mut framer = frame::Framer::new(frame::seed(incarnation));
-    let records: Vec<_> =
-        (7..).zip(rows).map(|(sequence, row)| Record { sequence, at_us: Micros(5), row }).collect();
-    records.iter().for_each(|record| framer.push(&mut bytes, record).expect("small"));
-    assert_eq!(bytes, GOLDEN, "the format has changed: {bytes:02x?}");
-    assert_eq!(frame::Scan::new(GOLDEN.to_vec(), incarnation, 7).collect::<Vec<_>>(), records);
+    (7..).zip(rows).map(|(sequence, row)| Record { sequence, at_us: Micros(5), row }).collect()
+}
+
+/// The bytes of log format 2 never change; a new format is a new file beside this one.
+#[test]
+fn a_log_of_format_two_is_written_and_read_as_released() {
+    let mut bytes = frame::header(GOLDEN_LIFE, 7);
+    let mut framer = frame::Framer::new(frame::seed(GOLDEN_LIFE));
+    golden_records().iter().for_each(|record| framer.push(&mut bytes, record).expect("small"));
+    framer.end(&mut bytes, 8);
+    assert_eq!(bytes, GOLDEN_2, "the format has changed: {bytes:02x?}");
+    assert_eq!(frame::Scan::new(GOLDEN_2.to_vec(), GOLDEN_LIFE, 7).collect::<Vec<_>>(), golden_records());
+}
+
+#[test]
+fn a_journal_of_log_format_one_is_gone_on_with() {
+    assert_eq!(frame::Scan::new(GOLDEN_1.to_vec(), GOLDEN_LIFE, 7).collect::<Vec<_>>(), golden_records());
+    let disk = MemoryDisk::default();
+    disk.put(&PathBuf::from(DIR).join(log::name(7)), GOLDEN_1.to_vec());
+    let (mut journal, recovery) = open(&disk);
+    assert_eq!((recovery.incarnation, recovery.last), (GOLDEN_LIFE, 8));
+    assert_eq!(sequences(recovery.rows), [-1, 7, 8]);
+    assert_eq!(append(&mut journal, 1), [9]);
+    journal.sync().expect("room");
+    drop(journal);
+    assert_eq!(sequences(open(&disk).1.rows), [-1, 7, 8, 9]);
 }
 
 fn site() -> SiteId {

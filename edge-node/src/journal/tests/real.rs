@@ -16,6 +16,7 @@ fn a_journal_on_a_real_disk_comes_back_as_it_was() {
     journal.checkpoint(400, b"state").expect("room");
     append(&mut journal, 10);
     journal.sync().expect("room");
+    journal.read_after(None).expect("sound").expect("one");
     journal.free(1000).expect("known");
     drop(journal);
     let (journal, again) = Journal::open(options, Micros(0)).expect("opened");

@@ -1,0 +1,90 @@
+//! `wattle-edge journal`: looking into a node's journal, and mending it. docs/journal.md describes it.
+//!
+//! `inspect`, `verify`, `tail` and `export` change nothing and may be used while the node runs. `repair` opens the
+//! journal as the node does, so the node must not run. Exit codes: 0, 1 for problems found and for what failed, 2
+//! for wrong usage.
+
+mod entries;
+mod export;
+mod inspect;
+mod repair;
+mod tail;
+mod verify;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Subcommand;
+
+use crate::journal::View;
+
+/// What to do with a journal.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Shows what a journal holds and how it stands; also while the node runs.
+    Inspect(inspect::Arguments),
+    /// Reads everything and names what is damaged or missing; also while the node runs. Exit code 1 if something is.
+    Verify(verify::Arguments),
+    /// Opens the journal, sets damaged files aside and puts gaps in the place of what is lost. The node must not run.
+    Repair(repair::Arguments),
+    /// Shows the last entries, and with --follow those that come; also while the node runs.
+    Tail(tail::Arguments),
+    /// Writes entries to a file as JSON lines, or to a folder as Arrow files; also while the node runs.
+    Export(export::Arguments),
+}
+
+/// Does it; says on standard error what failed.
+pub fn run(command: Command) -> ExitCode {
+    let done = match command {
+        Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
+        Command::Repair(arguments) => repair::run(&arguments),
+        Command::Tail(arguments) => tail::run(&arguments),
+        Command::Export(arguments) => export::run(&arguments),
+    };
+    match done {
+        Ok(code) => code,
+        // Whoever read what we say has gone, as `head` does.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("wattle-edge journal: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<std::io::Error>();
+    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+fn open(dir: &Path) -> anyhow::Result<View> {
+    // The data folder is as good: people know that one.
+    let inner = dir.join("journal");
+    let dir: PathBuf = if inner.is_dir() { inner } else { dir.into() };
+    View::open(&dir).with_context(|| format!("can't look into {}", dir.display()))
+}
+
+/// Bytes for people.
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["B", "KiB", "MiB", "GiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_told_in_the_unit_that_fits() {
+        let told = [0, 1023, 1024, 1_572_864, 5 << 30, 5 << 50].map(size);
+        assert_eq!(told, ["0 B", "1023 B", "1.0 KiB", "1.5 MiB", "5.0 GiB", "5242880.0 GiB"]);
+    }
+}

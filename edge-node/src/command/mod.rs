@@ -1,0 +1,3 @@
+//! What the program does beside running a node.
+
+pub mod journal;

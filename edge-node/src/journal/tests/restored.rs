@@ -1,0 +1,108 @@
+//! A folder that is a copy of another's: a restored backup.
+
+use super::*;
+
+fn former(life: Incarnation) -> Options {
+    Options { dir: PathBuf::from(DIR).join(format!("before-{life}")), ..options() }
+}
+
+/// A disk with four sealed rows and two that aren't.
+fn original() -> (MemoryDisk, Incarnation) {
+    let disk = MemoryDisk::default();
+    let mut journal = sealed(&disk, 2);
+    append(&mut journal, 2);
+    journal.sync().expect("room");
+    let life = journal.incarnation();
+    (disk, life)
+}
+
+fn check_new_life(disk: &MemoryDisk, old: Incarnation) {
+    let (mut journal, recovery) = open(disk);
+    assert_ne!(recovery.incarnation, old);
+    assert_eq!((recovery.last, append(&mut journal, 1)), (0, vec![1]));
+    journal.sync().expect("room");
+    let (mut before, recovery) = open_as(disk, former(old));
+    assert_eq!((recovery.incarnation, recovery.last, recovery.restored_from), (old, 6, None));
+    assert_eq!(sequences(recovery.rows), [1, 2, 3, 4, 5, 6]);
+    before.seal(LATER).expect("room");
+    assert_eq!(ranges(&mut before), [(1, 2), (3, 4), (5, 6)]);
+    drop((journal, before));
+    // Both stay what they are.
+    assert_eq!(open(disk).1.restored_from, None);
+    assert_eq!(open(disk).1.last, 1);
+    assert_eq!(open_as(disk, former(old)).1.incarnation, old);
+}
+
+#[test]
+fn a_restored_backup_begins_a_new_life_and_what_it_has_goes_up_under_the_old_one() {
+    let (disk, old) = original();
+    let copy = disk.restored();
+    let (journal, recovery) = open(&copy);
+    assert_eq!(recovery.restored_from, Some(old));
+    drop(journal);
+    check_new_life(&copy, old);
+    assert_eq!(open(&disk).1.incarnation, old, "the original is what it was");
+}
+
+#[test]
+fn the_power_may_go_at_any_step_of_a_new_life() {
+    let (disk, old) = original();
+    for step in 0.. {
+        let copy = disk.restored();
+        copy.fail_at(step, Fault::PowerCut, true);
+        let opened = recovery::open(Arc::new(copy.clone()), options(), Micros(0));
+        let whole = copy.steps() <= step;
+        drop(opened);
+        copy.lose_power();
+        check_new_life(&copy, old);
+        if whole {
+            assert!(step > 10);
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_folder_that_was_moved_or_renamed_is_no_copy() {
+    let (disk, old) = original();
+    for path in disk.files(DIR) {
+        let to = PathBuf::from("/elsewhere").join(path.file_name().expect("a name"));
+        disk.rename(&path, &to).expect("there");
+    }
+    let (_, recovery) = open_as(&disk, Options { dir: "/elsewhere".into(), ..options() });
+    assert_eq!((recovery.incarnation, recovery.last, recovery.restored_from), (old, 6, None));
+}
+
+#[test]
+fn a_lake_that_is_ahead_is_noticed_even_when_the_copy_has_caught_up() {
+    // An image of the file system: its files are the same files.
+    let (disk, old) = original();
+    let copy = disk.copy();
+    let (mut journal, recovery) = open(&copy);
+    assert_eq!((recovery.incarnation, recovery.last), (old, 6));
+    append(&mut journal, 10);
+    journal.sync().expect("room");
+    journal.seal(LATER).expect("room");
+    let refused = journal.free(9).expect_err("it was never handed out");
+    assert!(matches!(refused, JournalError::Ahead { committed: 9, last: 6 }), "{refused}");
+    journal.declare_restored().expect("room");
+    drop(journal);
+    assert_eq!(open(&copy).1.restored_from, Some(old));
+    assert_eq!(open(&copy).1.last, 0);
+}
+
+#[test]
+fn an_identity_of_format_one_is_read_and_then_tells_copies_too() {
+    let (disk, old) = original();
+    let mut body = b"WJID\x01".to_vec();
+    let len = 16 + "edge-1".len() as u32;
+    body.extend_from_slice(&len.to_le_bytes());
+    body.extend_from_slice(&old.0.to_le_bytes());
+    body.extend_from_slice(b"edge-1");
+    body.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
+    disk.put(&PathBuf::from(DIR).join(stamp::IDENTITY), body);
+    let (_, recovery) = open(&disk.restored());
+    assert_eq!((recovery.incarnation, recovery.last, recovery.restored_from), (old, 6, None));
+    drop(open(&disk));
+    assert_eq!(open(&disk.restored()).1.restored_from, Some(old));
+}
