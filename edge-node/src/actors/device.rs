@@ -110,17 +110,8 @@ impl Handler<Messages> for Device {
         self.changed = true;
         self.log_refusals();
         count(items.len(), &self.output);
-        let acks = merge(std::mem::take(&mut self.output.acks));
-        part.add_acks(acks.into_iter().map(|ack| DeviceAck {
-            site: self.site_index,
-            device: self.id.clone(),
-            ack,
-        }));
-        let rows = std::mem::take(&mut self.output.rows);
-        let inputs = std::mem::take(&mut self.output.inputs);
-        // Even without a row the part goes the whole way: a repetition is acknowledged only once its first
-        // copy is on the disk. A refused message drops the part, which fails the batch.
-        let _ = self.site.try_send(Intake { at, rows, inputs, kept: None, part: Some(part) });
+        // A refused message drops the part, which fails the batch.
+        let _ = self.site.try_send(intake(&mut self.output, self.site_index, &self.id, at, part));
     }
 }
 
@@ -144,6 +135,18 @@ impl Handler<Keep> for Device {
         let sent = self.site.try_send(Intake { at, kept: Some(kept), ..Intake::default() });
         self.changed = changed && sent.is_err();
     }
+}
+
+/// What a device's messages have led to, for its site; its acknowledgements are left with the batch.
+///
+/// Even without a row the part goes the whole way: a repetition is acknowledged only once its first copy is on the
+/// disk.
+pub fn intake(output: &mut DeviceOutput, site: usize, device: &DeviceId, at: Micros, part: Part) -> Intake {
+    let acks = merge(std::mem::take(&mut output.acks));
+    part.add_acks(acks.into_iter().map(|ack| DeviceAck { site, device: device.clone(), ack }));
+    let rows = std::mem::take(&mut output.rows);
+    let inputs = std::mem::take(&mut output.inputs);
+    Intake { at, rows, inputs, kept: None, part: Some(part) }
 }
 
 fn count(messages: usize, output: &DeviceOutput) {

@@ -209,7 +209,7 @@ impl Site {
             Some(held) => held.merge(permits),
             none => *none = Some(permits),
         }
-        self.outbox.entries.extend(rows.into_iter().map(|row| (at, row)));
+        self.outbox.gather(at, rows, None, None);
     }
 
     /// Sees to it that what has gathered goes to the journal once the mailbox is empty.
@@ -271,14 +271,14 @@ impl Handler<Intake> for Site {
         let Intake { at, rows, inputs, kept, part } = intake;
         match part {
             // Its message holds a permit.
-            Some(part) => {
-                self.outbox.entries.extend(rows.into_iter().map(|row| (at, row)));
-                self.outbox.parts.push(part);
+            Some(part) => self.outbox.gather(at, rows, kept, Some(part)),
+            None => {
+                if !self.stopped {
+                    self.record(at, rows);
+                }
+                self.outbox.gather(at, [], kept, None);
             }
-            None if self.stopped => {}
-            None => self.record(at, rows),
         }
-        self.outbox.kept.extend(kept);
         let mut cause = None;
         for input in inputs {
             if let Due::Now(due) = self.machine.handle(input, at) {
