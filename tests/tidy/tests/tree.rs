@@ -74,6 +74,7 @@ fn each_folder_says_what_lives_in_it() {
         "tests/kafka",
         "tests/kit",
         "tests/line",
+        "tests/sim",
         "tests/tidy",
     ];
     for folder in folders {
