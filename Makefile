@@ -12,7 +12,7 @@ export PATH := $(WATTLE_TOOLS)/bin:$(HOME)/.cargo/bin:$(PATH)
 BIN := $(CARGO_TARGET_DIR)/debug
 POLICY_SOURCES := $(shell find sdk/wit sdk/policy sdk/policy-build sdk/toolchain policies -type f 2>/dev/null)
 
-.PHONY: help setup setup-check build policies kafka languages demo real torture test check fmt bench hakari clean
+.PHONY: help setup setup-check build policies kafka languages demo real sim torture test check fmt bench hakari clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -63,6 +63,9 @@ check: setup setup-check ## Formatting, lints, dependencies, documentation
 
 setup-check:
 	@command -v cargo-deny >/dev/null || cargo install cargo-deny --locked --version 0.20.2 --root "$(WATTLE_TOOLS)" --target-dir "$(WATTLE_TOOLS)/build" --quiet
+
+sim: ## Run the whole line on virtual time with SEEDS=n seeds (default 1000), or SEED=n alone
+	@cargo run --quiet -p wattle-sim -- $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000) --from $(or $(FROM),0))
 
 fmt: ## Format everything
 	@cargo fmt --all

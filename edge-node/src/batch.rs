@@ -11,6 +11,7 @@
 //! Bound: a batch holds a permit for each of its messages until it is dropped. There are
 //! [`crate::mqtt::MAX_UNSYNCED`] permits; without one the MQTT client stops reading.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -29,7 +30,7 @@ pub struct Batch {
     parts: AtomicUsize,
     failed: AtomicBool,
     replies: Mutex<Vec<Reply>>,
-    ingress: Recipient<Settled>,
+    ingress: Box<dyn Listener>,
     _permits: Vec<OwnedSemaphorePermit>,
 }
 
@@ -56,6 +57,59 @@ pub struct Settled {
     pub lane: usize,
 }
 
+/// Who is told that no part of a batch is left.
+pub trait Listener: Send + Sync + 'static {
+    /// The oldest batches of this connection may be finished now.
+    fn settled(&self, lane: usize);
+}
+
+impl Listener for Recipient<Settled> {
+    fn settled(&self, lane: usize) {
+        // Goes past the mailbox's bound: there is one such message per batch, and batches are bounded.
+        self.do_send(Settled { lane });
+    }
+}
+
+/// The batches that are not acknowledged yet, for each lane in the order in which they came.
+pub struct Unfinished {
+    lanes: Vec<VecDeque<Arc<Batch>>>,
+}
+
+/// A part of a batch was lost: neither it nor a later batch of its lane may be acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lost;
+
+impl Unfinished {
+    /// No batch of so many lanes.
+    pub fn new(lanes: usize) -> Self {
+        Self { lanes: vec![VecDeque::new(); lanes] }
+    }
+
+    /// Takes up the newest batch of its lane.
+    pub fn push(&mut self, batch: Arc<Batch>) {
+        self.lanes[batch.lane].push_back(batch);
+    }
+
+    /// The oldest batch of a lane, if it is on the disk; from a lost one on there is none any more.
+    pub fn pop_settled(&mut self, lane: usize) -> Option<Result<Arc<Batch>, Lost>> {
+        let oldest = self.lanes[lane].front().filter(|batch| batch.is_settled())?;
+        if oldest.has_failed() {
+            return Some(Err(Lost));
+        }
+        self.lanes[lane].pop_front().map(Ok)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.lanes.iter().map(VecDeque::len).sum()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 impl Batch {
     /// A batch with one part, which the ingress keeps while it hands out the others.
     pub fn open(
@@ -63,7 +117,7 @@ impl Batch {
         generation: u64,
         pkids: Vec<u16>,
         permits: Vec<OwnedSemaphorePermit>,
-        ingress: Recipient<Settled>,
+        ingress: impl Listener,
     ) -> (Arc<Self>, Part) {
         let batch = Arc::new(Self {
             lane,
@@ -72,7 +126,7 @@ impl Batch {
             parts: AtomicUsize::new(0),
             failed: AtomicBool::new(false),
             replies: Mutex::new(Vec::new()),
-            ingress,
+            ingress: Box::new(ingress),
             _permits: permits,
         });
         let part = Self::part(&batch);
@@ -119,8 +173,7 @@ impl Drop for Part {
             self.batch.failed.store(true, Ordering::Release);
         }
         if self.batch.parts.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // Goes past the mailbox's bound: there is one such message per batch, and batches are bounded.
-            self.batch.ingress.do_send(Settled { lane: self.batch.lane });
+            self.batch.ingress.settled(self.batch.lane);
         }
     }
 }
@@ -143,6 +196,32 @@ pub fn merge(mut acks: Vec<Ack>) -> Vec<Ack> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    struct Nobody;
+
+    impl Listener for Nobody {
+        fn settled(&self, _: usize) {}
+    }
+
+    #[test]
+    fn batches_of_a_lane_are_finished_in_order_and_none_after_a_lost_one() {
+        let mut unfinished = Unfinished::new(1);
+        let mut parts: Vec<Option<Part>> = Vec::new();
+        for pkid in 1..=4 {
+            let (batch, part) = Batch::open(0, 0, vec![pkid], Vec::new(), Nobody);
+            unfinished.push(batch);
+            parts.push(Some(part));
+        }
+        let mut sync = |index: usize| parts[index].take().expect("held").synced();
+        sync(1);
+        assert!(unfinished.pop_settled(0).is_none(), "the one before it is not on the disk");
+        sync(0);
+        let mut next = || unfinished.pop_settled(0).map(|settled| settled.map(|batch| batch.pkids.clone()));
+        assert_eq!((next(), next(), next()), (Some(Ok(vec![1])), Some(Ok(vec![2])), None));
+        sync(3);
+        drop(parts);
+        assert_eq!((next(), next()), (Some(Err(Lost)), Some(Err(Lost))));
+    }
 
     fn check(acks: &[(u32, u64, u64)], expected: &[(u32, u64, u64)]) {
         let acks = acks.iter().map(|&(boot, from, to)| Ack { boot, from, to }).collect();

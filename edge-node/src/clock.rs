@@ -36,9 +36,10 @@ struct State {
     is_off: bool,
 }
 
-/// Where the clock stood, and how much it makes good in the period from there.
+/// Where the clock stood, and how much it makes good in the period from there: all of its arithmetic, for who brings
+/// times of another origin.
 #[derive(Clone, Copy)]
-struct Anchor {
+pub struct Anchor {
     now_us: i64,
     slew_us: i64,
 }
@@ -82,12 +83,13 @@ impl State {
 }
 
 impl Anchor {
-    fn towards(now_us: i64, wall_us: i64) -> Self {
+    /// From where it stands towards a wall clock, both in UTC microseconds. To be made anew after each second.
+    pub fn towards(now_us: i64, wall_us: i64) -> Self {
         Self { now_us, slew_us: wall_us.saturating_sub(now_us).clamp(-MAX_SLEW_US, MAX_SLEW_US) }
     }
 
     /// Where the clock stands when this time has passed: what there is to make good is spread over one period.
-    fn after(self, elapsed_us: i64) -> i64 {
+    pub fn after(self, elapsed_us: i64) -> i64 {
         let slewed_us = self.slew_us * elapsed_us.min(PERIOD_US) / PERIOD_US;
         self.now_us.saturating_add(elapsed_us).saturating_add(slewed_us)
     }

@@ -23,6 +23,7 @@ pub mod files;
 pub mod foreign;
 mod former;
 pub mod gate;
+pub mod group;
 pub mod journal;
 pub mod model;
 pub mod mqtt;

@@ -120,19 +120,9 @@ impl Handler<Messages> for Device {
         self.changed = true;
         self.log_refusals();
         count(items.len(), &self.output);
-        let acks = merge(std::mem::take(&mut self.output.acks));
-        let acks = acks.into_iter().map(|ack| (Channel::Ack, message::encode(&ack)));
-        let answers = std::mem::take(&mut self.output.answers);
-        let answers = answers.into_iter().map(|answer| (Channel::Answer, message::encode(&answer)));
-        part.add_replies(
-            acks.chain(answers)
-                .map(|(channel, payload)| Reply { topic: self.address.topic(channel), payload }),
-        );
-        let rows = std::mem::take(&mut self.output.rows);
-        let inputs = std::mem::take(&mut self.output.inputs);
-        // Even without a row the part goes the whole way: a repetition is acknowledged only once its first
-        // copy is on the disk. A refused message drops the part, which fails the batch.
-        let _ = self.site.try_send(Intake { at, rows, inputs, kept: None, part: Some(part) });
+        // A refused message drops the part, which fails the batch.
+        let topic = |channel| self.address.topic(channel);
+        let _ = self.site.try_send(intake(&mut self.output, topic, at, part));
     }
 }
 
@@ -156,6 +146,23 @@ impl Handler<Keep> for Device {
         let sent = self.site.try_send(Intake { at, kept: Some(kept), ..Intake::default() });
         self.changed = changed && sent.is_err();
     }
+}
+
+/// What a device's messages have led to, for its site; what it is answered, on these topics, is left with the batch.
+///
+/// Even without a row the part goes the whole way: a repetition is acknowledged only once its first copy is on the
+/// disk.
+pub fn intake(output: &mut DeviceOutput, topic: impl Fn(Channel) -> String, at: Micros, part: Part) -> Intake {
+    let acks = merge(std::mem::take(&mut output.acks));
+    let acks = acks.into_iter().map(|ack| (Channel::Ack, message::encode(&ack)));
+    let answers = std::mem::take(&mut output.answers);
+    let answers = answers.into_iter().map(|answer| (Channel::Answer, message::encode(&answer)));
+    part.add_replies(
+        acks.chain(answers).map(|(channel, payload)| Reply { topic: topic(channel), payload }),
+    );
+    let rows = std::mem::take(&mut output.rows);
+    let inputs = std::mem::take(&mut output.inputs);
+    Intake { at, rows, inputs, kept: None, part: Some(part) }
 }
 
 fn count(messages: usize, output: &DeviceOutput) {

@@ -13,7 +13,7 @@
 //! the devices get their ranges. When a part of a batch was lost the lane's later batches are not
 //! acknowledged either, and the node ends: only a restart makes the broker deliver them again in order.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -26,7 +26,7 @@ use wattle_wire::{DeviceId, Micros, SiteId};
 
 use super::device::{Device, Messages};
 use super::site::{Intake, Site};
-use crate::batch::{Batch, Part, Settled};
+use crate::batch::{Batch, Lost, Part, Settled, Unfinished};
 use crate::broker::RefusedLogin;
 use crate::clock::Clock;
 use crate::foreign::{self, Said};
@@ -81,8 +81,8 @@ pub struct Ingress {
     routes: Vec<Route>,
     /// By `site/device` or `site/device/connector`.
     by_name: HashMap<String, Named>,
-    /// For each lane what is not acknowledged yet, oldest first.
-    unsettled: Vec<VecDeque<Arc<Batch>>>,
+    /// What is not acknowledged yet.
+    unfinished: Unfinished,
     /// For each route the messages of the batch at hand; empty between batches.
     sorted: Vec<Vec<(Channel, Bytes)>>,
     /// How many messages an external broker says to have dropped.
@@ -128,7 +128,7 @@ impl Ingress {
         Self {
             clock,
             watches: lanes.len() > 1,
-            unsettled: lanes.iter().map(|_| VecDeque::new()).collect(),
+            unfinished: Unfinished::new(lanes.len()),
             sorted: routes.iter().map(|_| Vec::new()).collect(),
             lanes,
             journaled: sites.iter().map(|_| Journaled::default()).collect(),
@@ -168,7 +168,7 @@ impl Ingress {
             }
         }
         let (batch, part) = Batch::open(lane, generation, pkids, permits, ctx.address().recipient());
-        self.unsettled[lane].push_back(batch.clone());
+        self.unfinished.push(batch.clone());
         for index in touched {
             let items = std::mem::take(&mut self.sorted[index]);
             // A refused message drops its part, which fails the batch.
@@ -249,15 +249,15 @@ impl Ingress {
 
     /// Finishes the batches of a lane from the oldest on, as far as they are on the disk.
     fn settle(&mut self, lane: usize) {
-        while self.unsettled[lane].front().is_some_and(|batch| batch.is_settled()) {
-            let Some(batch) = self.unsettled[lane].pop_front() else { return };
-            if batch.has_failed() {
+        while let Some(settled) = self.unfinished.pop_settled(lane) {
+            let Ok(batch) = settled.map_err(|Lost| {
                 tracing::error!(
                     "a batch was lost before it reached the disk; ending, so that it comes again"
                 );
                 (self.failed)();
+            }) else {
                 return;
-            }
+            };
             self.lanes[lane].acknowledge(batch.generation, &batch.pkids);
             for reply in batch.take_replies() {
                 let is_ack = reply.topic.ends_with(Channel::Ack.as_str());
@@ -399,7 +399,7 @@ impl Handler<Unsettled> for Ingress {
     type Result = usize;
 
     fn handle(&mut self, _: Unsettled, _: &mut Self::Context) -> usize {
-        self.unsettled.iter().map(VecDeque::len).sum()
+        self.unfinished.len()
     }
 }
 

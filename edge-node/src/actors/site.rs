@@ -248,7 +248,7 @@ impl Site {
             Some(held) => held.merge(permits),
             none => *none = Some(permits),
         }
-        self.outbox.entries.extend(rows.into_iter().map(|row| (at, row)));
+        self.outbox.gather(at, rows, None, None);
     }
 
     /// Sees to it that what has gathered goes to the journal once the mailbox is empty.
@@ -317,14 +317,14 @@ impl Handler<Intake> for Site {
         let cause = self.scribe.take(&mut self.machine, at, &rows, inputs);
         match part {
             // Its message holds a permit.
-            Some(part) => {
-                self.outbox.entries.extend(rows.into_iter().map(|row| (at, row)));
-                self.outbox.parts.push(part);
+            Some(part) => self.outbox.gather(at, rows, kept, Some(part)),
+            None => {
+                if !self.stopped {
+                    self.record(at, rows);
+                }
+                self.outbox.gather(at, [], kept, None);
             }
-            None if self.stopped => {}
-            None => self.record(at, rows),
         }
-        self.outbox.kept.extend(kept);
         if let Some(cause) = cause.filter(|_| !self.stopped) {
             let now = self.clock.now();
             self.decide(cause, now);

@@ -28,6 +28,8 @@ pub trait Disk: Send + Sync {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes the bytes of a file last that another process wrote.
+    fn sync_file(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a folder last.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 }
@@ -99,6 +101,10 @@ impl Disk for RealDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
+    }
+
+    fn sync_file(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

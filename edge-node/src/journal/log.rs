@@ -68,6 +68,11 @@ pub(super) struct Log {
     pub(super) written: u64,
     /// The last sequence that survives a loss of power.
     pub(super) synced: u64,
+    /// The file that was written last when the process before this one ended, and its last sequence. A kill leaves
+    /// in the system's memory what was written and not synced yet.
+    found: Option<(PathBuf, u64)>,
+    /// Whether that, and the names in the folder, may not last yet.
+    unsure: bool,
 }
 
 impl Log {
@@ -77,7 +82,22 @@ impl Log {
         let last = next - 1;
         let (pending, pending_at) = (Vec::new(), Micros::ZERO);
         let (open, created) = (None, None);
-        Self { place, framer, closed, open, created, pending, pending_at, next, written: last, synced: last }
+        let found = closed.back().map(|file| (file.path.clone(), file.last));
+        let synced = closed.back().map_or(last, |file| file.first - 1);
+        Self {
+            place,
+            framer,
+            closed,
+            open,
+            created,
+            pending,
+            pending_at,
+            next,
+            written: last,
+            synced,
+            found,
+            unsure: true,
+        }
     }
 
     /// Frames a row into the buffer, unless the buffer would grow above `max_bytes`.
@@ -102,6 +122,9 @@ impl Log {
     /// After an error nothing of it counts as written: the next call writes all of it again at the same place, so that
     /// a sync that has failed is never trusted to have kept anything.
     pub(super) fn write(&mut self, lasting: bool) -> Result<(), JournalError> {
+        if lasting {
+            self.keep_found()?;
+        }
         if self.written + 1 == self.next && (!lasting || self.synced == self.written) {
             return Ok(());
         }
@@ -137,6 +160,25 @@ impl Log {
             }
         }
         open.len += self.pending.len() as u64;
+        Ok(())
+    }
+
+    /// Makes last what was found when the journal was opened, names too: it is in the machines' memory by now, acknowledged
+    /// when it comes again, and about to be sealed.
+    pub(super) fn keep_found(&mut self) -> Result<(), JournalError> {
+        if !self.unsure {
+            return Ok(());
+        }
+        if let Some((path, last)) = &self.found {
+            match self.place.disk.sync_file(path) {
+                // Sealed, and freed.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                result => result.map_err(io("synced", path))?,
+            }
+            self.synced = self.synced.max(*last);
+        }
+        self.place.disk.sync_dir(&self.place.dir).map_err(io("synced", &self.place.dir))?;
+        self.unsure = false;
         Ok(())
     }
 

@@ -369,6 +369,11 @@ impl Disk for MemoryDisk {
         Ok(())
     }
 
+    fn sync_file(&self, path: &Path) -> io::Result<()> {
+        let inode = self.state().inode(path)?;
+        MemoryFile { disk: self.clone(), path: path.to_path_buf(), inode }.sync()
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.state();
         if let Some(fault) = state.step().filter(|fault| *fault != Fault::Full) {

@@ -260,6 +260,8 @@ impl Journal {
     pub fn seal_job(&mut self, now: Micros) -> Result<Option<SealJob>, JournalError> {
         self.now = self.now.max(now);
         let after = Micros::from(self.seal_after());
+        // What is in a segment is in the log too as long as the checkpoint needs it, whenever the power goes.
+        self.log.keep_found()?;
         if self.log.open_file().is_some_and(|(_, oldest_at)| now - oldest_at >= after) {
             self.log.close()?;
         }

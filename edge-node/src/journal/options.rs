@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use wattle_wire::uplink::Incarnation;
 use wattle_wire::{EdgeId, Micros, Millis};
 
 /// How much larger rows are in the log than sealed, at least; measured.
@@ -46,6 +47,8 @@ pub struct Options {
     pub sync: SyncPolicy,
     /// The most that waits in memory for the disk, bytes; above it rows are refused. Default 8 MiB.
     pub buffer_bytes: usize,
+    /// The life of a journal that is made anew; random where none is given. Default none.
+    pub life: Option<Incarnation>,
 }
 
 impl Options {
@@ -59,6 +62,7 @@ impl Options {
             seal_after_ms: Millis(3_000),
             sync: SyncPolicy::Batch,
             buffer_bytes: 8 << 20,
+            life: None,
         }
     }
 

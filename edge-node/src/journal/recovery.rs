@@ -153,7 +153,8 @@ impl Opening {
             }
             _ => listing.iter().find_map(|(name, _)| incarnation_of(&*disk, options, name)),
         };
-        let incarnation = known.unwrap_or_else(|| Incarnation(rand::random()));
+        let given = options.life.unwrap_or_else(|| Incarnation(rand::random()));
+        let incarnation = known.unwrap_or(given);
         let place = Place { disk, dir, incarnation };
         let mut opening = Self { place, named: true, at_least: 0, repaired: Repaired::default() };
         if let Found::Bad(reason) = &found {

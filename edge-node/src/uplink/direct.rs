@@ -80,7 +80,7 @@ impl Direct {
 }
 
 /// The machine's rules on this way.
-pub(super) fn rules(options: &Options) -> Rules {
+pub fn rules(options: &Options) -> Rules {
     Rules {
         confirmed: Confirmed::ByCommit,
         free_on_delivery: false,

@@ -10,7 +10,7 @@ use wattle_wire::{EdgeId, Micros};
 ///
 /// # Errors
 /// When the range ends before it begins.
-pub(super) fn freed(
+pub fn freed(
     edge: &EdgeId,
     incarnation: Incarnation,
     from: u64,

@@ -26,7 +26,7 @@ mod backoff;
 mod clock;
 mod direct;
 mod error;
-mod gap;
+pub mod gap;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod sender;
@@ -39,7 +39,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-pub use direct::{Direct, Tls};
+pub use direct::{Direct, Tls, rules as direct_rules};
 pub use error::LinkError;
 pub use source::{Request, Source, SourceError};
 

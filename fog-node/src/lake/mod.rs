@@ -31,6 +31,7 @@ mod compact;
 mod derive;
 mod error;
 mod head;
+mod raw;
 pub mod schema;
 mod table;
 #[cfg(test)]
@@ -51,6 +52,7 @@ pub use commit::{CommitReport, Guard};
 pub use compact::CompactReport;
 pub use derive::DeriveReport;
 pub use error::LakeError;
+pub use raw::{Append, RawTable, RawTables};
 pub use views::{TABLES, VIEWS};
 
 use table::Table;
@@ -112,26 +114,10 @@ impl Lake {
     /// # Errors
     /// When a table's log can't be read.
     pub async fn positions(&self, edge: &EdgeId, incarnation: Incarnation) -> Result<Option<u64>, LakeError> {
-        for table in self.raw() {
-            table.refresh().await?;
-        }
-        self.lowest(&Journal { edge: edge.clone(), incarnation }).await
-    }
-
-    /// The lowest position of all raw tables, as they were last seen here.
-    async fn lowest(&self, journal: &Journal) -> Result<Option<u64>, LakeError> {
-        let app = journal.app_id();
-        let [readings, events, decisions] = self.raw().map(|table| (table, table.head()));
-        let lowest = readings.0.position(&readings.1, &app).await?;
-        let lowest = lowest.min(events.0.position(&events.1, &app).await?);
-        Ok(lowest.min(decisions.0.position(&decisions.1, &app).await?))
+        self.raw_tables().position(&Journal { edge: edge.clone(), incarnation }).await
     }
 
     fn tables(&self) -> [&Table; 5] {
         [&self.readings, &self.events, &self.decisions, &self.intervals, &self.sessions]
-    }
-
-    fn raw(&self) -> [&Table; 3] {
-        [&self.readings, &self.events, &self.decisions]
     }
 }

@@ -9,9 +9,11 @@
 //! by now, and tries again. The library's way to commit is not used, since it reads the list of all files after each
 //! commit, and since its retries would repeat rows that the other writer has brought.
 //!
-//! In a local folder each data file and each log entry is fsynced, with its folder, before an append returns.
+//! In a local folder each data file and each log entry is fsynced, with its folder, before an append returns; and so is an
+//! entry of another writer before anything is said of it.
 
 use std::io::ErrorKind;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
@@ -34,6 +36,7 @@ use deltalake::{DeltaTable, DeltaTableError, TableProperty};
 use super::LakeError;
 use super::error::QueryContext as _;
 use super::head::{Head, entry};
+use super::raw::{Append, RawTable};
 use super::views::bare_context;
 
 /// How long files and log entries are kept that the newest version needs no more. A query that is slower, and a
@@ -43,6 +46,10 @@ pub(super) const RETENTION: std::time::Duration = std::time::Duration::from_secs
 const RETENTION_PROPERTY: &str = "interval 2 hours";
 /// How many commits there are from one checkpoint of the log to the next.
 const CHECKPOINT_EVERY: u64 = 100;
+
+/// The most entries at the end of a log that may not be on the disk yet: each writer brings to the disk what it has read
+/// before it writes on.
+const MOST_UNSYNCED: usize = 16;
 
 /// The most rows of a row group.
 const ROW_GROUP: usize = 128 * 1024;
@@ -56,15 +63,6 @@ pub(crate) struct Table {
     head: Mutex<Head>,
     /// The version of the last checkpoint that was written here.
     checkpointed: AtomicU64,
-}
-
-/// What became of an append.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Append {
-    /// It is in the table.
-    Done,
-    /// The table has gone on since the head; nothing was written.
-    Outdated,
 }
 
 impl Table {
@@ -88,8 +86,10 @@ impl Table {
             )
             .await
             .map_err(opening)?;
+        let head = Head::of(&table).map_err(opening)?;
         sync(vec![folder.join("_delta_log"), folder.clone(), lake.to_owned()]).await?;
-        let head = Mutex::new(Head::of(&table).map_err(opening)?);
+        sync_entries(&folder, head.version()..=head.version()).await?;
+        let head = Mutex::new(head);
         Ok(Self {
             name,
             folder,
@@ -129,10 +129,13 @@ impl Table {
     /// What an append goes onto, as it stands on the disk now.
     pub(crate) async fn refresh(&self) -> Result<Head, LakeError> {
         let reading = |source| table_error(self.name, "read", source);
-        let head = match self.head().followed().await.map_err(reading)? {
+        let seen = self.head();
+        let since = seen.version() + 1;
+        let head = match seen.followed().await.map_err(reading)? {
             Some(head) => head,
             None => Head::of(&self.reload().await?).map_err(reading)?,
         };
+        sync_entries(&self.folder, since..=head.version()).await?;
         self.keep_head(&head);
         Ok(head)
     }
@@ -301,6 +304,35 @@ impl Table {
     }
 }
 
+impl RawTable for Table {
+    type Head = Head;
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn head(&self) -> Head {
+        Self::head(self)
+    }
+
+    async fn refresh(&self) -> Result<Head, LakeError> {
+        Self::refresh(self).await
+    }
+
+    async fn position(&self, at: &Head, app: &str) -> Result<Option<u64>, LakeError> {
+        Self::position(self, at, app).await
+    }
+
+    async fn append(
+        &self,
+        onto: &Head,
+        batches: Vec<RecordBatch>,
+        positions: Vec<(String, u64)>,
+    ) -> Result<Append, LakeError> {
+        Self::append(self, onto, batches, positions).await
+    }
+}
+
 /// The address of a data file.
 pub(super) fn address(table: &DeltaTable, path: &str) -> String {
     let mut address = table.table_url().clone();
@@ -319,6 +351,19 @@ pub(super) fn file_properties() -> WriterProperties {
         // So that a question about some minutes reads a part of a large file.
         .set_max_row_group_row_count(Some(ROW_GROUP))
         .build()
+}
+
+/// Brings entries of a log to the disk that another process wrote: it may have been killed before it could, and what they
+/// say is told to edges. Before the last entry each was synced by whoever wrote the next; one that is gone is in a checkpoint.
+async fn sync_entries(folder: &Path, versions: RangeInclusive<u64>) -> Result<(), LakeError> {
+    let log = folder.join("_delta_log");
+    let entries = versions.rev().take(MOST_UNSYNCED).map(|version| log.join(format!("{version:020}.json")));
+    let mut there: Vec<_> = entries.filter(|entry| entry.exists()).collect();
+    if there.is_empty() {
+        return Ok(());
+    }
+    there.push(log);
+    sync(there).await
 }
 
 /// Brings files and folders to the disk, in this order. A file system that knows no sync leaves us with what it has; any

@@ -239,7 +239,7 @@ impl Reader {
 }
 
 /// An outcome as the edge is told of it.
-fn committed(incarnation: Incarnation, outcome: Outcome) -> Committed {
+pub fn committed(incarnation: Incarnation, outcome: Outcome) -> Committed {
     let (sequence, refused) = match outcome {
         Outcome::Committed(position) => (position, String::new()),
         Outcome::Refused(position, why) => (position, why.to_string()),
@@ -251,19 +251,25 @@ fn committed(incarnation: Incarnation, outcome: Outcome) -> Committed {
 
 /// Decoding decompresses, which is more than the runtime's threads should do between two other things.
 async fn decode(hello: &Hello, data: FlightData) -> Result<Segment, String> {
-    let announced: SegmentHeader = postcard::from_bytes(&data.app_metadata)
+    let hello = hello.clone();
+    let decoding = move || segment_of(&hello, &data.app_metadata, &data.data_body);
+    let decoded = tokio::task::spawn_blocking(decoding).await;
+    decoded.unwrap_or_else(|_| Err("the segment could not be decoded: the node is stopping".into()))
+}
+
+/// The segment of a message, from its metadata and its body.
+///
+/// # Errors
+/// Why it can't be taken, in words for the edge.
+pub fn segment_of(hello: &Hello, metadata: &[u8], body: &[u8]) -> Result<Segment, String> {
+    let announced: SegmentHeader = postcard::from_bytes(metadata)
         .map_err(|error| format!("the message's segment header can't be read: {error}"))?;
     if announced.edge != hello.edge || announced.incarnation != hello.incarnation {
         return Err(
             "the segment is of another journal than the stream's hello; open a stream for each".into()
         );
     }
-    let body = data.data_body;
-    let decoded = tokio::task::spawn_blocking(move || Segment::decode(&body)).await;
-    let segment = match decoded {
-        Ok(segment) => segment.map_err(|error| error.to_string())?,
-        Err(_) => return Err("the segment could not be decoded: the node is stopping".into()),
-    };
+    let segment = Segment::decode(body).map_err(|error| error.to_string())?;
     if segment.header != announced {
         return Err("the segment's own header is another than the message's".into());
     }

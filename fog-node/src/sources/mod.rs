@@ -8,4 +8,4 @@ pub mod kafka;
 mod writer;
 
 pub use fence::{Fence, Fences};
-pub use writer::{Answer, LakeWriter, Outcome, Room, WriterFigures, WriterLimits};
+pub use writer::{Answer, LakeWriter, Outcome, Room, WriterFigures, WriterLimits, outcome};

@@ -241,7 +241,8 @@ impl Run {
     }
 }
 
-fn outcome(report: &CommitReport, header: &SegmentHeader) -> Outcome {
+/// What has become of a segment that was given to a commit.
+pub fn outcome(report: &CommitReport, header: &SegmentHeader) -> Outcome {
     let journal = Journal::of(header);
     if report.fenced.contains(&journal) {
         return Outcome::Fenced;

@@ -75,6 +75,7 @@ fn each_folder_says_what_lives_in_it() {
         "tests/kit",
         "tests/line",
         "tests/rig",
+        "tests/sim",
         "tests/tidy",
         "tests/torture",
     ];

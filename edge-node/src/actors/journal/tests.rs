@@ -2,12 +2,13 @@
 
 use std::sync::mpsc;
 
-use wattle_wire::row::{Event, EventKind};
+use wattle_wire::row::{Event, EventKind, Row};
 use wattle_wire::{DeviceId, EdgeId};
 
 use super::*;
 use crate::batch::{Batch, Settled};
-use crate::journal::Options;
+use crate::checkpoint::Kept;
+use crate::journal::{Journal as Log, Options, SealJob};
 
 /// A journal whose disk does what the test says, one sync after the other.
 struct Told {
@@ -97,8 +98,8 @@ fn rig() -> Rig {
         state: Some(vec![1]),
         on_its_way: Arc::default(),
     };
-    let append =
-        Append { entries: [(Micros(1), row)].into(), kept: vec![kept], parts: vec![part], held: None };
+    let mut append = Append::default();
+    append.gather(Micros(1), [row], Some(kept), Some(part));
     journal.do_send(append);
     entered_seen.recv().expect("it syncs");
     Rig { journal, entered: entered_seen, verdicts: say, health, batch, settled, _folder: folder }
@@ -200,8 +201,10 @@ fn a_log_above_its_budget_waits_for_the_sealing_and_goes_on_by_itself() {
         let mut batches = Vec::new();
         for batch in 0..100 {
             let (open, part) = Batch::open(batch, 0, vec![1], Vec::new(), ingress.clone());
-            let entries = (0..100).map(|i| (Micros(i), event("x".repeat(50)))).collect();
-            journal.do_send(Append { entries, parts: vec![part], ..Append::default() });
+            let mut append = Append::default();
+            (0..100).for_each(|i| append.gather(Micros(i), [event("x".repeat(50))], None, None));
+            append.gather(Micros(100), [], None, Some(part));
+            journal.do_send(append);
             batches.push(open);
         }
         // It answers all the while, and says what it waits for.
@@ -230,9 +233,11 @@ fn a_row_that_is_too_large_is_journaled_as_an_event_that_says_so() {
     actix::System::new().block_on(async {
         let folder = tempfile::tempdir().expect("folder");
         let (journal, _, _) = unhindered(folder.path(), 1 << 30);
-        let entries = [(Micros(1), event("x".repeat(2 << 20)))].into();
-        journal.do_send(Append { entries, ..Append::default() });
-        journal.do_send(Append { entries: [(Micros(2), event("y".into()))].into(), ..Append::default() });
+        for (at, detail) in [(1, "x".repeat(2 << 20)), (2, "y".into())] {
+            let mut append = Append::default();
+            append.gather(Micros(at), [event(detail)], None, None);
+            journal.do_send(append);
+        }
         let deadline = std::time::Instant::now() + Duration::from_secs(20);
         let segment = loop {
             assert!(std::time::Instant::now() < deadline, "nothing is sealed");

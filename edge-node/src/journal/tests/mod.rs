@@ -383,3 +383,23 @@ fn gaps(bytes: &[u8]) -> Vec<String> {
         .filter_map(|(_, detail)| detail.map(str::to_owned))
         .collect()
 }
+
+#[test]
+fn what_a_killed_process_wrote_is_made_to_last_before_it_is_called_durable() {
+    let disk = MemoryDisk::default();
+    let (mut journal, _) = open(&disk);
+    append(&mut journal, 3);
+    journal.sync().expect("room");
+    append(&mut journal, 2);
+    // Written, and the process is killed before the disk has it.
+    disk.fail_at(disk.steps() + 1, Fault::Failing, true);
+    journal.sync().expect_err("it can't be synced");
+    disk.heal();
+    drop(journal);
+    let (mut journal, recovery) = open(&disk);
+    assert_eq!(sequences(recovery.rows), [1, 2, 3, 4, 5], "the system still has it");
+    assert_eq!(journal.sync().expect("room"), 5, "a device that sends it again is acknowledged");
+    disk.lose_power();
+    drop(journal);
+    assert_eq!(sequences(open(&disk).1.rows), [1, 2, 3, 4, 5]);
+}

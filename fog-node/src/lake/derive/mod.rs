@@ -15,7 +15,8 @@ mod query;
 mod session_rows;
 mod sessions;
 
-use super::table::{Append, Table};
+use super::raw::Append;
+use super::table::Table;
 use super::{Lake, LakeError};
 
 /// How often a derivation is done again after another writer was first.

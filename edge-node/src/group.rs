@@ -1,0 +1,257 @@
+//! Group commit: what the sites have gathered goes into the journal in order, one sync is for all of it, and only
+//! then its batches are settled.
+//!
+//! No actor, no thread, no clock: [`crate::actors::journal`] calls it, and so does the simulation of the whole line.
+//!
+//! Invariants: a part is said to be synced only after a sync that its rows stand before; a device's state is kept
+//! with the sequence that the journal had when it took the rows that the state knows of; a checkpoint is written
+//! behind these rows. After an error what could not be taken waits, in order.
+//!
+//! Bound: what waits is bounded by the permits that rows hold, see [`crate::actors::journal`].
+
+use std::collections::VecDeque;
+
+use actix::Message;
+use tokio::sync::OwnedSemaphorePermit;
+use wattle_wire::row::{Event, EventKind, Row};
+use wattle_wire::{DeviceId, Micros, SiteId};
+
+use crate::batch::Part;
+use crate::checkpoint::{Checkpoint, Kept};
+use crate::journal::{Journal, JournalError, SealJob, Sealing};
+
+/// Something that goes to the journal in its turn.
+pub enum Entry {
+    /// A row, with the moment when it was taken.
+    Row(Micros, Row),
+    /// A state, which knows of the rows before it and of none behind it.
+    State(Kept),
+}
+
+/// What a site has to journal.
+#[derive(Default, Message)]
+#[rtype(result = "()")]
+pub struct Append {
+    /// In order.
+    pub entries: VecDeque<Entry>,
+    /// Synced once the entries are.
+    pub parts: Vec<Part>,
+    /// One permit for each entry of the site's own making, given back when the entries are in the journal.
+    pub held: Option<OwnedSemaphorePermit>,
+}
+
+impl Append {
+    /// Adds what a device, or the ingress for it, had for its site.
+    pub fn gather(
+        &mut self,
+        at: Micros,
+        rows: impl IntoIterator<Item = Row>,
+        kept: Option<Kept>,
+        part: Option<Part>,
+    ) {
+        self.entries.extend(rows.into_iter().map(|row| Entry::Row(at, row)));
+        self.entries.extend(kept.map(Entry::State));
+        self.parts.extend(part);
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.parts.is_empty()
+    }
+}
+
+/// What group commit asks of a disk buffer: what [`Journal`] does, so that a test can hold it up.
+pub trait Store: Unpin + 'static {
+    /// Takes a row; see `Journal::append`.
+    ///
+    /// # Errors
+    /// As there.
+    fn append(&mut self, at: Micros, row: Row) -> Result<u64, JournalError>;
+    /// Makes what was taken durable; see `Journal::sync`.
+    ///
+    /// # Errors
+    /// As there.
+    fn sync(&mut self) -> Result<u64, JournalError>;
+    /// What a thread has to do to seal; see `SealJob::run`.
+    fn sealing(&mut self, job: SealJob) -> Box<dyn FnOnce() -> Result<Sealing, JournalError> + Send> {
+        Box::new(move || job.run())
+    }
+    /// The journal itself, for what never holds up an acknowledgement.
+    fn log(&mut self) -> &mut Journal;
+}
+
+impl Store for Journal {
+    fn append(&mut self, at: Micros, row: Row) -> Result<u64, JournalError> {
+        Self::append(self, at, row)
+    }
+
+    fn sync(&mut self) -> Result<u64, JournalError> {
+        Self::sync(self)
+    }
+
+    fn log(&mut self) -> &mut Journal {
+        self
+    }
+}
+
+/// What waits for the journal, and what is known of the devices as of the journal's last entry.
+pub struct Group {
+    store: Box<dyn Store>,
+    /// The names of the node's sites, by index.
+    sites: Vec<SiteId>,
+    checkpoint: Checkpoint,
+    /// Whether `checkpoint` knows more than the disk.
+    kept_more: bool,
+    waiting: VecDeque<Append>,
+    /// Appended, not synced yet.
+    appended: Vec<Part>,
+    last: u64,
+}
+
+impl Group {
+    /// Nothing waits. `checkpoint` is what is known of every device at the journal's last entry.
+    pub fn new(store: impl Store, sites: Vec<SiteId>, checkpoint: Checkpoint) -> Self {
+        let mut store = Box::new(store);
+        let last = store.log().stats().next_sequence - 1;
+        Self {
+            store,
+            sites,
+            checkpoint,
+            kept_more: true,
+            waiting: VecDeque::new(),
+            appended: Vec::new(),
+            last,
+        }
+    }
+
+    /// Takes what a site has gathered; it waits for the next [`Group::commit`].
+    pub fn push(&mut self, append: Append) {
+        self.waiting.push_back(append);
+    }
+
+    /// Whether anything waits for [`Group::commit`].
+    pub fn waits(&self) -> bool {
+        !self.waiting.is_empty() || !self.appended.is_empty()
+    }
+
+    /// Appends and syncs everything that waits. After an error the rest waits; what was appended before it is synced.
+    ///
+    /// # Errors
+    /// When the journal takes no rows or the disk fails. Nothing is lost: the next call goes on.
+    pub fn commit(&mut self) -> Result<(), JournalError> {
+        let appended = self.append();
+        self.store.sync()?;
+        self.appended.drain(..).for_each(Part::synced);
+        appended
+    }
+
+    fn append(&mut self) -> Result<(), JournalError> {
+        while let Some(append) = self.waiting.front_mut() {
+            while let Some(entry) = append.entries.pop_front() {
+                match entry {
+                    Entry::State(kept) => {
+                        let site = self.sites[kept.site].clone();
+                        self.checkpoint.keep(site, kept.device, self.last, kept.state);
+                        self.kept_more = true;
+                    }
+                    Entry::Row(at, row) => match append_row(&mut *self.store, at, &row) {
+                        Ok(Some(sequence)) => self.last = sequence,
+                        Ok(None) => {}
+                        Err(error) => {
+                            append.entries.push_front(Entry::Row(at, row));
+                            return Err(error);
+                        }
+                    },
+                }
+            }
+            self.appended.append(&mut append.parts);
+            self.waiting.pop_front();
+        }
+        Ok(())
+    }
+
+    /// Writes the checkpoint, if there is more to know. Only between commits, so that it is behind its rows.
+    ///
+    /// # Errors
+    /// When the disk fails; the checkpoint before it still holds.
+    pub fn write_checkpoint(&mut self) -> Result<(), JournalError> {
+        if let Some(covered) = self.checkpoint.covered().filter(|_| self.kept_more) {
+            self.store.log().checkpoint(covered, &self.checkpoint.encode())?;
+            self.kept_more = false;
+        }
+        Ok(())
+    }
+
+    /// The journal itself, for what never holds up an acknowledgement.
+    pub fn log(&mut self) -> &mut Journal {
+        self.store.log()
+    }
+
+    /// What a thread has to do to seal.
+    pub fn sealing(&mut self, job: SealJob) -> Box<dyn FnOnce() -> Result<Sealing, JournalError> + Send> {
+        self.store.sealing(job)
+    }
+}
+
+/// Appends a row, or the event that stands in its place; gives its sequence.
+fn append_row(store: &mut dyn Store, at: Micros, row: &Row) -> Result<Option<u64>, JournalError> {
+    match append_or_sync(store, at, row) {
+        Ok(sequence) => Ok(Some(sequence)),
+        Err(error @ (JournalError::RecordTooLarge | JournalError::GapAppended)) => {
+            tracing::error!(%error, "a row is not journaled; an event says so in its place");
+            instead_of(row, &error).map(|event| append_or_sync(store, at, &event)).transpose()
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Appends a row; makes room for it by a sync where the buffer is full.
+fn append_or_sync(store: &mut dyn Store, at: Micros, row: &Row) -> Result<u64, JournalError> {
+    match store.append(at, row.clone()) {
+        Err(JournalError::Full { .. }) => {
+            store.sync()?;
+            store.append(at, row.clone())
+        }
+        result => result,
+    }
+}
+
+/// The event that stands in the place of a row that can't be journaled.
+fn instead_of(row: &Row, error: &JournalError) -> Option<Row> {
+    let event = |site: &SiteId, device: Option<&DeviceId>, what: &str| {
+        let detail = format!("too_large: {what} was not journaled: {error}");
+        Some(Row::Event(Event::new(site.clone(), device.cloned(), EventKind::Malformed, detail)))
+    };
+    match row {
+        Row::Reading(reading) => event(&reading.site, Some(&reading.device), "a reading"),
+        Row::Event(old) => event(&old.site, old.device.as_ref(), old.kind.as_str()),
+        Row::Decision(decision) => event(&decision.site, None, "a decision"),
+        // Nobody makes one but the journal itself.
+        Row::Gap(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wattle_wire::EdgeId;
+
+    use super::*;
+    use crate::journal::Options;
+
+    #[test]
+    fn a_state_covers_the_rows_before_it_and_none_behind_it() {
+        let folder = tempfile::tempdir().expect("folder");
+        let options = Options::new(folder.path(), EdgeId::new("edge-t").expect("name"));
+        let (log, _) = Journal::open(options, Micros(0)).expect("opened");
+        let (site, device) = (SiteId::new("depot").expect("name"), DeviceId::new("cp-1").expect("name"));
+        let mut group = Group::new(log, vec![site.clone()], Checkpoint::default());
+        let row = || Row::Event(Event::new(site.clone(), None, EventKind::NodeStarted, ""));
+        let kept = Kept { site: 0, device, state: Some(vec![1]), on_its_way: Default::default() };
+        let mut append = Append::default();
+        append.gather(Micros(1), [row()], Some(kept), None);
+        append.gather(Micros(2), [row()], None, None);
+        group.push(append);
+        group.commit().expect("room");
+        assert_eq!((group.last, group.checkpoint.covered()), (2, Some(1)));
+    }
+}

@@ -1,0 +1,117 @@
+//! The journal's disk in memory, with one fsync taken away.
+
+use std::any::Any;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use wattle_edge::journal::memory_disk::MemoryDisk;
+use wattle_edge::journal::{Disk, DiskFile};
+
+use crate::switch::Switch;
+
+/// A disk that says of one kind of fsync that it is done, and doesn't do it.
+pub struct Lying {
+    disk: MemoryDisk,
+    /// The beginning of the names of files whose bytes are not made to last.
+    bytes: Option<&'static str>,
+    /// The beginning of the names that are not made to last.
+    name: Option<&'static str>,
+    /// Whether what a process before this one wrote isn't made to last.
+    found: bool,
+    /// What got a name last.
+    named: Mutex<PathBuf>,
+}
+
+impl Lying {
+    /// The disk without what `switch` takes away.
+    pub fn new(disk: MemoryDisk, switch: Option<Switch>) -> Arc<dyn Disk> {
+        let (bytes, name) = match switch {
+            Some(Switch::LogBytes) => (Some("log-"), None),
+            Some(Switch::LogName) => (None, Some("log-")),
+            Some(Switch::SegmentBytes) => (Some("segment-"), None),
+            Some(Switch::SegmentName) => (None, Some("segment-")),
+            Some(Switch::CommittedBytes) => (Some("committed"), None),
+            Some(Switch::CommittedName) => (None, Some("committed")),
+            Some(Switch::CheckpointBytes) => (Some("checkpoint"), None),
+            Some(Switch::CheckpointName) => (None, Some("checkpoint")),
+            Some(Switch::IdentityBytes) => (Some("identity"), None),
+            Some(Switch::IdentityName) => (None, Some("identity")),
+            Some(Switch::FoundBytes) => (None, None),
+            _ => return Arc::new(disk),
+        };
+        let found = switch == Some(Switch::FoundBytes);
+        Arc::new(Self { disk, bytes, name, found, named: Mutex::default() })
+    }
+
+    fn has_named(&self, path: &Path) {
+        path.clone_into(&mut self.named.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+fn begins(path: &Path, with: Option<&str>) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    with.is_some_and(|with| name.starts_with(with))
+}
+
+impl Disk for Lying {
+    fn make_dir(&self, dir: &Path) -> io::Result<()> {
+        self.disk.make_dir(dir)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send>> {
+        self.disk.lock(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<(String, u64)>> {
+        self.disk.list(dir)
+    }
+
+    fn read(&self, path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+        self.disk.read(path, max_bytes)
+    }
+
+    fn file_id(&self, path: &Path) -> io::Result<u128> {
+        self.disk.file_id(path)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let file = self.disk.create(path)?;
+        self.has_named(path);
+        Ok(Box::new(LyingFile { file, lies: begins(path, self.bytes) }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename(from, to)?;
+        self.has_named(to);
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove(path)
+    }
+
+    fn sync_file(&self, path: &Path) -> io::Result<()> {
+        if self.found { Ok(()) } else { self.disk.sync_file(path) }
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let lies = begins(&self.named.lock().unwrap_or_else(PoisonError::into_inner), self.name);
+        if lies { Ok(()) } else { self.disk.sync_dir(dir) }
+    }
+}
+
+struct LyingFile {
+    file: Box<dyn DiskFile>,
+    lies: bool,
+}
+
+impl DiskFile for LyingFile {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_at(offset, bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        if self.lies { Ok(()) } else { self.file.sync() }
+    }
+}

@@ -1,0 +1,192 @@
+//! What a seed stands for: a world, and what goes wrong in it.
+
+use crate::agenda::{MS, SECOND};
+use crate::random::Random;
+
+/// What goes wrong. Indices are of the world's parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The edge's process is killed after so many more changes of its disk.
+    KillEdge {
+        /// Which.
+        edge: usize,
+        /// After how many.
+        steps: usize,
+    },
+    /// The edge's process is killed, and after its next start, after so many changes of its disk, the power goes.
+    KillAndCutPower {
+        /// Which.
+        edge: usize,
+        /// After how many.
+        steps: usize,
+    },
+    /// The edge's process is killed so, and its machine loses its power.
+    CutPower {
+        /// Which.
+        edge: usize,
+        /// After how many.
+        steps: usize,
+    },
+    /// The edge's disk has so many bytes left, for a while.
+    FillDisk {
+        /// Which.
+        edge: usize,
+        /// How many.
+        bytes: usize,
+    },
+    /// The edge's disk fails, for a while.
+    FailDisk {
+        /// Which.
+        edge: usize,
+    },
+    /// The wall clock of the edge is set by so many milliseconds.
+    SetClock {
+        /// Which.
+        edge: usize,
+        /// By how much.
+        by_ms: i64,
+    },
+    /// The edge's connection to its broker is cut.
+    CutBroker {
+        /// Which.
+        edge: usize,
+    },
+    /// A broker is killed and started again.
+    RestartBroker {
+        /// Which.
+        edge: usize,
+        /// Whether it kept its sessions.
+        kept: bool,
+    },
+    /// A device loses its connection.
+    CutDevice {
+        /// Which.
+        device: usize,
+    },
+    /// A device loses its power for a moment.
+    KillDevice {
+        /// Which.
+        device: usize,
+    },
+    /// The edge's connection to the fog node is cut; each end notices in its own time.
+    CutUplink {
+        /// Which.
+        edge: usize,
+    },
+    /// The edge can't reach any fog node, for a while.
+    NoUplink {
+        /// Which.
+        edge: usize,
+    },
+    /// A fog node is killed and started again.
+    KillFog {
+        /// Which.
+        fog: usize,
+    },
+    /// The machine with the lake's disk loses its power, and every fog node with it.
+    CutLake,
+    /// The lake's disk fails, for a while.
+    FailLake,
+}
+
+/// A world.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// How many edges there are, each with a site and a broker of its own.
+    pub edges: usize,
+    /// How many chargers each site has, beside its meter.
+    pub chargers: usize,
+    /// How many fog nodes write the lake.
+    pub fogs: usize,
+    /// For how long devices measure and things go wrong.
+    pub active: u64,
+    /// How long a message takes at most, on the site and beyond.
+    pub delays: (u64, u64),
+    /// How often a device's sensors are read.
+    pub sense: u64,
+    /// The time between two decisions, in milliseconds.
+    pub interval_ms: i64,
+    /// Whether the journal waits for the disk at each sync; else no power is cut.
+    pub syncs: bool,
+    /// The journal's byte budget.
+    pub budget_bytes: u64,
+    /// The size of a segment.
+    pub segment_bytes: u64,
+    /// How many messages a device keeps.
+    pub ring: usize,
+    /// How many messages the broker delivers before it waits for acknowledgements.
+    pub broker_window: usize,
+    /// How many messages the broker keeps for the edge; it drops what is more.
+    pub broker_queue: Option<usize>,
+    /// In how many of a hundred cases the broker gets a device's message twice.
+    pub duplicates: u64,
+    /// How long the first segment of a commit waits for others.
+    pub gather: u64,
+    /// What goes wrong, and when.
+    pub faults: Vec<(u64, Fault)>,
+}
+
+/// How long what doesn't pass by itself lasts at most.
+pub const LONGEST_FAULT: u64 = 20 * SECOND;
+
+impl Plan {
+    /// The world of a seed.
+    pub fn of(random: &mut Random) -> Self {
+        let mut plan = Self {
+            edges: random.pick(&[1, 1, 2]),
+            chargers: random.between(1, 2) as usize,
+            fogs: random.pick(&[1, 2, 2]),
+            active: random.between(40, 100) * SECOND,
+            delays: (random.pick(&[2 * MS, 20 * MS, 100 * MS]), random.pick(&[5 * MS, 100 * MS, 3 * SECOND])),
+            sense: random.pick(&[300 * MS, 1000 * MS]),
+            interval_ms: random.pick(&[1_000, 5_000]),
+            syncs: random.chance(85),
+            budget_bytes: random.pick(&[1 << 30, 1 << 30, 40_000]),
+            segment_bytes: random.pick(&[1 << 10, 2 << 20]),
+            ring: random.pick(&[16, 1024, 1024]),
+            broker_window: random.pick(&[5, 20, 100]),
+            broker_queue: random.pick(&[None, None, Some(20)]),
+            duplicates: random.pick(&[0, 0, 10]),
+            gather: random.pick(&[50 * MS, 1000 * MS, 5000 * MS]),
+            faults: Vec::new(),
+        };
+        let count = random.between(0, 24);
+        plan.faults = (0..count).map(|_| (random.below(plan.active), plan.fault(random))).collect();
+        plan
+    }
+
+    /// How many devices there are.
+    pub fn devices(&self) -> usize {
+        self.edges * self.devices_of_a_site()
+    }
+
+    /// How many devices a site has: chargers and a meter.
+    pub fn devices_of_a_site(&self) -> usize {
+        self.chargers + 1
+    }
+
+    fn fault(&self, random: &mut Random) -> Fault {
+        let edge = random.below(self.edges as u64) as usize;
+        let device = random.below(self.devices() as u64) as usize;
+        let steps = random.below(30) as usize;
+        match random.below(20) {
+            0 | 1 => Fault::KillEdge { edge, steps },
+            2 if self.syncs => Fault::KillAndCutPower { edge, steps },
+            2 => Fault::KillEdge { edge, steps },
+            3..=6 if self.syncs => Fault::CutPower { edge, steps },
+            3..=6 => Fault::KillEdge { edge, steps },
+            7 => Fault::FillDisk { edge, bytes: random.below(40_000) as usize },
+            8 => Fault::FailDisk { edge },
+            9 => Fault::SetClock { edge, by_ms: random.between(0, 7_200_000) as i64 - 3_600_000 },
+            10 => Fault::CutBroker { edge },
+            11 => Fault::RestartBroker { edge, kept: random.chance(50) },
+            12 => Fault::CutDevice { device },
+            13 => Fault::KillDevice { device },
+            14 | 15 => Fault::CutUplink { edge },
+            16 => Fault::NoUplink { edge },
+            17 => Fault::KillFog { fog: random.below(self.fogs as u64) as usize },
+            18 => Fault::CutLake,
+            _ => Fault::FailLake,
+        }
+    }
+}

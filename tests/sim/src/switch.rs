@@ -1,0 +1,82 @@
+//! What can be taken away, to show that the simulation would notice. The product has no such switches: each stands in
+//! the world around it, which then lies in the one way that makes the rule void.
+
+/// Something that is taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Switch {
+    /// The fsync of a log file.
+    LogBytes,
+    /// The fsync of what a killed process has written, before the next one acknowledges it.
+    FoundBytes,
+    /// The fsync of the folder after a log file was made.
+    LogName,
+    /// The fsync of a segment.
+    SegmentBytes,
+    /// The fsync of the folder after a segment got its name.
+    SegmentName,
+    /// The fsync of the noted position of the lake.
+    CommittedBytes,
+    /// The fsync of the folder after that got its name.
+    CommittedName,
+    /// The fsync of the devices' states.
+    CheckpointBytes,
+    /// The fsync of the folder after these got their name.
+    CheckpointName,
+    /// The fsync of the journal's identity.
+    IdentityBytes,
+    /// The fsync of the folder after that got its name.
+    IdentityName,
+    /// The order of fsync and acknowledgement: a sync says at once that it is done.
+    SyncBeforeAck,
+    /// A device's storage of its state before it goes on.
+    DeviceStore,
+    /// An acknowledgement goes to the broker only on the connection that delivered.
+    ConnectionOfAck,
+    /// The edge's check for numbers of a device that it has had.
+    DuplicateCheck,
+    /// That check's memory over a restart of the edge.
+    DuplicateMemory,
+    /// The fsync of the lake's data files.
+    LakeFiles,
+    /// The fsync of an entry of a table's log.
+    LakeEntry,
+    /// The fsync of an entry that another process has written, before anything is said of it.
+    LakeEntryOfOthers,
+    /// The positions in a table's commit.
+    Positions,
+    /// The newest of them, when a table is asked for its position.
+    PositionCheck,
+    /// The check that a table is still what a commit was made for.
+    ConflictCheck,
+    /// The order of commit and answer: a segment is answered when it has come.
+    CommitBeforeAnswer,
+}
+
+impl Switch {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[
+        Self::LogBytes,
+        Self::FoundBytes,
+        Self::LogName,
+        Self::SegmentBytes,
+        Self::SegmentName,
+        Self::CommittedBytes,
+        Self::CommittedName,
+        Self::CheckpointBytes,
+        Self::CheckpointName,
+        Self::IdentityBytes,
+        Self::IdentityName,
+        Self::SyncBeforeAck,
+        Self::DeviceStore,
+        Self::ConnectionOfAck,
+        Self::DuplicateCheck,
+        Self::DuplicateMemory,
+        Self::LakeFiles,
+        Self::LakeEntry,
+        Self::LakeEntryOfOthers,
+        Self::Positions,
+        Self::PositionCheck,
+        Self::ConflictCheck,
+        Self::CommitBeforeAnswer,
+    ];
+}

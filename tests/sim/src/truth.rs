@@ -1,0 +1,177 @@
+//! What has happened, known to nobody in the world: what devices published, what was acknowledged, which row stands under
+//! which number of which journal. A model that is slow and obvious, and survives everything.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use wattle_wire::row::Row;
+use wattle_wire::uplink::Incarnation;
+
+use crate::invariant::{Invariant, Violation};
+
+/// The number of a device's message: which device, in which start, the how many'th.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// Index of the device.
+    pub device: usize,
+    /// Its start.
+    pub boot: u32,
+    /// Its number in that start.
+    pub seq: u64,
+}
+
+/// A journal: of which edge, in which life.
+pub type JournalName = (usize, Incarnation);
+
+/// What was journaled.
+#[derive(Debug, Default)]
+pub struct Journaled {
+    /// The rows by number; a message of a device by its key.
+    pub rows: BTreeMap<u64, Option<Key>>,
+    /// The last number that was called durable.
+    pub durable: u64,
+    /// The last number that the journal has noted to be in the lake.
+    pub freed: u64,
+}
+
+/// All that has happened.
+#[derive(Debug, Default)]
+pub struct Truth {
+    now: u64,
+    /// What each number said that was published.
+    published: BTreeMap<Key, Vec<u8>>,
+    /// What was acknowledged to a device, or to the broker.
+    pub acknowledged: BTreeSet<Key>,
+    /// Those of them that have to be in the lake.
+    pub due: BTreeSet<Key>,
+    /// The journals.
+    pub journals: BTreeMap<JournalName, Journaled>,
+    /// Whether journals may have to drop something.
+    pub tight_budget: bool,
+    violation: Option<Violation>,
+    /// What came of an event, for people; none where nobody listens.
+    notes: Option<Vec<String>>,
+}
+
+/// The truth, shared by all who add to it.
+pub type SharedTruth = Rc<RefCell<Truth>>;
+
+impl Truth {
+    /// It is so late.
+    pub fn at(&mut self, now: u64) {
+        self.now = now;
+    }
+
+    /// Whether anybody listens.
+    pub fn take_notes(&mut self, takes: bool) {
+        self.notes = takes.then(Vec::new);
+    }
+
+    /// What came of the last event.
+    pub fn notes(&mut self) -> Vec<String> {
+        self.notes.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Something came of an event.
+    pub fn note(&mut self, note: impl FnOnce() -> String) {
+        if let Some(notes) = &mut self.notes {
+            notes.push(format!("             -> {}", note()));
+        }
+    }
+
+    /// Something doesn't hold; the first counts.
+    pub fn violated(&mut self, invariant: Invariant, what: impl Into<String>) {
+        let violation = Violation { invariant, at: self.now, what: what.into() };
+        self.violation.get_or_insert(violation);
+    }
+
+    /// What didn't hold first.
+    pub fn violation(&self) -> Option<&Violation> {
+        self.violation.as_ref()
+    }
+
+    /// A device publishes a numbered message.
+    pub fn published(&mut self, key: Key, payload: &[u8]) {
+        let before = self.published.entry(key).or_insert_with(|| payload.to_vec());
+        if before != payload {
+            self.violated(Invariant::AckedWasSent, format!("{key:?} was given to two messages"));
+        }
+    }
+
+    /// An edge acknowledges a number.
+    pub fn acknowledged(&mut self, key: Key) {
+        self.note(|| format!("acknowledged {key:?}"));
+        if !self.published.contains_key(&key) {
+            self.violated(Invariant::AckedWasSent, format!("{key:?} was never published"));
+        }
+        self.acknowledged.insert(key);
+    }
+
+    /// What is acknowledged by now has to be in the lake in the end; later ones may be on their way.
+    pub fn count_up_to_here(&mut self) {
+        self.due = self.acknowledged.clone();
+    }
+
+    /// A journal gives a number to a row.
+    pub fn appended(
+        &mut self,
+        journal: JournalName,
+        sequence: u64,
+        row: &Row,
+        device: impl Fn(&str) -> usize,
+    ) {
+        let (device, number) = match row {
+            Row::Reading(reading) => (Some(device(reading.device.as_str())), reading.number),
+            Row::Event(event) => (event.device.as_ref().map(|d| device(d.as_str())), event.number),
+            Row::Decision(_) | Row::Gap(_) => (None, None),
+        };
+        let key = device.zip(number).map(|(device, n)| Key { device, boot: n.boot, seq: n.seq });
+        let journaled = self.journals.entry(journal).or_default();
+        if sequence <= journaled.durable {
+            self.violated(Invariant::OneLife, format!("{journal:?} gives the number {sequence} out again"));
+            return;
+        }
+        journaled.rows.insert(sequence, key);
+        self.note(|| format!("journaled {sequence} {key:?}"));
+    }
+
+    /// A journal calls everything up to this number durable.
+    pub fn durable(&mut self, journal: JournalName, sequence: u64) {
+        self.note(|| format!("durable to {sequence}"));
+        let journaled = self.journals.entry(journal).or_default();
+        journaled.durable = journaled.durable.max(sequence);
+    }
+
+    /// A journal has noted that the lake has everything up to this number.
+    pub fn freed(&mut self, journal: JournalName, sequence: u64) {
+        self.note(|| format!("freed to {sequence}"));
+        let journaled = self.journals.entry(journal).or_default();
+        journaled.freed = journaled.freed.max(sequence);
+    }
+
+    /// A journal was opened: it ends at `last`, and knows the lake to be at `committed`.
+    pub fn opened(&mut self, journal: JournalName, last: u64, committed: u64) {
+        self.note(|| format!("opened {journal:?} to {last}, lake at {committed}"));
+        let others =
+            self.journals.keys().filter(|(edge, life)| *edge == journal.0 && *life != journal.1).count();
+        if others > 0 {
+            self.violated(Invariant::OneLife, format!("the journal of edge {} has another life", journal.0));
+        }
+        let journaled = self.journals.entry(journal).or_default();
+        journaled.rows.split_off(&(last + 1));
+        let Journaled { durable, freed, .. } = *journaled;
+        if last < durable {
+            self.violated(
+                Invariant::DurableLasts,
+                format!("{journal:?} ends at {last} and had called {durable} durable"),
+            );
+        }
+        if committed < freed {
+            self.violated(
+                Invariant::CommittedLasts,
+                format!("{journal:?} knows the lake at {committed} and had noted {freed}"),
+            );
+        }
+    }
+}

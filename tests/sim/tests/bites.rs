@@ -1,0 +1,59 @@
+//! That the simulation would notice: each rule that is taken away is missed within so many seeds.
+
+use wattle_sim::{Invariant, Switch, run_without};
+
+#[test]
+fn every_fsync_of_an_edge_is_missed() {
+    use Invariant::{CommittedLasts, DurableLasts, NoDamageOfItsOwn};
+    check(Switch::LogBytes, 20, &[DurableLasts]);
+    check(Switch::LogName, 100, &[DurableLasts]);
+    check(Switch::FoundBytes, 500, &[DurableLasts]);
+    check(Switch::SegmentBytes, 100, &[NoDamageOfItsOwn, DurableLasts]);
+    check(Switch::SegmentName, 100, &[NoDamageOfItsOwn, DurableLasts]);
+    check(Switch::CommittedBytes, 100, &[CommittedLasts, NoDamageOfItsOwn]);
+    check(Switch::CommittedName, 500, &[CommittedLasts, NoDamageOfItsOwn]);
+    check(Switch::CheckpointBytes, 100, &[NoDamageOfItsOwn]);
+    check(Switch::CheckpointName, 500, &[NoDamageOfItsOwn]);
+    check(Switch::IdentityBytes, 100, &[NoDamageOfItsOwn]);
+}
+
+#[test]
+fn every_fsync_of_a_lake_is_missed() {
+    check(Switch::LakeFiles, 100, &[Invariant::NoHole]);
+    check(Switch::LakeEntry, 100, &[Invariant::NothingLost, Invariant::NoHole]);
+    check(Switch::LakeEntryOfOthers, 1000, &[Invariant::NothingLost, Invariant::NoHole]);
+}
+
+#[test]
+fn the_order_of_sync_and_acknowledgement_is_missed() {
+    check(Switch::SyncBeforeAck, 100, &[Invariant::NothingLost]);
+    check(Switch::ConnectionOfAck, 1000, &[Invariant::NothingLost]);
+    check(Switch::CommitBeforeAnswer, 100, &[Invariant::NothingLost, Invariant::ComesToRest]);
+}
+
+#[test]
+fn every_check_for_duplicates_is_missed() {
+    check(Switch::DuplicateCheck, 20, &[Invariant::NothingTwice]);
+    check(Switch::DuplicateMemory, 20, &[Invariant::NothingTwice]);
+    check(Switch::DeviceStore, 100, &[Invariant::AckedWasSent]);
+}
+
+#[test]
+fn every_check_of_positions_is_missed() {
+    check(Switch::Positions, 20, &[Invariant::NothingTwice, Invariant::ComesToRest]);
+    check(Switch::PositionCheck, 100, &[Invariant::NothingTwice]);
+    check(Switch::ConflictCheck, 100, &[Invariant::NothingTwice]);
+}
+
+/// Without `switch` one of these is violated in one of so many seeds.
+fn check(switch: Switch, within: u64, invariants: &[Invariant]) {
+    let mut found = Vec::new();
+    for seed in 0..within {
+        match run_without(switch, seed) {
+            Err(violation) if invariants.contains(&violation.invariant) => return,
+            Err(violation) => found.push(format!("{seed}: {violation}")),
+            Ok(_) => {}
+        }
+    }
+    panic!("without {switch:?} nobody misses {invariants:?} in {within} seeds, but {found:?}");
+}
