@@ -158,6 +158,11 @@ impl Edge {
         self.next_doom = Some(steps);
     }
 
+    /// Whether the disk has killed the process by now.
+    pub fn has_died(&self) -> bool {
+        self.doomed.is_some_and(|(at, _)| self.disk.steps() > at)
+    }
+
     /// Whether the disk is about to kill the process: then nothing else is to be done to it.
     pub fn is_doomed(&self) -> bool {
         self.doomed.is_some()

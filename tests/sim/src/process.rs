@@ -124,6 +124,8 @@ impl Process {
             ..Options::new("/journal", edge.id.clone())
         };
         let (log, recovery) = Journal::open_on(Lying::new(edge.disk.clone(), switch), options, now)?;
+        // What a machine finds that has just lost its power is nothing.
+        anyhow::ensure!(!edge.has_died(), "the process is dead");
         let journal = (edge.index, recovery.incarnation);
         let repaired = recovery.repaired.clone();
         let covered = recovery.checkpoint.as_ref().map(|(sequence, _)| *sequence);

@@ -54,6 +54,7 @@ impl Site {
             meters: vec![Meter { id: devices[0].clone(), circuit: 0 }],
             chargers: chargers.collect(),
             users: Vec::new(),
+            systems: Vec::new(),
             local_time: LocalTime::default(),
         };
         Self { model, devices, first_device }

@@ -95,7 +95,18 @@ fn start(start: Start<'_>, book: &Shared, devices: &mut JoinSet<Result<()>>) -> 
     let topic = topic::topic(&site, &id, Channel::Status);
     let halves = mqtt::connect(&broker, Will { topic, payload: machine.will().payload });
     let (mqtt, mut connection) = listen(halves, book);
-    let mut device = Device { site, id, machine, mqtt, storage, trace: false, started };
+    let mut device = Device {
+        site,
+        login: id.clone(),
+        connector: None,
+        speaks: true,
+        id,
+        machine,
+        mqtt,
+        storage,
+        trace: false,
+        started,
+    };
     devices.spawn_local(async move {
         let ended = device.run(&mut connection, commands, stop).await;
         device.mqtt.disconnect();

@@ -1,6 +1,6 @@
 //! `wattle policy run`: one decision of a policy, from a snapshot in a file.
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,15 +8,12 @@ use anyhow::Context as _;
 use serde::Serialize;
 use wattle_edge::policy;
 use wattle_edge_core::fit;
-use wattle_policy_dev::files;
+use wattle_policy_dev::files::{self, read, read_text, unusable};
 use wattle_policy_host::{Decided, Grants, Host, Limits, Policy};
 use wattle_wire::policy::{Allocation, Snapshot};
 use wattle_wire::{DeviceId, Milliamps};
 
 use crate::Usage;
-
-/// The most that is read of a file.
-const MAX_INPUT_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Fuel is the limit that binds, on a busy machine too.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -155,22 +152,4 @@ fn snapshot(file: &Path) -> Result<Snapshot, Usage> {
         .map_err(|error| unusable(file, &format!("{}: {}", error.path(), error.inner())))?;
     snapshot.check().map_err(|error| unusable(file, &error))?;
     Ok(snapshot)
-}
-
-fn read_text(file: &Path) -> Result<String, Usage> {
-    String::from_utf8(read(file)?).map_err(|error| unusable(file, &error))
-}
-
-fn read(file: &Path) -> Result<Vec<u8>, Usage> {
-    let mut bytes = Vec::new();
-    let opened = std::fs::File::open(file).map_err(|error| unusable(file, &error))?;
-    opened.take(MAX_INPUT_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unusable(file, &error))?;
-    if bytes.len() as u64 > MAX_INPUT_BYTES {
-        return Err(unusable(file, &format!("is larger than the {MAX_INPUT_BYTES} bytes that are read")));
-    }
-    Ok(bytes)
-}
-
-fn unusable(file: &Path, why: &dyn std::fmt::Display) -> Usage {
-    Usage(format!("{}: {why}", file.display()))
 }

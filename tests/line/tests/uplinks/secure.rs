@@ -8,7 +8,6 @@ use wattle_kafka::{KafkaConfig, Mechanism, SaslConfig, TlsConfig};
 use wattle_testkit::{Authority, KAFKA_USER, Kafka};
 
 use crate::cluster::Cluster;
-use crate::edge::Edge;
 use crate::fog::Fog;
 use crate::rig::{Rig, until};
 
