@@ -152,14 +152,17 @@ impl Handler<Keep> for Device {
 ///
 /// Even without a row the part goes the whole way: a repetition is acknowledged only once its first copy is on the
 /// disk.
-pub fn intake(output: &mut DeviceOutput, topic: impl Fn(Channel) -> String, at: Micros, part: Part) -> Intake {
+pub fn intake(
+    output: &mut DeviceOutput,
+    topic: impl Fn(Channel) -> String,
+    at: Micros,
+    part: Part,
+) -> Intake {
     let acks = merge(std::mem::take(&mut output.acks));
     let acks = acks.into_iter().map(|ack| (Channel::Ack, message::encode(&ack)));
     let answers = std::mem::take(&mut output.answers);
     let answers = answers.into_iter().map(|answer| (Channel::Answer, message::encode(&answer)));
-    part.add_replies(
-        acks.chain(answers).map(|(channel, payload)| Reply { topic: topic(channel), payload }),
-    );
+    part.add_replies(acks.chain(answers).map(|(channel, payload)| Reply { topic: topic(channel), payload }));
     let rows = std::mem::take(&mut output.rows);
     let inputs = std::mem::take(&mut output.inputs);
     Intake { at, rows, inputs, kept: None, part: Some(part) }

@@ -393,8 +393,7 @@ impl Process {
             effects.push(Effect::After(KEEP, EdgeEvent::Keep(0)));
             return;
         };
-        let state =
-            self.machines.get(&(self.site.model.id.clone(), device.clone())).map(PeerMachine::state);
+        let state = self.machines.get(&(self.site.model.id.clone(), device.clone())).map(PeerMachine::state);
         let kept = Kept { site: 0, device, state, on_its_way: Arc::default() };
         self.take_in(Intake { at: now, kept: Some(kept), ..Intake::default() }, effects);
         self.flush_soon(agenda, effects);

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use wattle_edge::restore::Machines;
-use wattle_edge_core::{
-    Charger, Circuit, Control, DeviceMachine, LocalTime, Meter, PeerMachine, SiteModel,
-};
+use wattle_edge_core::{Charger, Circuit, Control, DeviceMachine, LocalTime, Meter, PeerMachine, SiteModel};
 use wattle_wire::{CircuitId, DeviceId, Milliamps, Millis, PerPhase, Phase, SiteId};
 
 use crate::plan::Plan;
