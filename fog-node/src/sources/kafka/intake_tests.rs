@@ -19,7 +19,8 @@ fn at(second: i64) -> Micros {
 }
 
 fn hole(next: u64) -> Outcome {
-    Outcome::Refused(next.checked_sub(1), Refusal::Hole { from: 99, next })
+    let position = next.checked_sub(1).filter(|position| *position > 0);
+    Outcome::Refused(position, Refusal::Hole { from: 99, next })
 }
 
 /// A machine with partition 0, and what was offered.
