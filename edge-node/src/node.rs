@@ -296,7 +296,7 @@ impl SiteBuilder<'_> {
             let topics = topics.into_iter().map(|peer| (peer.id, peer.address.topic(Channel::Setpoint)));
             let (machine, rows) = ((machine, site.text.as_str()), self.first_rows(site, note));
             let (topics, board) = (topics.collect(), board.clone());
-            let actor = Site::new(clock, machine, policy, lane, topics, journal, board, rows);
+            let actor = Site::new(clock, machine, policy, (lane, topics), journal, board, rows);
             let address = Supervisor::start(|_| actor);
             readers.extend(sources.into_iter().map(|(role, source)| reader(role, source, &address)));
             actors.push(address);

@@ -125,6 +125,10 @@ fn push_frame(bytes: &mut Vec<u8>, mark: u8, seed: u32, payload: &[u8]) {
 }
 
 /// A sound frame.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one at a time, on the stack; a box would cost an allocation per row"
+)]
 enum Frame {
     Record(Record),
     /// The end of a write whose last record had this sequence.

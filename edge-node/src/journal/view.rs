@@ -256,11 +256,11 @@ impl View {
         };
         let until = until.min(next + CHUNK - 1).min(to.max(next));
         let is_freed = until <= self.committed && !self.is_logged(next, until);
-        let segment = if is_freed { None } else { self.from_log(next, until)? };
+        let segment = if is_freed { None } else { self.logged(next, until)? };
         Ok((segment, until + 1))
     }
 
-    fn from_log(&self, from: u64, to: u64) -> Result<Option<Segment>, JournalError> {
+    fn logged(&self, from: u64, to: u64) -> Result<Option<Segment>, JournalError> {
         let files = self.logs.iter().filter(|log| log.last >= log.first).map(|log| LogFile {
             path: self.dir.join(&log.name),
             first: log.first,

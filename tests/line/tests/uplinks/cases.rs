@@ -190,13 +190,13 @@ pub async fn a_backlog_goes_up_in_order_and_not_faster_than_its_rate(rig: Rig) {
     let mut edge = rig.edge("edge-1");
     (0..40).for_each(|_| edge.measure(20));
     let mut options = rig.options();
-    options.bytes_per_second = 40_000;
+    options.bytes_per_second = 10_000;
     let started = tokio::time::Instant::now();
     edge.start(options);
     until("the backlog to be on its way", || async { edge.status().sent >= 10 }).await;
     rig.settles(&fog, &[&edge]).await;
     let bytes = edge.status().sent_bytes as f64;
-    let least = bytes / 40_000.0 - 2.0;
+    let least = bytes / 10_000.0 - 2.0;
     assert!(least > 1.0, "{bytes} bytes are no backlog");
     assert!(started.elapsed().as_secs_f64() >= least, "{bytes} bytes in {:?}", started.elapsed());
     edge.kill().await;
