@@ -22,11 +22,10 @@ fn started() -> (FakeBroker, Edge, Link) {
 }
 
 fn publish_readings(link: &mut Link, ids: impl Iterator<Item = u16>) -> Vec<u16> {
-    ids.map(|id| {
-        link.publish(TOPIC, reading(1, u64::from(id), 16_000).as_bytes(), Some(id), false);
-        id
-    })
-    .collect()
+    let publish = |id: &u16| {
+        link.publish(TOPIC, reading(1, u64::from(*id), 16_000).as_bytes(), Some(*id), false);
+    };
+    ids.inspect(publish).collect()
 }
 
 fn records(edge: &Edge) -> u64 {
