@@ -25,7 +25,7 @@ pub struct Lying {
 
 impl Lying {
     /// The disk without what `switch` takes away.
-    pub fn new(disk: MemoryDisk, switch: Option<Switch>) -> Arc<dyn Disk> {
+    pub fn over(disk: MemoryDisk, switch: Option<Switch>) -> Arc<dyn Disk> {
         let (bytes, name) = match switch {
             Some(Switch::LogBytes) => (Some("log-"), None),
             Some(Switch::LogName) => (None, Some("log-")),

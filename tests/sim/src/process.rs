@@ -123,7 +123,7 @@ impl Process {
             life: Some(edge.new_life(agenda)),
             ..Options::new("/journal", edge.id.clone())
         };
-        let (log, recovery) = Journal::open_on(Lying::new(edge.disk.clone(), switch), options, now)?;
+        let (log, recovery) = Journal::open_on(Lying::over(edge.disk.clone(), switch), options, now)?;
         // What a machine finds that has just lost its power is nothing.
         anyhow::ensure!(!edge.has_died(), "the process is dead");
         let journal = (edge.index, recovery.incarnation);
