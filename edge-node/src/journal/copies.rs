@@ -7,7 +7,7 @@
 //!
 //! A copy is known by its file `identity`, which says which file it is ([`Disk::file_id`]). An image of a whole file
 //! system has the same files; it is known only once the lake is ahead of it, see
-//! [`JournalError::Ahead`](super::JournalError::Ahead), and then [`declare`] says that it is one.
+//! [`super::JournalError::Ahead`], and then [`declare`] says that it is one.
 //!
 //! Order: the old life's new `identity` is written first, the one in the copy removed last; cut anywhere between, the
 //! next opening does the rest.

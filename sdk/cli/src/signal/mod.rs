@@ -17,7 +17,7 @@ use say::Login;
 
 /// Tell a site a limit, prices, a surplus, or a current by hand
 ///
-/// The login stands in the site file under [[systems]], with what it may signal, and in the edge's passwords file. Exit
+/// The login stands in the site file under `[[systems]]`, with what it may signal, and in the edge's passwords file. Exit
 /// codes: 0 the edge has taken it, and it is on its disk; 1 it was refused, or there was no answer; 2 a command line that
 /// can't be used.
 #[derive(Debug, ClapArgs)]
