@@ -2,8 +2,8 @@
 //!
 //! - [`new`]: a project in Rust, C, JavaScript or Python that holds all of Wattle that it needs.
 //! - [`build`]: from a project to a component, stamped, and checked as an edge node would.
-//! - [`test`]: runs the cases of a project; [`cases`] is what a case is.
-//! - [`bench`]: what decisions take.
+//! - [`mod@test`]: runs the cases of a project; [`cases`] is what a case is.
+//! - [`mod@bench`]: what decisions take.
 //! - [`inspect`]: what a component says of itself, what it imports, who signed it.
 //! - [`schema`]: whether a policy keeps to its own settings schema.
 //! - [`keys`]: makes keys, signs, verifies.
