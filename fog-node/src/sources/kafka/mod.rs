@@ -132,10 +132,17 @@ impl KafkaSource {
         self.end(Stop::AT_ONCE).await;
     }
 
-    async fn end(self, how: u8) {
+    async fn end(mut self, how: u8) {
         self.stop.set(how);
         // A thread that has panicked has stopped.
-        let _ = self.thread.await;
+        let _ = (&mut self.thread).await;
+    }
+}
+
+/// A source that nobody holds any more leaves the group at once: its thread would keep the runtime from ending.
+impl Drop for KafkaSource {
+    fn drop(&mut self) {
+        self.stop.set(Stop::AT_ONCE);
     }
 }
 
