@@ -32,6 +32,8 @@ use crate::config::Config;
 use crate::files::{self, Files};
 use crate::mqtt::{Delivery, Lane};
 use crate::numbers;
+use crate::policy::aside::Aside;
+use crate::policy::keep::Keeper;
 use crate::policy::watch::{Reader, Watch};
 use crate::policy::{self, Role, SitePolicy, Source};
 use crate::restore::Restored;
@@ -48,6 +50,8 @@ const SETTLE_TIME: Duration = Duration::from_secs(5);
 const LANE_PATIENCE: Duration = Duration::from_secs(5);
 /// How often the lanes are looked at.
 const LANE_LOOK: Duration = Duration::from_millis(500);
+/// The most threads that sites share.
+const MOST_SITE_THREADS: usize = 8;
 /// How often an end looks again at what it waits for.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -255,19 +259,25 @@ impl SiteBuilder<'_> {
         let host = policy::host(&self.config.data, Limits::default())
             .context("can't start the runtime for policies")?;
         let folder = policy::folder(self.config.policies.as_deref());
+        let keeper =
+            Keeper::start(&self.config.data).context("can't start the thread that keeps policies")?;
+        let aside = Aside::start().context("can't start the thread of policies in shadow")?;
+        let threads: Vec<Arbiter> = (0..site_threads(sites.len())).map(|_| Arbiter::new()).collect();
         let now = self.clock.now();
         let first_number = numbers::take(&self.config.data, now);
         let mut actors = Vec::with_capacity(sites.len());
         let mut readers = Vec::new();
-        for (site, board) in sites.iter().zip(boards) {
+        for ((site, board), thread) in sites.iter().zip(boards).zip(threads.iter().cycle()) {
             let machine = SiteMachine::new(site_model(&site.file), first_number, now)
                 .with_context(|| format!("site {}", site.file.id))?;
-            let policy = SitePolicy::load(&host, &folder, &site.file.control);
+            let place = keeper.place(&site.file.id, &site.file.control.policy);
+            let (control, aside) = (&site.file.control, Some(aside.clone()));
+            let policy = SitePolicy::load_with(&host, &folder, control, Some(place), aside);
             let sources: Vec<_> = policy.sources().map(|(role, source)| (role, source.clone())).collect();
             let id = site.file.id.clone();
             let (clock, lane, journal) = (self.clock.clone(), self.lane.clone(), self.journal.clone());
             let actor = Site::new(id, clock, machine, policy, lane, journal, board.clone());
-            let address = Supervisor::start(|_| actor);
+            let address = Supervisor::start_in_arbiter(&thread.handle(), |_| actor);
             address.do_send(Intake { at: now, rows: self.first_rows(site, note), ..Intake::default() });
             readers.extend(sources.into_iter().map(|(role, source)| reader(role, source, &address)));
             actors.push(address);
@@ -291,6 +301,13 @@ impl SiteBuilder<'_> {
             Event { detail: site.text.clone(), ..Event::new(id, None, EventKind::Configured, "") };
         vec![Row::Event(started), Row::Event(configured)]
     }
+}
+
+/// How many threads the sites share: a decision that takes long keeps only those of its own thread waiting, and never the
+/// readings of devices.
+fn site_threads(sites: usize) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    sites.clamp(1, cores.clamp(2, MOST_SITE_THREADS))
 }
 
 /// Tells a site of the versions that come from a source.

@@ -10,8 +10,8 @@
 //! [`MAX_HELD`] permits of the site until they are in the journal. When these are taken, decisions go on but are
 //! not recorded, which is counted and logged.
 //!
-//! A policy in shadow is asked after the setpoints have gone out. A new version of a policy ([`Offer`]) comes in between two
-//! decisions.
+//! A policy in shadow is asked after the setpoints have gone out, on a thread of its own; what it would have done comes back as
+//! a message. A new version of a policy ([`Offer`]) comes in between two decisions.
 //!
 //! After [`Stop`] nothing is decided or recorded any more; rows of messages that were taken before still go to
 //! the journal, because their devices' states know of them.
@@ -22,7 +22,6 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use tokio::sync::Semaphore;
 use wattle_edge_core::{Due, SiteInput, SiteMachine};
-use wattle_wire::policy::Snapshot;
 use wattle_wire::row::{Cause, Event, EventKind, Row};
 use wattle_wire::topic::{self, Channel};
 use wattle_wire::{Micros, SiteId, message};
@@ -33,7 +32,7 @@ use crate::checkpoint::Kept;
 use crate::clock::Clock;
 use crate::gate::Gate;
 use crate::mqtt::Lane;
-use crate::policy::shadow::Moment;
+use crate::policy::aside::Imagined;
 use crate::policy::{Role, SitePolicy, Version};
 use crate::status::SiteBoard;
 
@@ -71,6 +70,11 @@ pub struct Offer {
     pub found: Result<Version, String>,
 }
 
+/// What the policies in shadow would have done.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Beside(Imagined);
+
 /// The actor.
 pub struct Site {
     id: SiteId,
@@ -80,6 +84,8 @@ pub struct Site {
     lane: Lane,
     journal: Addr<Journal>,
     board: Arc<SiteBoard>,
+    /// Where messages to itself go; none before it has started.
+    address: Option<Addr<Self>>,
     outbox: Append,
     /// For rows of the site's own making.
     permits: Arc<Semaphore>,
@@ -113,6 +119,7 @@ impl Site {
             lane,
             journal,
             board,
+            address: None,
             outbox: Append::default(),
             permits: Arc::new(Semaphore::new(MAX_HELD)),
             stopped: false,
@@ -140,23 +147,14 @@ impl Site {
         metrics::counter!("wattle_edge_decisions_total", "cause" => cause.as_str()).increment(1);
         let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         metrics::counter!("wattle_edge_decision_micros_total").increment(micros);
-        let imagined = before.map(|machine| self.imagine(&snapshot, &machine, &outcome.rows, now));
+        if let Some(address) = self.address.clone() {
+            let is_recorded = outcome.rows.iter().any(|row| matches!(row, Row::Decision(_)));
+            let tell = move |imagined| address.do_send(Beside(imagined));
+            self.policy.ask_shadows(&snapshot, before, (now, is_recorded), tell);
+        }
         self.board.decided(snapshot, &outcome.rows, self.policy.shadows());
-        let rows = outcome.rows.into_iter().chain(imagined.into_iter().flatten());
-        self.record(now, rows.collect());
+        self.record(now, outcome.rows);
         self.record_notes(now);
-    }
-
-    /// What the policies in shadow would have done.
-    fn imagine(
-        &mut self,
-        snapshot: &Snapshot,
-        machine: &SiteMachine,
-        obeyed: &[Row],
-        now: Micros,
-    ) -> Vec<Row> {
-        let is_recorded = obeyed.iter().any(|row| matches!(row, Row::Decision(_)));
-        self.policy.imagine(Moment { snapshot, machine, now, is_recorded })
     }
 
     /// Journals what has happened to the policy.
@@ -255,6 +253,7 @@ impl Actor for Site {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(super::MAILBOX);
+        self.address = Some(ctx.address());
         self.timer = None;
         self.flushing = false;
         self.record_notes(self.clock.now());
@@ -302,6 +301,23 @@ impl Handler<Offer> for Site {
             return;
         }
         self.policy.offer(offer.role, offer.found, self.machine.policy_state());
+        self.record_notes(self.clock.now());
+        self.flush_soon(ctx);
+    }
+}
+
+impl Handler<Beside> for Site {
+    type Result = ();
+
+    fn handle(&mut self, Beside(imagined): Beside, ctx: &mut Self::Context) {
+        if self.stopped {
+            return;
+        }
+        let at = imagined.at;
+        let rows = self.policy.imagined(imagined);
+        if !rows.is_empty() {
+            self.record(at, rows);
+        }
         self.record_notes(self.clock.now());
         self.flush_soon(ctx);
     }

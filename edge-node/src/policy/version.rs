@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use wattle_edge_core::Proposal;
-use wattle_policy_host::{Decided, Host, LoadError, Policy, RunError};
+use wattle_policy_host::{Allowance, Decided, Host, LoadError, Policy, RunError};
 use wattle_site::Control;
 use wattle_wire::policy::Snapshot;
 
@@ -19,7 +19,7 @@ use super::{OFF, path};
 pub struct Source {
     path: PathBuf,
     settings: Arc<str>,
-    memory_bytes: usize,
+    allowance: Allowance,
 }
 
 /// Why a version can't be used.
@@ -60,7 +60,8 @@ impl Source {
         let settings =
             serde_json::to_string(settings).expect("a TOML table holds nothing that JSON can't say");
         let memory_bytes = control.policy_memory_mib as usize * (1 << 20);
-        Self { path: path(folder, policy), settings: settings.into(), memory_bytes }
+        let allowance = Allowance { memory_bytes, fuel: control.policy_fuel };
+        Self { path: path(folder, policy), settings: settings.into(), allowance }
     }
 
     /// The file.
@@ -83,9 +84,11 @@ impl Source {
     /// Why it can't decide for this site.
     pub fn version(&self, host: &Host, bytes: &[u8]) -> Result<Version, Unusable> {
         let path = self.path.display();
-        let policy = host.load_granted(bytes, self.memory_bytes).map_err(|error| {
-            let more =
-                if matches!(error, LoadError::AsksTooMuch { .. }) { "; see policy_memory_mib" } else { "" };
+        let policy = host.load_granted(bytes, self.allowance).map_err(|error| {
+            let more = match error {
+                LoadError::AsksTooMuch { .. } => "; see policy_memory_mib and policy_fuel",
+                _ => "",
+            };
             let may_pass = matches!(error, LoadError::Describe(RunError::Deadline(_)));
             Unusable::new(format!("{path} can't be used: {error}{more}"), may_pass)
         })?;
@@ -126,6 +129,11 @@ impl Version {
     /// Name and version.
     pub fn name(&self) -> String {
         format!("{} {}", self.policy(), self.version())
+    }
+
+    /// The component's bytes.
+    pub fn bytes(&self) -> &Arc<[u8]> {
+        self.policy.bytes()
     }
 
     /// Asks for a plan.
