@@ -12,7 +12,7 @@ export PATH := $(WATTLE_TOOLS)/bin:$(HOME)/.cargo/bin:$(PATH)
 BIN := $(CARGO_TARGET_DIR)/debug
 POLICY_SOURCES := $(shell find sdk/wit sdk/policy sdk/policy-build sdk/toolchain policies -type f 2>/dev/null)
 
-.PHONY: help setup setup-check build policies demo real test check fmt bench hakari clean
+.PHONY: help setup setup-check build policies demo real compare test check fmt bench hakari clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -35,6 +35,10 @@ demo: build policies ## Play a site of one meter and three chargers, with an out
 real: build policies ## Run the real sessions in TRACES=DIR through the whole line
 	@test -n "$(TRACES)" || { echo "say where the traces are: make real TRACES=DIR"; exit 2; }
 	@deploy/real/run.sh "$(TRACES)"
+
+compare: build policies ## Run the real sessions in TRACES=DIR under each policy, and write the table of docs/policies/comparison.md
+	@test -n "$(TRACES)" || { echo "say where the traces are: make compare TRACES=DIR"; exit 2; }
+	@deploy/real/compare.sh "$(TRACES)"
 
 test: check policies ## Check and test everything
 	@cargo build --workspace --bins
