@@ -1,6 +1,6 @@
 //! `wattle-bench`: every figure that we quote, each beside its limit or its peer in the same run.
 //!
-//! [`ingest`], [`decide`], [`policy`] and [`commit`] measure one thing each; `README.md` says how, and what limits
+//! [`ingest`], [`decide`], [`policy`], [`fleet`], [`sites`] and [`commit`] measure one thing each; `README.md` says how, and what limits
 //! it. Brokers, publishers and the client that readings are counted against are processes of their own ([`load`]), and
 //! so is the edge: the program that people run. The result is a table on standard output and
 //! `results/latest.json` ([`report`]).
@@ -8,13 +8,16 @@
 //! Every measurement is bounded in time. Everything listens on 127.0.0.1 only, and what was started ends with
 //! the run.
 
+#[cfg(feature = "commit")]
 mod commit;
 mod decide;
+mod fleet;
 mod ingest;
 mod load;
 mod policy;
 mod report;
 mod sample;
+mod sites;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -37,9 +40,15 @@ enum Bench {
     Ingest,
     /// From a meter reading to the setpoint.
     Decide,
-    /// One call of a policy.
+    /// One call of a policy, beside the decision that it is a part of.
     Policy,
-    /// From sealed segments to the lake.
+    /// The same alone, which takes a second; not by default.
+    Call,
+    /// Decisions with 1,000 chargers on 50 sites.
+    Fleet,
+    /// The memory that 1,000 sites add.
+    Sites,
+    /// From sealed segments to the lake; only where this program was built with the lake.
     Commit,
 }
 
@@ -75,9 +84,19 @@ fn measure(only: Option<Bench>) -> anyhow::Result<()> {
         decided = Some(decide::measure(&mut report)?);
     }
     if wanted(Bench::Policy) {
-        let p50 = decided.map_or_else(decide::p50, Ok)?;
-        policy::measure(&mut report, p50)?;
+        let medians = decided.map_or_else(decide::p50, Ok)?;
+        policy::measure(&mut report, Some(medians))?;
     }
+    if only == Some(Bench::Call) {
+        policy::measure(&mut report, None)?;
+    }
+    if wanted(Bench::Fleet) {
+        fleet::measure(&mut report)?;
+    }
+    if wanted(Bench::Sites) {
+        sites::measure(&mut report)?;
+    }
+    #[cfg(feature = "commit")]
     if wanted(Bench::Commit) {
         commit::measure(&mut report)?;
     }

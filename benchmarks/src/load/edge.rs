@@ -1,7 +1,7 @@
 //! The edge itself: the program `wattle-edge` as people run it, with a journal that is fsynced per batch on a real
 //! disk and no fog node.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -32,11 +32,11 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// Starts one for a site, and waits until it is connected to its broker.
+    /// Starts one for these sites, and waits until it is connected to its broker.
     ///
     /// # Errors
     /// When the program isn't there, or doesn't start; the end of its log is part of the text.
-    pub fn start(uses: Uses, site: &str, devices: &[String]) -> Result<Self> {
+    pub fn start(uses: Uses, sites: &[String], devices: &[String]) -> Result<Self> {
         let place = Place::new()?;
         let http_port = free_port()?;
         let (mode, mqtt_port) = match uses {
@@ -48,7 +48,8 @@ impl Edge {
         std::fs::create_dir(&data)?;
         let lines: String = broker::users(devices).map(|user| format!("{user}:{PASSWORD}\n")).collect();
         place.write("data/passwords", &lines)?;
-        let site = place.write("site.toml", site)?;
+        let write = |(n, site): (usize, &String)| place.write(&format!("site-{n}.toml"), site);
+        let sites = sites.iter().enumerate().map(write).collect::<Result<Vec<_>>>()?;
         let config = place.write(
             "edge.toml",
             &format!(
@@ -58,7 +59,7 @@ impl Edge {
             ),
         )?;
         let log = place.path().join("log");
-        let started = start(&config, &site, &log, http_port);
+        let started = start(&config, &sites, &log, http_port);
         let process = started.with_context(|| format!("the edge says: {}", end_of(&log)))?;
         Ok(Self { process, http_port, mqtt_port, place })
     }
@@ -99,7 +100,7 @@ impl Edge {
     }
 }
 
-fn start(config: &Path, site: &Path, log: &Path, http_port: u16) -> Result<wattle_testkit::Process> {
+fn start(config: &Path, sites: &[PathBuf], log: &Path, http_port: u16) -> Result<wattle_testkit::Process> {
     let program = place::programs()?.join("wattle-edge");
     ensure!(
         program.exists(),
@@ -107,7 +108,7 @@ fn start(config: &Path, site: &Path, log: &Path, http_port: u16) -> Result<wattl
         program.display()
     );
     let mut command = Command::new(program);
-    command.arg("--config").arg(config).arg(site).env("RUST_LOG", "warn");
+    command.arg("--config").arg(config).args(sites).env("RUST_LOG", "warn");
     command.stdout(Stdio::null()).stderr(std::fs::File::create(log)?);
     let mut process = wattle_testkit::Process::start(command)?;
     process.wait_healthy(http_port, LIMIT)?;
