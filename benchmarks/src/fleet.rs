@@ -108,7 +108,7 @@ fn devices() -> Vec<String> {
 
 fn site(site: usize) -> String {
     let mut text = format!(
-        "id = '{}'\n[control]\nvalidity_ms = 30000\nraise_delay_ms = 0\n[[circuits]]\nid = 'grid'\nlimit_a = {}\n\
+        "id = '{}'\n[control]\npolicy = 'equal-share'\nvalidity_ms = 30000\nraise_delay_ms = 0\n[[circuits]]\nid = 'grid'\nlimit_a = {}\n\
          [[meters]]\nid = '{}'\ncircuit = 'grid'\n",
         site_name(site),
         LIMIT_MA / 1000,
