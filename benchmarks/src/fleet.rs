@@ -340,6 +340,8 @@ impl Device {
 
     async fn listen(self, mut line: EventLoop, say: &mpsc::Sender<Heard>) -> Result<()> {
         line.network_options.set_tcp_nodelay(true);
+        // A thousand connect at once.
+        line.network_options.set_connection_timeout(START.as_secs());
         if let Some(outlet) = self.outlet {
             self.client.try_subscribe(self.topic(outlet, "setpoint"), QoS::AtMostOnce)?;
         }

@@ -34,6 +34,7 @@
 pub mod aside;
 pub mod keep;
 pub mod line;
+mod once;
 mod proof;
 mod retry;
 pub mod shadow;

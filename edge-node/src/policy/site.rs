@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use wattle_edge_core::site::equal_share;
 use wattle_edge_core::{Proposal, SiteMachine};
 use wattle_policy_host::{Host, RunError};
 use wattle_site::Control;
@@ -13,9 +12,11 @@ use wattle_wire::row::{EventKind, Row};
 use super::aside::{Answer, Aside, Errand, Imagined};
 use super::keep::Place;
 use super::line::{self, Failures, Line, Step, Versioned};
+use super::once::is_time;
 use super::proof::Proof;
 use super::retry::Retry;
 use super::shadow::Shadow;
+use super::version::built_in;
 use super::{Source, Version};
 
 /// The most notes that wait to be taken; further ones are dropped, but a decision makes three at most.
@@ -23,8 +24,6 @@ const MOST_NOTES: usize = 32;
 
 /// A policy that only fails and has no stand-in is asked at one of so many decisions.
 pub(super) const ASKED_ONE_IN: u32 = 60;
-/// The shortest time between two notes of the same kind of failure.
-const BETWEEN_FAILURES: Micros = Micros::from_secs(60);
 
 /// Something that happened to the policy, for the journal.
 pub type Note = (EventKind, String);
@@ -496,42 +495,4 @@ fn hex(version: &Version) -> String {
 /// Whether a vehicle wants energy from a charger that can be reached.
 pub(super) fn somebody_asks(snapshot: &Snapshot) -> bool {
     snapshot.chargers.iter().any(|charger| charger.online && charger.state.asks())
-}
-
-/// Whether the last time is long enough ago, or the clock was set back; then it is now.
-fn is_time(last: &mut Option<Micros>, now: Micros) -> bool {
-    let is_recent = last.is_some_and(|last| last <= now && now - last < BETWEEN_FAILURES);
-    if !is_recent {
-        *last = Some(now);
-    }
-    !is_recent
-}
-
-/// What is proposed where the policy is off.
-fn built_in(snapshot: &Snapshot) -> Proposal {
-    Proposal {
-        plan: Ok(equal_share(snapshot)),
-        policy: "built-in equal-share".into(),
-        policy_digest: 0,
-        settings_digest: 0,
-        fuel: 0,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_failure_is_noted_once_a_minute_and_again_when_the_clock_was_set_back() {
-        let mut last = None;
-        let mut check = |seconds, expected| {
-            assert_eq!(is_time(&mut last, Micros::from_secs(seconds)), expected, "{seconds}");
-        };
-        for (seconds, expected) in
-            [(100, true), (100, false), (159, false), (160, true), (219, false), (50, true)]
-        {
-            check(seconds, expected);
-        }
-    }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use wattle_edge_core::Proposal;
+use wattle_edge_core::site::equal_share;
 use wattle_policy_host::{Allowance, Decided, Host, LoadError, Policy, RunError};
 use wattle_site::Control;
 use wattle_wire::policy::Snapshot;
@@ -172,6 +173,17 @@ impl Version {
 impl Versioned for Version {
     fn digest(&self) -> [u8; 32] {
         self.policy.digest()
+    }
+}
+
+/// What is proposed where the policy is off.
+pub fn built_in(snapshot: &Snapshot) -> Proposal {
+    Proposal {
+        plan: Ok(equal_share(snapshot)),
+        policy: "built-in equal-share".into(),
+        policy_digest: 0,
+        settings_digest: 0,
+        fuel: 0,
     }
 }
 
