@@ -46,6 +46,7 @@ test: check policies ## Check and test everything
 
 check: setup setup-check ## Formatting, lints, dependencies, documentation
 	@cargo fmt --all --check
+	@deploy/real/compare.sh --check
 	@cargo clippy --workspace --all-targets -- -D warnings
 	@cargo deny --log-level error check bans licenses sources
 	@RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --quiet

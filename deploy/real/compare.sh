@@ -6,7 +6,8 @@
 #   deploy/real/compare.sh FOLDER
 #
 # Programs are those in $CARGO_TARGET_DIR/debug, policies those in $WATTLE_POLICIES (`make compare` sets both).
-# ONLY=NAME runs one policy and prints its rows without writing them.
+# ONLY=NAME runs one policy and prints its rows without writing them. `--check` instead of a folder runs nothing: it looks
+# whether the page says traces, limit, price, surplus and commit, has each policy for each trace, and no breach.
 set -euo pipefail
 export LC_ALL=C
 
@@ -18,6 +19,21 @@ traces=${1:?say where the traces are: deploy/real/compare.sh FOLDER}
 begin='<!-- written by `make compare`: begin -->'
 end='<!-- written by `make compare`: end -->'
 failures=0
+
+check_page() {
+    local block said missing=0
+    block=$(sed -n "\\|$begin|,\\|$end|p" "$page")
+    for said in Traces Limit 'Price per kWh' Surplus Commit; do
+        grep -q "^- \*\*$said:\*\* ." <<< "$block" || { echo "compare: $page doesn't say $said" >&2; missing=1; }
+    done
+    awk -F ' *[|] *' '
+        /^### / {traces++}
+        /^\| / && $2 != "policy" && $2 !~ /^-/ {rows++; if ($14 != 0) {print "compare: " $2 ": " $14 " breaches"; bad = 1}}
+        END {if (!traces || rows != 8 * traces) {print "compare: " rows + 0 " rows for " traces + 0 " traces of eight"; bad = 1}; exit bad}
+    ' <<< "$block" >&2 || missing=1
+    return "$missing"
+}
+[ "$traces" != --check ] || { check_page; exit; }
 
 [ -x "$wattle" ] || { echo "compare: $wattle is not there; build it: make build" >&2; exit 2; }
 mapfile -t files < <(find "$traces" -type f \( -name '*.csv' -o -name '*.csv.gz' \) | sort)
