@@ -36,6 +36,8 @@ use crate::former;
 use crate::mqtt::{Delivery, Lane};
 use crate::numbers;
 use crate::peers::peers;
+use crate::policy::aside::Aside;
+use crate::policy::keep::Keeper;
 use crate::policy::watch::{Reader, Watch};
 use crate::policy::{self, Role, SitePolicy, Source};
 use crate::restore::Restored;
@@ -282,6 +284,9 @@ impl SiteBuilder<'_> {
         let host = policy::host(&self.config.data, Limits::default())
             .context("can't start the runtime for policies")?;
         let folder = policy::folder(self.config.policies.as_deref());
+        let keeper =
+            Keeper::start(&self.config.data).context("can't start the thread that keeps policies")?;
+        let aside = Aside::start().context("can't start the thread of policies in shadow")?;
         let now = self.clock.now();
         let first_number = numbers::take(&self.config.data, now);
         let mut actors = Vec::with_capacity(sites.len());
@@ -289,7 +294,9 @@ impl SiteBuilder<'_> {
         for (site, board) in sites.iter().zip(boards) {
             let machine = SiteMachine::new(site_model(&site.file), first_number, now)
                 .with_context(|| format!("site {}", site.file.id))?;
-            let policy = SitePolicy::load(&host, &folder, &site.file.control);
+            let place = keeper.place(&site.file.id, &site.file.control.policy);
+            let (control, aside) = (&site.file.control, Some(aside.clone()));
+            let policy = SitePolicy::load_with(&host, &folder, control, Some(place), aside);
             let sources: Vec<_> = policy.sources().map(|(role, source)| (role, source.clone())).collect();
             let (clock, lane, journal) = (self.clock.clone(), self.lane.clone(), self.journal.clone());
             let topics = peers(&site.file);

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use wattle_edge_core::Proposal;
-use wattle_policy_host::{Decided, Host, LoadError, Policy, RunError};
+use wattle_edge_core::site::equal_share;
+use wattle_policy_host::{Allowance, Decided, Host, LoadError, Policy, RunError};
 use wattle_site::Control;
 use wattle_wire::policy::Snapshot;
 
@@ -19,7 +20,7 @@ use super::{OFF, path};
 pub struct Source {
     path: PathBuf,
     settings: Arc<str>,
-    memory_bytes: usize,
+    allowance: Allowance,
 }
 
 /// Why a version can't be used.
@@ -65,7 +66,8 @@ impl Source {
         let settings =
             serde_json::to_string(settings).expect("a TOML table holds nothing that JSON can't say");
         let memory_bytes = control.policy_memory_mib as usize * (1 << 20);
-        Self { path, settings: settings.into(), memory_bytes }
+        let allowance = Allowance { memory_bytes, fuel: control.policy_fuel };
+        Self { path, settings: settings.into(), allowance }
     }
 
     /// The first eight bytes of the SHA-256 of what it is told, as decisions record it.
@@ -93,9 +95,11 @@ impl Source {
     /// Why it can't decide for this site.
     pub fn version(&self, host: &Host, bytes: &[u8]) -> Result<Version, Unusable> {
         let path = self.path.display();
-        let policy = host.load_granted(bytes, self.memory_bytes).map_err(|error| {
-            let more =
-                if matches!(error, LoadError::AsksTooMuch { .. }) { "; see policy_memory_mib" } else { "" };
+        let policy = host.load_granted(bytes, self.allowance).map_err(|error| {
+            let more = match error {
+                LoadError::AsksTooMuch { .. } => "; see policy_memory_mib and policy_fuel",
+                _ => "",
+            };
             let may_pass = matches!(error, LoadError::Describe(RunError::Deadline(_)));
             Unusable::new(format!("{path} can't be used: {error}{more}"), may_pass)
         })?;
@@ -137,6 +141,11 @@ impl Version {
         format!("{} {}", self.policy(), self.version())
     }
 
+    /// The component's bytes.
+    pub fn bytes(&self) -> &Arc<[u8]> {
+        self.policy.bytes()
+    }
+
     /// Asks for a plan.
     ///
     /// # Errors
@@ -173,6 +182,17 @@ impl Version {
 impl Versioned for Version {
     fn digest(&self) -> [u8; 32] {
         self.policy.digest()
+    }
+}
+
+/// What is proposed where the policy is off.
+pub fn built_in(snapshot: &Snapshot) -> Proposal {
+    Proposal {
+        plan: Ok(equal_share(snapshot)),
+        policy: "built-in equal-share".into(),
+        policy_digest: 0,
+        settings_digest: 0,
+        fuel: 0,
     }
 }
 

@@ -198,7 +198,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         std::fs::write(folder.path().join("site.wasm"), component("hostile")).expect("written");
         let ((sound, other), (mut late, told)) = (reader(folder.path()), reader(folder.path()));
-        let control = "policy = 'site'\nsettings = { way = 'spin' }";
+        let control = "policy = 'site'\npolicy_fuel = 9223372036854775807\nsettings = { way = 'spin' }";
         late.0 = Source::active(folder.path(), &toml::from_str(control).expect("right")).expect("it is on");
         let limits = Limits { deadline: Duration::from_millis(100), fuel: u64::MAX, ..Limits::default() };
         let mut files = Files::new(Host::new(limits).expect("runs"), vec![sound, late]);

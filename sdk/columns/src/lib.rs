@@ -21,8 +21,8 @@
 //! there before anything is kept. This crate reads no file and no socket.
 
 mod builder;
-pub mod read;
 mod packed;
+pub mod read;
 pub mod schema;
 mod segment;
 mod split;

@@ -8,7 +8,7 @@ use wasmtime::{Config, Engine};
 
 use crate::policy::Policy;
 use crate::shelf::Shelf;
-use crate::{Cache, Digest, HostError, Limits, LoadError, Loads, cache};
+use crate::{Allowance, Cache, Digest, HostError, Limits, LoadError, Loads, cache};
 
 /// Ticks of the engine's clock per deadline.
 pub(crate) const TICKS: u64 = 5;
@@ -73,16 +73,15 @@ impl Host {
     /// When it is not a whole component of a version that this host runs, imports anything but the log, or
     /// fails to describe itself inside the limits.
     pub fn load(&self, bytes: &[u8]) -> Result<Policy, LoadError> {
-        self.load_granted(bytes, self.inner.limits.memory_bytes)
+        self.load_granted(bytes, self.inner.limits.allowance())
     }
 
-    /// The same for a policy that may ask for this much memory. One that doesn't ask gets no more than the host's
-    /// default.
+    /// The same for a policy that may have this much.
     ///
     /// # Errors
     /// As [`Host::load`].
-    pub fn load_granted(&self, bytes: &[u8], memory_bytes: usize) -> Result<Policy, LoadError> {
-        Policy::load(self, bytes, memory_bytes)
+    pub fn load_granted(&self, bytes: &[u8], allowance: Allowance) -> Result<Policy, LoadError> {
+        Policy::load(self, bytes, allowance)
     }
 
     /// How components were loaded so far.

@@ -40,7 +40,7 @@ mod shelf;
 pub use cache::{Cache, CacheError};
 pub use error::{HostError, LoadError, RunError};
 pub use host::Host;
-pub use limits::Limits;
+pub use limits::{Allowance, Limits};
 pub use policy::{Decided, Description, Need, Policy};
 pub use shelf::Loads;
 

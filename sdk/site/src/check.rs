@@ -82,6 +82,9 @@ fn control(file: &str, control: &Control, problems: &mut Problems) {
     if !(1..=256).contains(&control.policy_memory_mib) {
         problems.add(file, "control.policy_memory_mib", control.policy_memory_mib, "give 1 to 256 MiB");
     }
+    if !(1_000_000..=400_000_000).contains(&control.policy_fuel) {
+        problems.add(file, "control.policy_fuel", control.policy_fuel, "give 1000000 to 400000000 units");
+    }
 }
 
 fn names<'a>(file: &str, list: &str, ids: impl Iterator<Item = &'a str>, problems: &mut Problems) {

@@ -83,6 +83,9 @@ pub struct Control {
     pub policy_trial: u32,
     /// The most memory that a policy of this site may ask for, MiB; 1 to 256, default 16.
     pub policy_memory_mib: u32,
+    /// The most fuel that a policy of this site may use in a call, about one unit per instruction; 1 000 000 to
+    /// 400 000 000, default 20 000 000. The time that a call may take grows with it, from 50 ms.
+    pub policy_fuel: u64,
     /// A policy that decides beside the other and is never obeyed; default none.
     pub shadow: Option<Shadow>,
 }
@@ -115,6 +118,7 @@ impl Default for Control {
             settings: toml::Table::new(),
             policy_trial: 60,
             policy_memory_mib: 16,
+            policy_fuel: 20_000_000,
             shadow: None,
         }
     }

@@ -27,7 +27,7 @@ pub(super) struct SavedStation {
     manual: Option<Milliamps>,
     manual_until: Option<Micros>,
     ledger: SavedLedger,
-    track: Vec<SavedBucket>,
+    track: SavedTrack,
     commands: Vec<(i64, Milliamps)>,
     held: Option<(Milliamps, i64)>,
     raise: Option<i64>,
@@ -57,13 +57,18 @@ struct SavedSent {
     expires: i64,
 }
 
-/// A bucket by its last draw and what the least and the most differ from it: all but the first is nothing for a steady draw.
+#[derive(Serialize, Deserialize)]
+struct SavedTrack {
+    last: PerPhase<Milliamps>,
+    buckets: Vec<SavedBucket>,
+}
+
+/// A bucket by its least draw and what the most is above it, which is nothing for a steady draw.
 #[derive(Serialize, Deserialize)]
 struct SavedBucket {
     from: i64,
-    length: i64,
-    last: PerPhase<Milliamps>,
-    below: PerPhase<Milliamps>,
+    length: i32,
+    least: PerPhase<Milliamps>,
     above: PerPhase<Milliamps>,
 }
 
@@ -88,7 +93,7 @@ impl SavedStation {
             manual,
             manual_until,
             ledger,
-            track: Track(buckets),
+            track,
             commands,
             held,
             raise_since,
@@ -115,7 +120,7 @@ impl SavedStation {
             manual: *manual,
             manual_until: *manual_until,
             ledger: SavedLedger::of(ledger, since, sure),
-            track: buckets.iter().map(|bucket| SavedBucket::of(bucket, since)).collect(),
+            track: SavedTrack::of(track, since),
             commands: commands.iter().map(|(at, before)| (since.ago(*at), *before)).collect(),
             held: held.map(|(held, until)| (held, since.ago(until))),
             raise: ago(raise_since),
@@ -147,7 +152,7 @@ impl SavedStation {
             manual: self.manual,
             manual_until: self.manual_until,
             ledger: self.ledger.load(since, sure),
-            track: Track(self.track.into_iter().map(|bucket| bucket.load(since)).collect()),
+            track: self.track.load(since),
             commands: self.commands.into_iter().map(|(ago, before)| (since.at(ago), before)).collect(),
             held: self.held.map(|(held, ago)| (held, since.at(ago))),
             raise_since: at(self.raise),
@@ -194,33 +199,30 @@ impl SavedLedger {
     }
 }
 
-impl SavedBucket {
-    fn of(bucket: &Bucket, since: Since) -> Self {
-        let Bucket { from, to, least, most, last } = *bucket;
-        let differs = |from: PerPhase<Milliamps>, to: PerPhase<Milliamps>| {
-            from.zip(to, |from, to| Milliamps(from.0.wrapping_sub(to.0)))
-        };
-        Self {
-            from: since.ago(from),
-            length: to.0.wrapping_sub(from.0),
-            last,
-            below: differs(last, least),
-            above: differs(most, last),
-        }
+impl SavedTrack {
+    fn of(track: &Track, since: Since) -> Self {
+        let last = track.last().map_or(PerPhase::all(Milliamps::ZERO), |(draw, _)| draw);
+        Self { last, buckets: track.buckets().map(|bucket| SavedBucket::of(&bucket, since)).collect() }
     }
 
-    fn load(self, since: Since) -> Bucket {
+    fn load(self, since: Since) -> Track {
+        Track::new(self.buckets.iter().map(|bucket| bucket.load(since)), self.last)
+    }
+}
+
+impl SavedBucket {
+    fn of(bucket: &Bucket, since: Since) -> Self {
+        let Bucket { from, to, least, most } = *bucket;
+        // A bucket is kept with a length of so many bits.
+        let length = to.0.wrapping_sub(from.0) as i32;
+        let above = most.zip(least, |most, least| Milliamps(most.0.wrapping_sub(least.0)));
+        Self { from: since.ago(from), length, least, above }
+    }
+
+    fn load(&self, since: Since) -> Bucket {
         let from = since.at(self.from);
-        let wrapping = |a: PerPhase<Milliamps>, b: PerPhase<Milliamps>, sign: i32| {
-            a.zip(b, |a, b| Milliamps(a.0.wrapping_add(b.0.wrapping_mul(sign))))
-        };
-        Bucket {
-            from,
-            to: Micros(from.0.wrapping_add(self.length)),
-            least: wrapping(self.last, self.below, -1),
-            most: wrapping(self.last, self.above, 1),
-            last: self.last,
-        }
+        let most = self.least.zip(self.above, |least, above| Milliamps(least.0.wrapping_add(above.0)));
+        Bucket { from, to: Micros(from.0.wrapping_add(self.length.into())), least: self.least, most }
     }
 }
 
