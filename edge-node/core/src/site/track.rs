@@ -259,6 +259,24 @@ mod tests {
     }
 
     #[test]
+    fn a_track_that_is_made_of_buckets_goes_on_like_the_one_that_had_them_and_takes_no_more_than_the_bound() {
+        let mut first = track(&(0..40).map(|i| (i * 70, i as i32 % 3)).collect::<Vec<_>>());
+        let buckets: Vec<Bucket> = first.buckets().collect();
+        let (last, _) = first.last().expect("pushed");
+        let mut again = Track::new(buckets.iter().copied(), last);
+        first.push(PerPhase::all(Milliamps(5)), at(2_750), GUARD);
+        again.push(PerPhase::all(Milliamps(5)), at(2_750), GUARD);
+        assert_eq!(
+            (again.last(), again.buckets().collect::<Vec<_>>()),
+            (first.last(), first.buckets().collect())
+        );
+
+        let many = buckets.iter().cycle().take(100).copied().collect::<Vec<_>>();
+        let kept: Vec<Bucket> = Track::new(many.iter().copied(), last).buckets().collect();
+        assert_eq!(kept, many[100 - MAX_BUCKETS..]);
+    }
+
+    #[test]
     fn no_more_buckets_are_kept_than_the_bound() {
         let readings: Vec<(i64, i32)> = (0..100).map(|i| (i * 200, 8)).collect();
         let track = track(&readings);
