@@ -302,8 +302,8 @@ impl SiteBuilder<'_> {
             let topics = peers(&site.file);
             let topics = topics.into_iter().map(|peer| (peer.id, peer.address.topic(Channel::Setpoint)));
             let (machine, rows) = ((machine, site.text.as_str()), self.first_rows(site, note));
-            let (topics, board) = (topics.collect(), board.clone());
-            let actor = Site::new(clock, machine, policy, lane, topics, journal, board, rows);
+            let (lane, board) = ((lane, topics.collect()), board.clone());
+            let actor = Site::new(clock, machine, policy, lane, journal, board, rows);
             let address = Supervisor::start(|_| actor);
             readers.extend(sources.into_iter().map(|(role, source)| reader(role, source, &address)));
             actors.push(address);
