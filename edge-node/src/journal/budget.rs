@@ -1,6 +1,6 @@
 //! Keeping the byte budget: the oldest telemetry goes first; events and decisions last. Every drop is a gap.
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::array::{AsArray, RecordBatch};
 use arrow::compute;
 use arrow::datatypes::Int64Type;
 use wattle_columns::{Segment, SegmentBuilder, SegmentError};
@@ -31,7 +31,7 @@ impl Journal {
 
     /// One step of dropping; false when nothing is left to drop.
     fn drop_some(&mut self, now: Micros) -> Result<bool, JournalError> {
-        let replay_bytes = self.replay_bytes();
+        let replay_bytes = self.log_bytes_to(self.covered_to());
         let list = &self.segments.list;
         if replay_bytes > self.options.budget_bytes / 4 {
             self.log.drop_oldest()?;
@@ -91,7 +91,7 @@ impl Journal {
 
 /// What is left of a segment without its readings: in their place stand gaps, one for each run of numbers.
 pub(super) fn without_readings(segment: &Segment, now: Micros) -> Result<Segment, SegmentError> {
-    let gaps = gaps_for(&segment.header, &sequences(&segment.readings), now)?;
+    let gaps = gaps_for(&segment.header, &sequences(&segment.readings), now);
     let events = compute::concat_batches(&segment.events.schema(), [&segment.events, &gaps])?;
     Ok(Segment {
         header: segment.header.clone(),
@@ -134,28 +134,12 @@ fn gap(from: u64, to: u64, reason: GapReason, now: Micros) -> Record {
     Record { sequence: from, at_us: now, row: Row::Gap(Gap { from, to, reason }) }
 }
 
-/// One event row per run of dropped numbers. A builder takes contiguous numbers only: it gets gaps for the runs
-/// between as well, and these are filtered out again.
-fn gaps_for(header: &SegmentHeader, dropped: &[i64], now: Micros) -> Result<RecordBatch, SegmentError> {
-    let mut builder = SegmentBuilder::new(header.edge.clone(), header.incarnation);
-    let mut wanted = Vec::new();
-    let mut next = header.from;
+/// One event row per run of dropped numbers.
+fn gaps_for(header: &SegmentHeader, dropped: &[i64], now: Micros) -> RecordBatch {
     let runs = dropped.chunk_by(|a, b| a + 1 == *b).filter_map(|run| Some((*run.first()?, *run.last()?)));
-    for (first, last) in runs {
-        let (first, last) = (first.unsigned_abs(), last.unsigned_abs());
-        if first > next {
-            builder.push(&gap(next, first - 1, GapReason::Budget, now))?;
-            wanted.push(false);
-        }
-        builder.push(&gap(first, last, GapReason::Budget, now))?;
-        wanted.push(true);
-        next = last + 1;
-    }
-    let events = match builder.finish() {
-        Some(segment) => segment.events,
-        None => return Ok(RecordBatch::new_empty(wattle_columns::schema::events())),
-    };
-    Ok(compute::filter_record_batch(&events, &BooleanArray::from(wanted))?)
+    let gaps: Vec<_> =
+        runs.map(|(from, to)| gap(from.unsigned_abs(), to.unsigned_abs(), GapReason::Budget, now)).collect();
+    wattle_columns::gap_rows(&header.edge, header.incarnation, &gaps)
 }
 
 fn by_sequence(batch: &RecordBatch) -> Result<RecordBatch, SegmentError> {

@@ -46,10 +46,11 @@
 //!   give again. Opening needs a folder that can be listed and locked, and nothing else: what it can't write or move on a full or
 //!   broken disk is done later. A file that can't be read counts as damaged when the journal is opened; afterwards
 //!   only after eight tries.
-//! - **Budget**: while log and segments are above it, first goes log that is kept for the core's recovery only, as far
-//!   as it is above a quarter of the budget; then the readings of the oldest segment that has some; then the oldest
-//!   segments as a whole. Rows that aren't sealed yet are never dropped: when they alone reach the budget, because
-//!   nothing can be sealed, new rows are refused.
+//! - **Budget**: while log and segments are above it, first goes log that is kept for a replay only, as far as it is above a
+//!   quarter of the budget; then the readings of the oldest segment that has some; then the oldest segments as a
+//!   whole; then the rest of that log. Log that the checkpoint doesn't cover is never dropped: without it the core would take
+//!   again what it has. Nor are rows that aren't sealed: when they alone reach the budget, because nothing can be
+//!   sealed, new rows are refused.
 
 mod aside;
 mod budget;
@@ -417,7 +418,6 @@ impl Journal {
             damaged: self.damaged,
             segments: self.segments.list.len(),
             seconds_left: self.seconds_left(bytes),
-            checkpoint_due: self.replay_bytes() > self.options.budget_bytes / 8,
         }
     }
 
@@ -428,11 +428,14 @@ impl Journal {
         u64::try_from(seconds).ok()
     }
 
-    /// What the log takes on disk beyond what waits to be sealed: it is kept for the core's recovery only.
-    fn replay_bytes(&self) -> u64 {
-        let sealed_to = self.sealed_to();
-        let sealed = self.log.closed().iter().filter(|file| file.last <= sealed_to);
-        sealed.map(|file| file.bytes).sum()
+    /// What the log takes on disk up to a sequence.
+    fn log_bytes_to(&self, sequence: u64) -> u64 {
+        self.log.closed().iter().filter(|file| file.last <= sequence).map(|file| file.bytes).sum()
+    }
+
+    /// The last sequence that nothing but a replay needs the log of: it is sealed, and the checkpoint knows of it.
+    fn covered_to(&self) -> u64 {
+        self.checkpoint.min(self.sealed_to())
     }
 
     fn bytes(&self) -> u64 {
@@ -455,12 +458,11 @@ impl Journal {
     }
 
     fn note_room(&mut self) {
-        self.log_full = self.log.bytes() > self.options.budget_bytes;
+        self.log_full = self.log.bytes() - self.log_bytes_to(self.sealed_to()) > self.options.budget_bytes;
     }
 
     fn release(&mut self) -> Result<(), JournalError> {
-        let covered = self.checkpoint.min(self.sealed_to());
-        let released = self.log.release(covered.min(self.kept.may_go()));
+        let released = self.log.release(self.covered_to().min(self.kept.may_go()));
         self.note_room();
         released
     }

@@ -100,6 +100,4 @@ pub struct Stats {
     pub segments: usize,
     /// How many seconds of rows still fit into the budget, at the rate since the journal was opened.
     pub seconds_left: Option<u64>,
-    /// Whether the core should make a checkpoint now: the log after the last one is large.
-    pub checkpoint_due: bool,
 }

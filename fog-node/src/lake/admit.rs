@@ -14,6 +14,7 @@ use wattle_wire::uplink::{Incarnation, SegmentHeader};
 
 use super::LakeError;
 use super::error::Context as _;
+use super::settle;
 
 /// The first number that a journal gives is 0 or 1.
 const FIRST: u64 = 1;
@@ -59,7 +60,7 @@ pub enum Refusal {
         from: u64,
         /// As in the header.
         to: u64,
-        /// `another edge's rows`, `numbers`.
+        /// `another edge's rows`, `numbers`, `a gap`.
         what: &'static str,
     },
 }
@@ -82,6 +83,10 @@ pub fn check(segment: &Segment) -> Result<(), Refusal> {
         if !sequences.values().iter().all(|sequence| within(*sequence)) {
             return Err(untrue("numbers"));
         }
+    }
+    let told = settle::gaps(&segment.events).map_err(|_| untrue("a gap that can't be read"))?;
+    if told.iter().any(|(_, gap)| gap.from > gap.to || gap.to > *to || gap.from < *from) {
+        return Err(untrue("a gap"));
     }
     if i64::try_from(*to).is_err() {
         return Err(untrue("numbers beyond 63 bits"));
@@ -148,33 +153,30 @@ pub(crate) fn any_hole(segments: &[Segment], positions: &BTreeMap<Journal, Optio
     })
 }
 
-/// The rows of one table after `position` in one journal's segments, and the position that they lead to; nothing
-/// when the table already has all of it.
-pub(crate) fn lacking<'a>(
-    segments: impl IntoIterator<Item = (&'a SegmentHeader, &'a RecordBatch)>,
+/// What one table lacks of one journal's segments after `position`, and the position that it leads to; nothing when the
+/// table has all of it. `after` gives a segment's rows after a position.
+pub(crate) fn lacking(
+    segments: &[Segment],
     position: Option<u64>,
+    after: impl Fn(&Segment, Option<u64>) -> Result<RecordBatch, LakeError>,
 ) -> Result<Option<(Vec<RecordBatch>, u64)>, LakeError> {
     let mut reached = position;
     let mut batches = Vec::new();
-    for (header, batch) in segments {
-        if reached.is_some_and(|reached| header.to <= reached) {
-            continue;
+    for segment in segments {
+        let to = segment.header.to;
+        if reached.is_none_or(|reached| to > reached) {
+            batches.push(after(segment, reached)?);
+            reached = Some(to);
         }
-        batches.push(after(batch, header, reached)?);
-        reached = Some(header.to);
     }
     Ok(if reached == position { None } else { reached.map(|reached| (batches, reached)) })
 }
 
-fn after(
-    batch: &RecordBatch,
-    header: &SegmentHeader,
-    reached: Option<u64>,
-) -> Result<RecordBatch, LakeError> {
-    let Some(reached) = reached.filter(|reached| *reached >= header.from) else { return Ok(batch.clone()) };
+/// The rows of a batch after a position.
+pub(crate) fn after(batch: &RecordBatch, reached: Option<u64>) -> Result<RecordBatch, LakeError> {
+    let Some(reached) = reached else { return Ok(batch.clone()) };
     let sequences = batch.column(2).as_primitive::<Int64Type>();
     let lacks = |sequence: i64| u64::try_from(sequence).is_ok_and(|sequence| sequence > reached);
     let keep: BooleanArray = sequences.values().iter().map(|sequence| Some(lacks(*sequence))).collect();
-    debug_assert_eq!(keep.len(), batch.num_rows());
     filter_record_batch(batch, &keep).columns("a segment")
 }

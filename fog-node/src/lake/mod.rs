@@ -33,6 +33,7 @@ mod error;
 mod head;
 mod raw;
 pub mod schema;
+mod settle;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -2,13 +2,15 @@
 //! simulation of the whole line tables in memory that lose what wasn't made to last.
 //!
 //! An edge that runs out of room makes gaps of readings and decisions that are not in the lake yet, so the same numbers
-//! may come again with other rows. Hence two rules, or a gap's record could be passed over together with what it stands for:
+//! may come again with other rows. Hence three rules, or a number could be nowhere, or a row and a gap at once:
 //! - `events`, where gaps stand, is committed last: it never says that there is no gap before the other tables have the rows.
 //! - A journal whose position moves under a commit is another writer's at the moment: nothing more of it is written, and
 //!   the edge sends again what it has now.
+//! - Where another commit than this one has brought rows of these numbers, gaps are made of what stands nowhere ([`settle`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::ops::RangeInclusive;
 
 use arrow::array::RecordBatch;
 use futures::future::try_join;
@@ -16,9 +18,10 @@ use wattle_columns::Segment;
 use wattle_fog_core::clean::Limits;
 
 use super::LakeError;
-use super::admit::{Admitted, Journal, admit, any_hole, lacking};
+use super::admit::{Admitted, Journal, admit, after, any_hole, lacking};
 use super::columns::{dated, judged};
 use super::commit::{CommitReport, Guard};
+use super::settle::{self, Standing};
 
 /// How often a commit is tried again after another writer was first.
 const MAX_ATTEMPTS: usize = 10;
@@ -53,6 +56,13 @@ pub trait RawTable: Sync {
         app: &str,
     ) -> impl Future<Output = Result<Option<u64>, LakeError>> + Send;
 
+    /// Which numbers of a journal within a range have a row in the table as it is now, on the disk.
+    fn numbers(
+        &self,
+        journal: &Journal,
+        range: RangeInclusive<u64>,
+    ) -> impl Future<Output = Result<BTreeSet<u64>, LakeError>> + Send;
+
     /// Appends batches as one commit that carries `positions`; when it is done they are there whatever happens.
     fn append(
         &self,
@@ -67,7 +77,22 @@ pub trait RawTable: Sync {
 pub(super) struct Written {
     pub(super) rows: usize,
     fenced: BTreeSet<Journal>,
+    /// The position of each journal before it.
+    before: BTreeMap<Journal, Option<u64>>,
 }
+
+/// What a table lacks.
+#[derive(Default)]
+struct Lacking {
+    batches: Vec<RecordBatch>,
+    positions: Vec<(String, u64)>,
+    /// As in [`Written`].
+    before: BTreeMap<Journal, Option<u64>>,
+}
+
+/// What stands in the tables before `events` of numbers that it lacks, for the journals of which another commit has
+/// brought some.
+pub(super) type Settling = BTreeMap<Journal, Standing>;
 
 /// A raw table's part of a segment, and what the fog node adds to its rows.
 #[derive(Clone, Copy)]
@@ -78,11 +103,16 @@ pub(super) enum Raw {
 }
 
 impl Raw {
-    fn of(self, segment: &Segment) -> &RecordBatch {
+    fn after(
+        self,
+        segment: &Segment,
+        reached: Option<u64>,
+        standing: Option<&Standing>,
+    ) -> Result<RecordBatch, LakeError> {
         match self {
-            Self::Readings => &segment.readings,
-            Self::Events => &segment.events,
-            Self::Decisions => &segment.decisions,
+            Self::Readings => after(&segment.readings, reached),
+            Self::Events => settle::settled(segment, reached, standing),
+            Self::Decisions => after(&segment.decisions, reached),
         }
     }
 
@@ -147,14 +177,16 @@ impl<'a, T: RawTable> RawTables<'a, T> {
         }
         let (mut journals, refused) = admit(segments, |journal| before.get(journal).copied().flatten());
         let mut report = CommitReport { positions: before, refused, ..CommitReport::default() };
+        let none = Settling::new();
         let (readings, decisions) = try_join(
-            self.commit_table(self.readings, Raw::Readings, &journals, guard),
-            self.commit_table(self.decisions, Raw::Decisions, &journals, guard),
+            self.commit_table(self.readings, Raw::Readings, &journals, &none, guard),
+            self.commit_table(self.decisions, Raw::Decisions, &journals, &none, guard),
         )
         .await?;
         report.fenced = readings.fenced.union(&decisions.fenced).cloned().collect();
         journals.retain(|journal, _| !report.fenced.contains(journal));
-        let events = self.commit_table(self.events, Raw::Events, &journals, guard).await?;
+        let settling = self.settling(&journals, &readings, &decisions).await?;
+        let events = self.commit_table(self.events, Raw::Events, &journals, &settling, guard).await?;
         report.fenced.extend(events.fenced);
         report.readings = readings.rows;
         report.rows = readings.rows + events.rows + decisions.rows;
@@ -164,6 +196,30 @@ impl<'a, T: RawTable> RawTables<'a, T> {
             *position = (*position).max(reached);
         }
         Ok(report)
+    }
+
+    /// What the events of these journals have to be settled with. Nothing but for what a commit left that was cut off, or what
+    /// another writer has brought.
+    async fn settling(
+        &self,
+        journals: &Admitted,
+        readings: &Written,
+        decisions: &Written,
+    ) -> Result<Settling, LakeError> {
+        let mut settling = Settling::new();
+        let head = self.events.head();
+        for journal in journals.keys() {
+            let before = |written: &Written| written.before.get(journal).copied().flatten();
+            let others = before(readings).max(before(decisions)).unwrap_or(0);
+            let position = self.events.position(&head, &journal.app_id()).await?.unwrap_or(0);
+            if others > position {
+                let range = position + 1..=others;
+                let mut numbers = self.readings.numbers(journal, range.clone()).await?;
+                numbers.append(&mut self.decisions.numbers(journal, range).await?);
+                settling.insert(journal.clone(), Standing { to: others, numbers });
+            }
+        }
+        Ok(settling)
     }
 
     /// The position of each journal that segments are of.
@@ -182,19 +238,21 @@ impl<'a, T: RawTable> RawTables<'a, T> {
         table: &T,
         raw: Raw,
         journals: &Admitted,
+        settling: &Settling,
         guard: Guard<'_>,
     ) -> Result<Written, LakeError> {
         let mut head = table.head();
         let mut fenced = BTreeSet::new();
         for attempt in 0..MAX_ATTEMPTS {
             fenced.extend(journals.keys().filter(|journal| !guard(journal)).cloned());
-            let (batches, positions) = self.still_lacking(table, &head, raw, journals, &fenced).await?;
+            let Lacking { batches, positions, before } =
+                self.still_lacking(table, &head, raw, journals, settling, &fenced).await?;
             if positions.is_empty() {
-                return Ok(Written { rows: 0, fenced });
+                return Ok(Written { rows: 0, fenced, before });
             }
             let rows = batches.iter().map(RecordBatch::num_rows).sum();
             match table.append(&head, batches, positions).await? {
-                Append::Done => return Ok(Written { rows, fenced }),
+                Append::Done => return Ok(Written { rows, fenced, before }),
                 Append::Outdated => {
                     let newer = table.refresh().await?;
                     for journal in journals.keys() {
@@ -222,20 +280,23 @@ impl<'a, T: RawTable> RawTables<'a, T> {
         head: &T::Head,
         raw: Raw,
         journals: &Admitted,
+        settling: &Settling,
         fenced: &BTreeSet<Journal>,
-    ) -> Result<(Vec<RecordBatch>, Vec<(String, u64)>), LakeError> {
-        let (mut batches, mut positions) = (Vec::new(), Vec::new());
+    ) -> Result<Lacking, LakeError> {
+        let mut lacks = Lacking::default();
         for (journal, segments) in journals.iter().filter(|(journal, _)| !fenced.contains(*journal)) {
             let app = journal.app_id();
             let position = table.position(head, &app).await?;
-            let parts = segments.iter().map(|segment| (&segment.header, raw.of(segment)));
-            if let Some((rows, reached)) = lacking(parts, position)? {
+            lacks.before.insert(journal.clone(), position);
+            let standing = settling.get(journal);
+            let after = |segment: &Segment, reached| raw.after(segment, reached, standing);
+            if let Some((rows, reached)) = lacking(segments, position, after)? {
                 for batch in rows.iter().filter(|batch| batch.num_rows() > 0) {
-                    batches.push(raw.finished(batch, self.limits)?);
+                    lacks.batches.push(raw.finished(batch, self.limits)?);
                 }
-                positions.push((app, reached));
+                lacks.positions.push((app, reached));
             }
         }
-        Ok((batches, positions))
+        Ok(lacks)
     }
 }

@@ -12,16 +12,17 @@
 //! In a local folder each data file and each log entry is fsynced, with its folder, before an append returns; and so is an
 //! entry of another writer before anything is said of it.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::array::{AsArray as _, RecordBatch};
+use arrow::datatypes::{Int64Type, SchemaRef};
 use datafusion::execution::SessionState;
-use datafusion::prelude::{DataFrame, ParquetReadOptions};
+use datafusion::prelude::{DataFrame, ParquetReadOptions, col, lit};
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel as _;
 use deltalake::kernel::transaction::{CommitData, TransactionError};
 use deltalake::kernel::{Action, Add, StructType, Transaction};
@@ -34,6 +35,7 @@ use deltalake::writer::{DeltaWriter as _, RecordBatchWriter};
 use deltalake::{DeltaTable, DeltaTableError, TableProperty};
 
 use super::LakeError;
+use super::admit::Journal;
 use super::error::QueryContext as _;
 use super::head::{Head, entry};
 use super::raw::{Append, RawTable};
@@ -321,6 +323,25 @@ impl RawTable for Table {
 
     async fn position(&self, at: &Head, app: &str) -> Result<Option<u64>, LakeError> {
         Self::position(self, at, app).await
+    }
+
+    async fn numbers(
+        &self,
+        journal: &Journal,
+        range: RangeInclusive<u64>,
+    ) -> Result<BTreeSet<u64>, LakeError> {
+        let context = bare_context();
+        let provider = self.provider(&self.reload().await?, Arc::new(context.state())).await?;
+        let signed = |number: u64| lit(i64::try_from(number).unwrap_or(i64::MAX));
+        let wanted = col("edge")
+            .eq(lit(journal.edge.as_str()))
+            .and(col("incarnation").eq(lit(journal.incarnation.to_string())))
+            .and(col("sequence").between(signed(*range.start()), signed(*range.end())));
+        let rows = context.read_table(provider).and_then(|table| table.filter(wanted));
+        let rows = rows.and_then(|rows| rows.select_columns(&["sequence"])).querying(self.name)?;
+        let batches = rows.collect().await.querying(self.name)?;
+        let numbers = batches.iter().flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values());
+        Ok(numbers.map(|number| number.unsigned_abs()).collect())
     }
 
     async fn append(

@@ -147,10 +147,7 @@ async fn after_a_crash_between_two_tables_each_takes_what_it_lacks() {
     let (first, second) = (some(&mut journal, NOON), some(&mut journal, NOON + 20));
     commit(&lake, vec![first.clone()]).await;
     let (admitted, _) = admit::admit(vec![second.clone()], |_| Some(13));
-    lake.raw_tables()
-        .commit_table(&lake.readings, Raw::Readings, &admitted, &|_| true)
-        .await
-        .expect("one table");
+    readings_only(&lake, &admitted).await;
     drop(lake);
 
     let lake = Lake::open(folder.path()).await.expect("the lake");
@@ -160,6 +157,57 @@ async fn after_a_crash_between_two_tables_each_takes_what_it_lacks() {
     assert_eq!(position(&lake, 7).await, Some(26));
     assert_eq!(one(&lake, "SELECT count(*) FROM readings_raw").await, 20);
     assert_eq!(one(&lake, "SELECT count(*) FROM decisions").await, 4);
+}
+
+/// A commit that is cut off after its readings.
+async fn readings_only(lake: &Lake, admitted: &admit::Admitted) {
+    let tables = lake.raw_tables();
+    let written =
+        tables.commit_table(&lake.readings, Raw::Readings, admitted, &Default::default(), &|_| true).await;
+    written.expect("one table");
+}
+
+/// As [`some`], after its edge has run out of room.
+fn thinned(journal: &mut Rows) -> Segment {
+    let at = NOON + 10;
+    journal.gap(at, 10).decision(at).decision(at).event(at, EventKind::MeterStale, "").cut()
+}
+
+#[tokio::test]
+async fn what_was_cut_off_and_comes_again_without_its_readings_has_each_number_once() {
+    let (full, thin) = (some(&mut Rows::new(7), NOON), thinned(&mut Rows::new(7)));
+    for (first, then, readings, gaps) in
+        [(&full, &thin, 10, vec![]), (&thin, &full, 0, vec![["1..=10: budget"]])]
+    {
+        let (_folder, lake) = lake().await;
+        let (admitted, _) = admit::admit(vec![first.clone()], |_| None);
+        readings_only(&lake, &admitted).await;
+        commit(&lake, vec![then.clone()]).await;
+        assert_eq!(position(&lake, 7).await, Some(13));
+        assert_eq!(one(&lake, "SELECT count(*) FROM readings_raw").await, readings);
+        assert_eq!(ask(&lake, "SELECT detail FROM events WHERE kind = 'gap'").await, gaps);
+        assert_eq!(one(&lake, "SELECT count(*) FROM events WHERE kind <> 'gap'").await, 1);
+    }
+}
+
+#[tokio::test]
+async fn of_a_gap_that_has_grown_the_part_that_the_lake_lacks_is_taken() {
+    let (_folder, lake) = lake().await;
+    commit(&lake, vec![Rows::new(7).gap(NOON, 10).cut()]).await;
+    commit(&lake, vec![Rows::new(7).gap(NOON, 30).cut()]).await;
+    let gaps = ask(&lake, "SELECT sequence, detail FROM events ORDER BY sequence").await;
+    assert_eq!(gaps, [["1", "1..=10: budget"], ["11", "11..=30: budget"]]);
+    assert_eq!(position(&lake, 7).await, Some(30));
+}
+
+#[tokio::test]
+async fn a_gap_beyond_its_segment_is_refused() {
+    let (_folder, lake) = lake().await;
+    let mut segment = Rows::new(7).gap(NOON, 10).cut();
+    segment.header.to = 5;
+    let report = commit(&lake, vec![segment]).await;
+    let why: Vec<_> = report.refused.iter().map(|(_, why)| why.to_string()).collect();
+    assert_eq!(why, ["segment 1..=5 holds a gap that its header doesn't announce; it was not taken"]);
 }
 
 #[tokio::test]

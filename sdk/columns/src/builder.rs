@@ -81,6 +81,22 @@ impl SegmentBuilder {
     }
 }
 
+/// The rows of gaps alone, with the columns of [`schema::events`], in the order given. Other records are passed over.
+pub fn gap_rows<'a>(
+    edge: &EdgeId,
+    incarnation: Incarnation,
+    gaps: impl IntoIterator<Item = &'a Record>,
+) -> RecordBatch {
+    let owner = Owner { edge: edge.to_string(), incarnation: incarnation.to_string() };
+    let mut events = Events::new(owner);
+    for record in gaps {
+        if let Row::Gap(gap) = &record.row {
+            events.push_gap(record, gap);
+        }
+    }
+    batch(schema::events(), events.finish())
+}
+
 fn batch(schema: arrow::datatypes::SchemaRef, columns: Vec<ArrayRef>) -> RecordBatch {
     RecordBatch::try_new(schema, columns).expect("a builder fills the columns of its schema in order")
 }

@@ -2,7 +2,7 @@
 //!
 //! - [`schema`]: the columns of `readings`, `events` and `decisions`. A released column never changes its
 //!   meaning or type.
-//! - [`SegmentBuilder`]: contiguous journal records in, one [`Segment`] out.
+//! - [`SegmentBuilder`]: contiguous journal records in, one [`Segment`] out; [`gap_rows`] for rows of gaps alone.
 //! - [`read`]: columns back to records, from a segment or a lake.
 //! - [`Segment::halves`]: a segment in two, where one is too large for what carries it.
 //! - [`Segment::encode`] and [`Segment::decode`]: the bytes on disk and on the way up, the same for each way.
@@ -27,5 +27,5 @@ pub mod schema;
 mod segment;
 mod split;
 
-pub use builder::SegmentBuilder;
+pub use builder::{SegmentBuilder, gap_rows};
 pub use segment::{MAX_SEGMENT_BYTES, Segment, SegmentError};

@@ -1,15 +1,17 @@
 //! A lake in memory: three tables, each a log of commits that carry rows and positions. What is not synced is lost with
 //! the power; a commit for a version that is there already is refused; each step of a commit may be the last of its process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use arrow::array::RecordBatch;
-use wattle_fog::lake::{Append, LakeError, RawTable, RawTables};
+use arrow::array::{AsArray as _, RecordBatch};
+use arrow::datatypes::Int64Type;
+use wattle_fog::lake::{Append, Journal, LakeError, RawTable, RawTables};
 use wattle_fog_core::clean::Limits;
 
 use crate::random::Random;
@@ -165,6 +167,20 @@ impl RawTable for Table {
         Ok(known.get(app).copied())
     }
 
+    async fn numbers(
+        &self,
+        journal: &Journal,
+        range: RangeInclusive<u64>,
+    ) -> Result<BTreeSet<u64>, LakeError> {
+        self.pause().await;
+        self.works()?;
+        let disk = self.lake.disk();
+        let rows = disk.tables[self.index].iter().flat_map(|entry| &entry.rows);
+        let numbers =
+            rows.flat_map(|batch| numbers_of(batch, journal)).filter(|number| range.contains(number));
+        Ok(if self.switch == Some(Switch::Settling) { BTreeSet::new() } else { numbers.collect() })
+    }
+
     async fn append(
         &self,
         onto: &Head,
@@ -197,6 +213,14 @@ impl RawTable for Table {
         }
         Ok(Append::Done)
     }
+}
+
+fn numbers_of<'a>(batch: &'a RecordBatch, journal: &'a Journal) -> impl Iterator<Item = u64> + 'a {
+    let [edges, lives] = [0, 1].map(|column| batch.column(column).as_string::<i32>());
+    let numbers = batch.column(2).as_primitive::<Int64Type>();
+    let life = journal.incarnation.to_string();
+    let is_of = move |row: &usize| edges.value(*row) == journal.edge.as_str() && lives.value(*row) == life;
+    (0..batch.num_rows()).filter(is_of).map(|row| numbers.value(row).unsigned_abs())
 }
 
 /// Ready after so many polls.

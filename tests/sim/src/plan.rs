@@ -141,7 +141,7 @@ impl Plan {
             sense: random.pick(&[300 * MS, 1000 * MS]),
             interval_ms: random.pick(&[1_000, 5_000]),
             syncs: random.chance(85),
-            budget_bytes: random.pick(&[1 << 30, 1 << 30, 40_000]),
+            budget_bytes: random.pick(&[1 << 30, 20_000, 6_000]),
             segment_bytes: random.pick(&[1 << 10, 2 << 20]),
             ring: random.pick(&[16, 1024, 1024]),
             broker_window: random.pick(&[5, 20, 100]),

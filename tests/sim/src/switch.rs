@@ -48,6 +48,8 @@ pub enum Switch {
     PositionCheck,
     /// The check that a table is still what a commit was made for.
     ConflictCheck,
+    /// The look at what other tables have, before gaps are written.
+    Settling,
     /// The order of commit and answer: a segment is answered when it has come.
     CommitBeforeAnswer,
 }
@@ -77,6 +79,7 @@ impl Switch {
         Self::Positions,
         Self::PositionCheck,
         Self::ConflictCheck,
+        Self::Settling,
         Self::CommitBeforeAnswer,
     ];
 }

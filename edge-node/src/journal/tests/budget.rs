@@ -79,7 +79,7 @@ fn sessions_events_and_decisions_stay_for_as_long_as_there_are_readings_and_the_
     };
     let all = filled(1 << 30).stats().bytes;
     let mut seen = [false; 3];
-    for budget in (0..=24).map(|share| all * share / 24) {
+    for budget in (0..=25).map(|share| all * share / 24) {
         let mut journal = filled(budget.max(1));
         let (readings, events, decisions) = left(&mut journal);
         assert_eq!(journal.stats().dropped as usize, SEGMENTS * 103 - readings - events - decisions);
@@ -112,23 +112,36 @@ fn then_whole_segments_go_and_become_one_gap() {
     assert_eq!(append(&mut journal, 1), [1006]);
 }
 
-#[test]
-fn log_that_is_kept_for_recovery_only_makes_room_before_telemetry_does() {
+/// The first sequences of the log files that are left of five, which are kept for a replay and are too much for the budget, with a
+/// checkpoint up to `checkpoint`; and how many entries were dropped.
+fn log_under_budget(checkpoint: u64) -> (Vec<i64>, u64) {
     let disk = MemoryDisk::default();
-    let budget_bytes = 40_000;
-    let (mut journal, _) = open_as(&disk, Options { budget_bytes, ..options() });
-    append(&mut journal, 400);
-    journal.sync().expect("room");
-    journal.seal(LATER).expect("room");
-    assert!(!disk.files(".wlog").is_empty(), "all of it fits");
-    append(&mut journal, 400);
-    journal.sync().expect("room");
-    journal.seal(LATER).expect("room");
-    assert!(journal.stats().bytes <= budget_bytes);
-    assert_eq!((journal.stats().dropped, ranges(&mut journal)), (0, vec![(1, 400), (401, 800)]));
-    drop(journal);
-    let left = sequences(open(&disk).1.rows);
-    assert!(left == [-1] || left[..2] == [-1, 401], "{left:?}");
+    let (mut journal, _) = open_as(&disk, Options { budget_bytes: 40_000, ..options() });
+    for _ in 0..5 {
+        let keyframe = Event::new(site(), None, EventKind::Keyframe, "");
+        journal.append(Micros(0), Row::Event(keyframe)).expect("room");
+        append(&mut journal, 399);
+        let last = journal.sync().expect("room");
+        journal.checkpoint(last.min(checkpoint), b"").expect("room");
+        journal.seal(LATER).expect("room");
+    }
+    let dropped = journal.stats().dropped;
+    let name = |path: &PathBuf| path.file_name().and_then(|name| log::parse_name(name.to_str()?));
+    let log = disk.files(".wlog").iter().map(|path| name(path).expect("a log") as i64).collect();
+    (log, dropped)
+}
+
+#[test]
+fn log_that_is_kept_for_a_replay_only_makes_room_before_telemetry_does() {
+    let (log, dropped) = log_under_budget(u64::MAX);
+    assert_eq!((log, dropped), (vec![1601], 0));
+}
+
+#[test]
+fn log_that_the_checkpoint_does_not_cover_is_never_dropped() {
+    let (log, dropped) = log_under_budget(400);
+    assert_eq!(log, [401, 801, 1201, 1601]);
+    assert!(dropped > 0, "telemetry goes instead");
 }
 
 #[test]

@@ -1,0 +1,119 @@
+//! One row or one gap for each number, whichever versions of a segment have come.
+//!
+//! An edge that runs out of room puts gaps in the place of rows that it has sent already, and of rows that stand in one table and
+//! not in the next yet. So the same numbers may come in several versions, in any order, through several writers. What
+//! stands in the other tables decides: `events` is written last, and where another commit than its own has brought
+//! rows of these numbers, its gaps are made of what is nowhere, and not of what its segment says.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::compute::{concat_batches, filter_record_batch, sort_to_indices, take_record_batch};
+use arrow::datatypes::Int64Type;
+use arrow::error::ArrowError;
+use wattle_columns::{Segment, gap_rows, read};
+use wattle_wire::Micros;
+use wattle_wire::row::{Gap, GapReason, Record, Row};
+
+use super::LakeError;
+use super::columns::{texts, timestamps};
+use super::error::Context as _;
+
+/// What the other tables have of numbers that another commit may have brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// The last of these numbers.
+    pub(crate) to: u64,
+    /// Which of them have a row there.
+    pub(crate) numbers: BTreeSet<u64>,
+}
+
+/// The rows of a segment's events after `reached`, with gaps as they have to stand.
+pub(crate) fn settled(
+    segment: &Segment,
+    reached: Option<u64>,
+    standing: Option<&Standing>,
+) -> Result<RecordBatch, LakeError> {
+    let (batch, header) = (&segment.events, &segment.header);
+    let after = reached.unwrap_or(0);
+    let is_gap = is_gap(batch);
+    let wanted: BooleanArray = is_gap
+        .iter()
+        .zip(sequences(batch))
+        .map(|(gap, number)| Some(gap == Some(false) && number > after))
+        .collect();
+    let rows = filter_record_batch(batch, &wanted).columns("a segment")?;
+    let said = gaps(batch)?;
+    let standing = standing.filter(|standing| standing.to > after && standing.to >= header.from);
+    let open = standing.map_or(after, |standing| standing.to) + 1;
+    let mut gaps: Vec<_> =
+        said.iter().filter_map(|(at, gap)| Some((*at, part(gap, open..=header.to)?))).collect();
+    if let Some(standing) = standing {
+        let here: BTreeSet<u64> = sequences(&rows).collect();
+        let range = header.from.max(after + 1)..=header.to.min(standing.to);
+        let nowhere = range.filter(|number| !here.contains(number) && !standing.numbers.contains(number));
+        let at = arrival(segment);
+        gaps.extend(runs(nowhere).into_iter().map(|(from, to)| {
+            let known = said.iter().find(|(_, gap)| (gap.from..=gap.to).contains(&from));
+            let (at, reason) = known.map_or((at, GapReason::Budget), |(at, gap)| (*at, gap.reason));
+            (at, Gap { from, to, reason })
+        }));
+    }
+    if gaps.is_empty() {
+        return Ok(rows);
+    }
+    let records: Vec<_> = gaps
+        .into_iter()
+        .map(|(at_us, gap)| Record { sequence: gap.from, at_us, row: Row::Gap(gap) })
+        .collect();
+    let gaps = gap_rows(&header.edge, header.incarnation, &records);
+    let all = concat_batches(&batch.schema(), [&rows, &gaps]).columns("a segment")?;
+    let order = sort_to_indices(all.column(2), None, None).columns("a segment")?;
+    take_record_batch(&all, &order).columns("a segment")
+}
+
+/// The part of a gap that is within a range.
+fn part(gap: &Gap, range: RangeInclusive<u64>) -> Option<Gap> {
+    let (from, to) = (gap.from.max(*range.start()), gap.to.min(*range.end()));
+    (from <= to).then_some(Gap { from, to, reason: gap.reason })
+}
+
+fn is_gap(events: &RecordBatch) -> BooleanArray {
+    texts(events, "kind").iter().map(|kind| Some(kind == Some("gap"))).collect()
+}
+
+/// The gaps among a segment's events, each with the moment when it was made.
+pub(crate) fn gaps(events: &RecordBatch) -> Result<Vec<(Micros, Gap)>, LakeError> {
+    let rows = filter_record_batch(events, &is_gap(events)).columns("a segment")?;
+    let records = read::events(&rows).map_err(|error| ArrowError::ExternalError(Box::new(error)));
+    let gap = |record: Record| match record.row {
+        Row::Gap(gap) => Some((record.at_us, gap)),
+        _ => None,
+    };
+    Ok(records.columns("a segment")?.into_iter().filter_map(gap).collect())
+}
+
+/// When the first row came.
+fn arrival(segment: &Segment) -> Micros {
+    let Segment { readings, events, decisions, .. } = segment;
+    let moments = [(readings, "arrived_at"), (events, "arrived_at"), (decisions, "decided_at")];
+    let first = moments.iter().filter_map(|(batch, name)| timestamps(batch, name).values().first());
+    Micros(first.min().copied().unwrap_or_default())
+}
+
+fn sequences(batch: &RecordBatch) -> impl Iterator<Item = u64> + '_ {
+    batch.column(2).as_primitive::<Int64Type>().values().iter().map(|number| number.unsigned_abs())
+}
+
+/// Rising numbers as ranges.
+fn runs(numbers: impl Iterator<Item = u64>) -> Vec<(u64, u64)> {
+    let mut runs: Vec<(u64, u64)> = Vec::new();
+    for number in numbers {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == number => *last = number,
+            _ => runs.push((number, number)),
+        }
+    }
+    runs
+}
