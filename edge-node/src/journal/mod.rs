@@ -344,6 +344,8 @@ impl Journal {
             self.write_committed(committed)?;
             self.committed = committed;
         }
+        // What was found to be committed lasts before anything goes for it.
+        self.log.keep_found()?;
         self.segments.free(&self.place, self.committed)?;
         self.release()?;
         self.keep_reserve();

@@ -40,22 +40,27 @@ pub(super) struct Segments {
 
 impl Segments {
     /// Finds the segments after `committed` in a folder's listing. What is committed is removed; what overlaps a
-    /// longer one is left of a rewriting that was cut, and is removed too.
+    /// longer one is left of a rewriting that was cut, and is removed too. Before that, the names that say so are made to
+    /// last: a process that was killed may have left them in the system's memory.
     pub(super) fn open(place: &Place, edge: &EdgeId, listing: &[(String, u64)], committed: u64) -> Self {
         let mut found: Vec<_> =
             listing.iter().filter_map(|(name, len)| Some((parse_name(name)?, name, *len))).collect();
         found.sort_by_key(|((from, to), ..)| (*from, std::cmp::Reverse(*to)));
         let mut segments = Self::default();
         let mut reached = committed;
+        let mut needless = Vec::new();
         for ((from, to), name, bytes) in found {
             let path = place.dir.join(name);
             if to <= reached {
-                left_over(&*place.disk, &path);
+                needless.push(path);
                 continue;
             }
             reached = to;
             let header = SegmentHeader { edge: edge.clone(), incarnation: place.incarnation, from, to };
             segments.push(SealedRef { header, path, bytes }, None);
+        }
+        if !needless.is_empty() && place.disk.sync_dir(&place.dir).is_ok() {
+            needless.iter().for_each(|path| left_over(&*place.disk, path));
         }
         segments
     }

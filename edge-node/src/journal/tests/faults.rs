@@ -99,6 +99,7 @@ impl Told {
     fn check(mut self, disk: &MemoryDisk, options: Options, context: &str) {
         let (mut journal, recovery) = open_as(disk, options);
         assert!(recovery.last >= self.acknowledged, "{context}: ends at {}", recovery.last);
+        assert_eq!(recovery.repaired.missing_segments, [], "{context}");
         journal.seal(LATER).expect("the disk works");
         let mut after = Some(journal.stats().committed);
         while let Some(to) = self.send(&mut journal, after, false) {
@@ -166,12 +167,44 @@ fn a_loss_of_power_may_keep_any_part_of_what_was_not_synced() {
         for (step, seed) in (0..steps(&options)).flat_map(|step| (0..5).map(move |seed| (step, seed))) {
             let (disk, told, journal) = run(&options, step, Fault::PowerCut, true);
             drop(journal);
-            let mut state = seed * 1_000_003 + step as u64;
-            disk.lose_power_but(|below| {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                (state >> 33) as usize % below
-            });
+            disk.lose_power_but(chance(seed * 1_000_003 + step as u64));
             told.check(&disk, options.clone(), &format!("power cut before step {step}, seed {seed}"));
+        }
+    }
+}
+
+/// Numbers that look like chance.
+fn chance(mut state: u64) -> impl FnMut(usize) -> usize {
+    move |below| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    }
+}
+
+/// What a killed process wrote stands in the system's memory: the next one reads it and acts on it, and then the power goes.
+#[test]
+fn the_power_may_go_at_any_step_after_a_kill_at_any_step() {
+    for options in [options(), small()] {
+        for (kill, later) in (0..steps(&options)).flat_map(|kill| (0..10).map(move |later| (kill, later))) {
+            // Nothing reaches the disk from there on, and what has stays.
+            let (disk, mut told, journal) = run(&options, kill, Fault::Failing, true);
+            drop(journal);
+            disk.heal();
+            disk.fail_at(disk.steps() + later, Fault::PowerCut, true);
+            let opened = recovery::open(Arc::new(disk.clone()), options.clone(), Micros(0));
+            let acknowledged: Vec<_> = told
+                .appended
+                .range(..=told.acknowledged)
+                .map(|(number, register)| (*number, *register))
+                .collect();
+            if let Ok((mut journal, _)) = opened {
+                told.run(&mut journal, 2);
+            }
+            // Without power a process doesn't go on, and gives no numbers.
+            told.appended.extend(acknowledged);
+            disk.lose_power_but(chance((kill * 1_000 + later) as u64));
+            let context = format!("killed before step {kill}, power cut {later} steps after that");
+            told.check(&disk, options.clone(), &context);
         }
     }
 }
