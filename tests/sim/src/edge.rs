@@ -61,6 +61,8 @@ pub struct Edge {
 pub struct Settings {
     /// What is taken away.
     pub switch: Option<Switch>,
+    /// Whether segments go through Kafka.
+    pub kafka: bool,
     /// Whether the journal waits for the disk.
     pub syncs: bool,
     /// The journal's byte budget.
@@ -77,6 +79,7 @@ impl Edge {
     pub fn new(index: usize, plan: &Plan, switch: Option<Switch>, truth: SharedTruth) -> Self {
         let settings = Settings {
             switch,
+            kafka: plan.kafka,
             syncs: plan.syncs,
             budget_bytes: plan.budget_bytes,
             segment_bytes: plan.segment_bytes,
@@ -303,6 +306,7 @@ impl Edge {
                     agenda.send_far(conn, Way::Up, Event::Fog(*fog, ANY_LIFE, segment));
                 }
             }
+            Effect::ToKafka(conn, event) => agenda.send_far(conn, Way::Up, Event::Kafka(event)),
             Effect::HangUp(conn) => {
                 let notices = agenda.random.below(SECOND);
                 self.tell_fog(conn, notices, agenda);

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use wattle_device_core::Publish;
 use wattle_wire::Micros;
+use wattle_wire::kafka::Position;
 use wattle_wire::topic::Channel;
-use wattle_wire::uplink::{Committed, Hello};
+use wattle_wire::uplink::{Committed, Hello, SegmentHeader};
 
 use crate::agenda::Conn;
 use crate::plan::Fault;
@@ -21,6 +22,8 @@ pub enum Event {
     Edge(usize, u64, EdgeEvent),
     /// To the fog node of this index, in one of its lives.
     Fog(usize, u64, FogEvent),
+    /// To Kafka.
+    Kafka(KafkaEvent),
     /// Something goes wrong.
     Fault(Fault),
     /// What has gone wrong is over.
@@ -141,6 +144,14 @@ pub enum EdgeEvent {
     Answered(Conn, Committed),
     /// The connection to the fog node, or the try, has come to nothing.
     LinkLost(Conn),
+    /// Kafka's topics are there; the position that is kept.
+    KafkaReady(Conn, Option<Position>),
+    /// Kafka has the segment that ends here.
+    KafkaDelivered(Conn, u64),
+    /// A position that was told.
+    KafkaPosition(Conn, Position),
+    /// It may be time to ask once more.
+    Probe(Conn),
     /// Too long without an answer, if none came since.
     Silent(Conn, u64),
 }
@@ -174,4 +185,46 @@ pub enum FogEvent {
     Gathered,
     /// A piece of work goes a step on.
     Step(u64),
+    /// A partition is its to read, by the so many'th change of hands.
+    Assigned(i32, u64),
+    /// A partition isn't any more, by the so many'th change of hands.
+    Revoked(i32, u64),
+    /// It looks for messages.
+    Look,
+}
+
+/// What a client asks of Kafka.
+#[derive(Debug, Clone)]
+pub enum KafkaEvent {
+    /// An edge wants to hear of its positions.
+    Listens {
+        /// Which.
+        edge: usize,
+        /// In which of its lives.
+        life: u64,
+        /// On which connection.
+        conn: Conn,
+        /// Of which journal.
+        key: String,
+    },
+    /// An edge sends a segment.
+    Produced {
+        /// Which.
+        edge: usize,
+        /// In which of its lives.
+        life: u64,
+        /// On which connection.
+        conn: Conn,
+        /// What its headers say.
+        header: SegmentHeader,
+        /// The segment.
+        bytes: Bytes,
+    },
+    /// A fog node tells a position.
+    Told {
+        /// Of which journal.
+        key: String,
+        /// The position.
+        position: Position,
+    },
 }

@@ -13,12 +13,14 @@ use bytes::Bytes;
 use wattle_columns::Segment;
 use wattle_fog::lake::Journal;
 use wattle_fog::sources::direct::{PIPELINE, committed, segment_of};
-use wattle_fog::sources::{Outcome, outcome};
+use wattle_fog::sources::{Fence, Outcome, outcome};
 use wattle_wire::uplink::{Committed, Hello, SegmentHeader};
 
 use crate::agenda::{Agenda, Conn, MS, SECOND, Way};
+use crate::consumer::{Consumer, Taken};
 use crate::edge::ANY_LIFE;
 use crate::event::{EdgeEvent, Event, FogEvent};
+use crate::kafka::{Kafka, LOOK};
 use crate::lake::{Lake, Tables};
 use crate::switch::Switch;
 
@@ -44,6 +46,7 @@ struct Process {
     committing: bool,
     work: BTreeMap<u64, Work>,
     works: u64,
+    consumer: Option<Consumer>,
 }
 
 /// An edge's connection.
@@ -60,17 +63,30 @@ struct Stream {
 
 /// A segment on its way into the lake, and where its answer goes.
 struct Job {
-    conn: Conn,
-    answer: u64,
+    to: Target,
     segment: Segment,
+    fence: Option<Fence>,
 }
 
-/// What is answered to whom; none ends the connection.
-type Answers = Vec<((Conn, u64), Option<Committed>)>;
+/// Where a segment came from.
+enum Target {
+    /// An edge's connection, and which of its answers.
+    Stream(Conn, u64),
+    /// The topic.
+    Topic(Taken),
+}
+
+/// What has come out.
+enum Answer {
+    /// To an edge; none ends the connection.
+    Stream((Conn, u64), Option<Committed>),
+    /// To the intake.
+    Topic(Taken, Outcome),
+}
 
 /// Something that waits for the lake.
 struct Work {
-    future: Pin<Box<dyn Future<Output = Answers>>>,
+    future: Pin<Box<dyn Future<Output = Vec<Answer>>>>,
     commits: bool,
 }
 
@@ -81,7 +97,7 @@ impl Fog {
     }
 
     /// Starts its process.
-    pub fn start(&mut self, agenda: &mut Agenda) {
+    pub fn start(&mut self, kafka: Option<&mut Kafka>, agenda: &mut Agenda) {
         if self.process.is_none() {
             let tables = Arc::new(Tables::open(&self.lake, agenda.random.fork(), self.switch));
             self.process = Some(Process {
@@ -92,13 +108,21 @@ impl Fog {
                 committing: false,
                 work: BTreeMap::new(),
                 works: 0,
+                consumer: kafka.as_ref().map(|_| Consumer::new(self.index, agenda)),
             });
+            if let Some(kafka) = kafka {
+                kafka.join(self.index, agenda);
+                agenda.soon(Event::Fog(self.index, self.life, FogEvent::Look));
+            }
         }
     }
 
     /// Its process is killed; what it was doing is not done.
-    pub fn kill(&mut self, agenda: &mut Agenda) {
+    pub fn kill(&mut self, kafka: Option<&mut Kafka>, agenda: &mut Agenda) {
         let Some(process) = self.process.take() else { return };
+        if let Some(kafka) = kafka {
+            kafka.leave(self.index, agenda);
+        }
         self.life += 1;
         for (conn, stream) in process.conns {
             let notices = agenda.random.below(2 * SECOND);
@@ -109,7 +133,7 @@ impl Fog {
     }
 
     /// Something happens to it.
-    pub fn handle(&mut self, life: u64, event: FogEvent, agenda: &mut Agenda) {
+    pub fn handle(&mut self, life: u64, event: FogEvent, kafka: Option<&mut Kafka>, agenda: &mut Agenda) {
         if life != self.life && life != ANY_LIFE {
             return;
         }
@@ -142,6 +166,11 @@ impl Fog {
                 process.commit(node, agenda);
             }
             FogEvent::Step(work) => process.step(work, node, agenda),
+            FogEvent::Assigned(..) | FogEvent::Revoked(..) | FogEvent::Look => {
+                if let Some(kafka) = kafka {
+                    process.hear(event, kafka, node, agenda);
+                }
+            }
         }
     }
 }
@@ -183,7 +212,7 @@ impl Process {
                 // Who can't be greeted is sent away.
                 (Err(_), None) => None,
             };
-            vec![((conn, answer), answered)]
+            vec![Answer::Stream((conn, answer), answered)]
         };
         self.begin(Box::pin(future), false, node, agenda);
     }
@@ -200,7 +229,10 @@ impl Process {
             stream.answers += 1;
             stream.owed.push_back((answer, None));
             match segment_of(&stream.hello, &metadata, &body) {
-                Ok(segment) => self.offer(Job { conn, answer, segment }, node, agenda),
+                Ok(segment) => {
+                    let job = Job { to: Target::Stream(conn, answer), segment, fence: None };
+                    self.offer(job, node, agenda);
+                }
                 Err(refused) => {
                     let hello = stream.hello.clone();
                     self.ask_position(conn, answer, hello, Some(refused), node, agenda);
@@ -209,11 +241,34 @@ impl Process {
         }
     }
 
+    /// Something about the topic.
+    fn hear(&mut self, event: FogEvent, kafka: &mut Kafka, node: Node, agenda: &mut Agenda) {
+        let Some(consumer) = &mut self.consumer else { return };
+        match event {
+            FogEvent::Assigned(partition, epoch) => consumer.assigned(partition, epoch, kafka),
+            FogEvent::Revoked(partition, epoch) => consumer.revoked(partition, epoch),
+            _ => {
+                let offered = consumer.look(kafka, agenda);
+                for told in consumer.turn(kafka, agenda) {
+                    let wait = agenda.random.below(20 * MS);
+                    agenda.after(wait, Event::Kafka(told));
+                }
+                for (taken, segment, fence) in offered {
+                    let job = Job { to: Target::Topic(taken), segment, fence: Some(fence) };
+                    self.offer(job, node, agenda);
+                }
+                agenda.after(LOOK, node.event(FogEvent::Look));
+            }
+        }
+    }
+
     fn offer(&mut self, job: Job, node: Node, agenda: &mut Agenda) {
-        if node.switch == Some(Switch::CommitBeforeAnswer) {
+        if node.switch == Some(Switch::CommitBeforeAnswer)
+            && let Target::Stream(conn, answer) = job.to
+        {
             let SegmentHeader { incarnation, to, .. } = job.segment.header;
             let committed = Committed { incarnation, sequence: Some(to), refused: String::new() };
-            self.answer((job.conn, job.answer), committed, agenda);
+            self.answer((conn, answer), committed, agenda);
         }
         self.queue.push_back(job);
         if !self.gathering && !self.committing {
@@ -229,17 +284,21 @@ impl Process {
         }
         self.committing = true;
         let jobs: Vec<_> = self.queue.drain(..self.queue.len().min(MOST_SEGMENTS)).collect();
-        let (segments, asked): (Vec<_>, Vec<_>) = jobs
-            .into_iter()
-            .map(|job| {
-                let header = job.segment.header.clone();
-                (job.segment, ((job.conn, job.answer), header))
-            })
-            .unzip();
+        let mut fences: BTreeMap<Journal, Vec<Fence>> = BTreeMap::new();
+        let (mut segments, mut asked) = (Vec::new(), Vec::new());
+        for Job { to, segment, fence } in jobs {
+            if let Some(fence) = fence {
+                fences.entry(Journal::of(&segment.header)).or_default().push(fence);
+            }
+            asked.push((to, segment.header.clone()));
+            segments.push(segment);
+        }
         let tables = self.tables.clone();
         let future = async move {
             let raw = tables.raw();
-            let report = raw.commit(segments, &|_| true).await;
+            let guard =
+                |journal: &Journal| fences.get(journal).is_none_or(|all| all.iter().all(Fence::holds));
+            let report = raw.commit(segments, &guard).await;
             let mut answers = Vec::with_capacity(asked.len());
             for (to, header) in asked {
                 let outcome = match &report {
@@ -249,7 +308,12 @@ impl Process {
                         Outcome::Failed(position, format!("the lake could not be written: {error}"))
                     }
                 };
-                answers.push((to, Some(committed(header.incarnation, outcome))));
+                answers.push(match to {
+                    Target::Stream(conn, answer) => {
+                        Answer::Stream((conn, answer), Some(committed(header.incarnation, outcome)))
+                    }
+                    Target::Topic(taken) => Answer::Topic(taken, outcome),
+                });
             }
             answers
         };
@@ -258,7 +322,7 @@ impl Process {
 
     fn begin(
         &mut self,
-        future: Pin<Box<dyn Future<Output = Answers>>>,
+        future: Pin<Box<dyn Future<Output = Vec<Answer>>>>,
         commits: bool,
         node: Node,
         agenda: &mut Agenda,
@@ -278,17 +342,24 @@ impl Process {
         };
         let commits = work.commits;
         self.work.remove(&number);
-        for (to, committed) in answers {
-            match committed {
-                Some(committed) => self.answer(to, committed, agenda),
-                None => {
+        for answer in answers {
+            match answer {
+                Answer::Topic(taken, outcome) => {
+                    if let Some(consumer) = &mut self.consumer {
+                        consumer.answer(&taken, outcome, agenda);
+                    }
+                }
+                Answer::Stream(to, Some(committed)) => {
+                    self.answer(to, committed, agenda);
+                    self.read(to.0, node, agenda);
+                }
+                Answer::Stream(to, None) => {
                     if let Some(stream) = self.conns.remove(&to.0) {
                         let lost = EdgeEvent::LinkLost(to.0);
                         agenda.send_far(to.0, Way::Down, Event::Edge(stream.edge, stream.life, lost));
                     }
                 }
             }
-            self.read(to.0, node, agenda);
         }
         if commits {
             self.committing = false;

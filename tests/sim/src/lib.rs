@@ -3,11 +3,12 @@
 //!
 //! # What is real and what is modelled
 //! Real, the code that ships: the firmware's machines; the edge's device and site machines, its batches, group commit,
-//! journal, recovery and uplink window; the segments' bytes; the fog node's checks, admission and commit. They run over
+//! journal, recovery and the sender of the way up; the segments' bytes; the fog node's checks, its intake from
+//! Kafka, admission and commit. They run over
 //! the journal's disk in memory, which forgets what was not synced.
 //!
 //! Modelled, since it keeps its own time or stands outside: the MQTT broker (QoS 1, a persistent session, a window, a bounded
-//! queue), the network, the lake's tables (versions, conflicts, positions, fsync), and the order in which an actor's mailbox
+//! queue), Kafka's (partitions, a group, a compacted topic), the network, the lake's tables (versions, conflicts, positions, fsync), and the order in which an actor's mailbox
 //! is emptied. MQTT's and Kafka's client libraries are tested with real processes.
 //!
 //! # Rules
@@ -20,12 +21,14 @@
 mod agenda;
 mod broker;
 mod check;
+mod consumer;
 mod device;
 mod disk;
 mod edge;
 mod event;
 mod fog;
 mod invariant;
+mod kafka;
 mod lake;
 mod link;
 mod plan;

@@ -1,14 +1,16 @@
-//! An edge's end of the way up, direct: the product's sender over a connection that the world cuts.
+//! An edge's end of the way up, direct or through Kafka: the product's sender over a connection that the world cuts.
 
 use wattle_edge::journal::Journal;
+use wattle_edge::uplink::kafka::Kafka;
 use wattle_edge::uplink::sender::{Offer, Sender, Step};
 use wattle_edge::uplink::{Options, direct_rules, gap};
+use wattle_kafka::KafkaConfig;
 use wattle_wire::Micros;
-use wattle_wire::kafka::Position;
+use wattle_wire::kafka::{Position, position_key};
 use wattle_wire::uplink::{Committed, Hello};
 
 use crate::agenda::{Agenda, Conn, MS, SECOND};
-use crate::event::EdgeEvent;
+use crate::event::{EdgeEvent, KafkaEvent};
 use crate::process::Effect;
 use crate::truth::{JournalName, SharedTruth};
 
@@ -23,6 +25,8 @@ pub struct Link {
     options: Options,
     truth: SharedTruth,
     name: JournalName,
+    /// Which edge it is of, in which life, if segments go through Kafka.
+    kafka: Option<(usize, u64)>,
     up: Option<Up>,
     wait: u64,
     /// How many answers came: silence is when none does.
@@ -40,8 +44,8 @@ struct Up {
 
 impl Link {
     /// No connection yet.
-    pub fn new(hello: Hello, name: JournalName, truth: SharedTruth) -> Self {
-        Self { hello, options: Options::new(""), truth, name, up: None, wait: FIRST_WAIT, heard: 0 }
+    pub fn new(hello: Hello, name: JournalName, truth: SharedTruth, kafka: Option<(usize, u64)>) -> Self {
+        Self { hello, options: Options::new(""), truth, name, kafka, up: None, wait: FIRST_WAIT, heard: 0 }
     }
 
     /// The connection.
@@ -53,10 +57,19 @@ impl Link {
     pub fn dial(&mut self, agenda: &mut Agenda, effects: &mut Vec<Effect>) {
         if self.up.is_none() {
             let conn = agenda.connection();
-            let sender = Sender::new(direct_rules(&self.options), now(agenda));
+            let rules = match self.kafka {
+                Some(_) => Kafka::new(KafkaConfig::default()).rules(&self.options),
+                None => direct_rules(&self.options),
+            };
+            let sender = Sender::new(rules, now(agenda));
             self.up = Some(Up { conn, sender, greeted: false, paced: None });
-            effects.push(Effect::Dial(conn, self.hello.clone()));
-            self.await_answer(conn, effects);
+            if let Some((edge, life)) = self.kafka {
+                let key = position_key(&self.hello.edge, self.hello.incarnation);
+                effects.push(Effect::ToKafka(conn, KafkaEvent::Listens { edge, life, conn, key }));
+            } else {
+                effects.push(Effect::Dial(conn, self.hello.clone()));
+                self.await_answer(conn, effects);
+            }
         }
     }
 
@@ -118,10 +131,51 @@ impl Link {
                     gap::freed(edge, *incarnation, from, to).expect("a range that ends behind its start");
             }
             up.sender.sent(header.to, bytes.len(), now(agenda));
+            if let Some((edge, life)) = self.kafka {
+                let conn = up.conn;
+                effects.push(Effect::ToKafka(conn, KafkaEvent::Produced { edge, life, conn, header, bytes }));
+                continue;
+            }
             let (conn, metadata) =
                 (up.conn, postcard::to_allocvec(&header).expect("names and numbers can be written"));
             effects.push(Effect::Segment(conn, metadata, bytes));
             self.await_answer(conn, effects);
+        }
+    }
+
+    /// Kafka says something, or has been silent.
+    pub fn heard_of_kafka(
+        &mut self,
+        event: EdgeEvent,
+        log: &mut Journal,
+        agenda: &mut Agenda,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(up) = &mut self.up else { return };
+        let freed = match event {
+            EdgeEvent::KafkaReady(conn, found) if conn == up.conn => {
+                up.greeted = true;
+                found.and_then(|position| up.sender.position(position, now(agenda)))
+            }
+            EdgeEvent::KafkaDelivered(conn, to) if conn == up.conn => up.sender.delivered(to),
+            EdgeEvent::KafkaPosition(conn, position) if conn == up.conn => {
+                up.sender.position(position, now(agenda))
+            }
+            EdgeEvent::Probe(conn) if conn == up.conn => {
+                up.sender.probe(now(agenda));
+                None
+            }
+            _ => return,
+        };
+        if let Some(at) = up.sender.probe_at() {
+            let wait = u64::try_from((at - now(agenda)).0).unwrap_or_default().max(MS);
+            effects.push(Effect::After(wait, EdgeEvent::Probe(up.conn)));
+        }
+        if let Some(sequence) = freed {
+            if log.free(sequence).is_err() {
+                return self.hang_up(agenda, effects);
+            }
+            self.truth.borrow_mut().freed(self.name, sequence);
         }
     }
 

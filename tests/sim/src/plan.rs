@@ -87,6 +87,18 @@ pub enum Fault {
     CutLake,
     /// The lake's disk fails, for a while.
     FailLake,
+    /// Kafka is out of reach, for a while.
+    KafkaAway,
+    /// The topic of segments is deleted and made again.
+    RecreateTopic,
+    /// The group's offsets are lost.
+    ForgetOffsets,
+    /// The topic of positions is lost.
+    ForgetPositions,
+    /// Everything is written into the topic of segments once more.
+    Replay,
+    /// Partitions change hands.
+    Rebalance,
 }
 
 /// A world.
@@ -94,6 +106,8 @@ pub enum Fault {
 pub struct Plan {
     /// How many edges there are, each with a site and a broker of its own.
     pub edges: usize,
+    /// Whether segments go through Kafka.
+    pub kafka: bool,
     /// How many chargers each site has, beside its meter.
     pub chargers: usize,
     /// How many fog nodes write the lake.
@@ -134,6 +148,7 @@ impl Plan {
     pub fn of(random: &mut Random) -> Self {
         let mut plan = Self {
             edges: random.pick(&[1, 1, 2]),
+            kafka: random.chance(50),
             chargers: random.between(1, 2) as usize,
             fogs: random.pick(&[1, 2, 2]),
             active: random.between(40, 100) * SECOND,
@@ -169,6 +184,17 @@ impl Plan {
         let edge = random.below(self.edges as u64) as usize;
         let device = random.below(self.devices() as u64) as usize;
         let steps = random.below(30) as usize;
+        let of_kafka = [
+            Fault::KafkaAway,
+            Fault::RecreateTopic,
+            Fault::ForgetOffsets,
+            Fault::ForgetPositions,
+            Fault::Replay,
+            Fault::Rebalance,
+        ];
+        if self.kafka && random.chance(25) {
+            return random.pick(&of_kafka);
+        }
         match random.below(20) {
             0 | 1 => Fault::KillEdge { edge, steps },
             2 if self.syncs => Fault::KillAndCutPower { edge, steps },

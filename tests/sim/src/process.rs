@@ -27,7 +27,7 @@ use wattle_wire::{Micros, message};
 use crate::agenda::{Agenda, Conn, MS, SECOND};
 use crate::disk::Lying;
 use crate::edge::Edge;
-use crate::event::{BrokerEvent, EdgeEvent};
+use crate::event::{BrokerEvent, EdgeEvent, KafkaEvent};
 use crate::invariant::Invariant;
 use crate::link::Link;
 use crate::site::Site;
@@ -58,6 +58,8 @@ pub enum Effect {
     Segment(Conn, Vec<u8>, Bytes),
     /// It ends the connection to the fog node.
     HangUp(Conn),
+    /// It asks something of Kafka.
+    ToKafka(Conn, KafkaEvent),
 }
 
 /// The batches that may be finished, told by their last part.
@@ -164,7 +166,12 @@ impl Process {
             inbox: VecDeque::new(),
             unfinished: Unfinished::new(1),
             settled: Settled::default(),
-            link: Link::new(hello, journal, truth.clone()),
+            link: Link::new(
+                hello,
+                journal,
+                truth.clone(),
+                edge.settings.kafka.then_some((edge.index, edge.life)),
+            ),
             site,
         };
         let effects = process.begin(now, agenda);
@@ -273,6 +280,13 @@ impl Process {
             EdgeEvent::Dial => self.link.dial(agenda, &mut effects),
             EdgeEvent::Answered(conn, answer) => {
                 self.link.answered(conn, &answer, self.group.log(), agenda, &mut effects);
+                self.pump(agenda, &mut effects);
+            }
+            EdgeEvent::KafkaReady(..)
+            | EdgeEvent::KafkaDelivered(..)
+            | EdgeEvent::KafkaPosition(..)
+            | EdgeEvent::Probe(_) => {
+                self.link.heard_of_kafka(event, self.group.log(), agenda, &mut effects);
                 self.pump(agenda, &mut effects);
             }
             EdgeEvent::LinkLost(conn) => self.link.lost(conn, agenda, &mut effects),

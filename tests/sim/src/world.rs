@@ -8,6 +8,7 @@ use crate::edge::{Edge, shared_truth};
 use crate::event::{BrokerEvent, Event};
 use crate::fog::Fog;
 use crate::invariant::{Invariant, Violation};
+use crate::kafka::Kafka;
 use crate::lake::Lake;
 use crate::plan::{Fault, LONGEST_FAULT, Plan};
 use crate::random::Random;
@@ -60,6 +61,7 @@ pub struct World {
     brokers: Vec<Broker>,
     edges: Vec<Edge>,
     fogs: Vec<Fog>,
+    kafka: Option<Kafka>,
     lake: Lake,
     /// Up to where each edge's journal has to be in the lake before the world is at rest.
     targets: Option<Vec<u64>>,
@@ -87,6 +89,7 @@ impl World {
             brokers: (0..plan.edges).map(|edge| Broker::new(edge, &plan)).collect(),
             edges: (0..plan.edges).map(|edge| Edge::new(edge, &plan, switch, truth.clone())).collect(),
             fogs,
+            kafka: plan.kafka.then(Kafka::new),
             agenda,
             truth,
             lake,
@@ -180,8 +183,15 @@ impl World {
                 drop(truth);
                 self.edges[index].start(agenda);
             }
-            Event::Fog(index, life, event) => self.fogs[index].handle(life, event, agenda),
-            Event::StartFog(index) => self.fogs[index].start(agenda),
+            Event::Fog(index, life, event) => {
+                self.fogs[index].handle(life, event, self.kafka.as_mut(), agenda)
+            }
+            Event::StartFog(index) => self.fogs[index].start(self.kafka.as_mut(), agenda),
+            Event::Kafka(event) => {
+                if let Some(kafka) = &mut self.kafka {
+                    kafka.handle(event, agenda);
+                }
+            }
             Event::Fault(fault) => {
                 drop(truth);
                 self.break_something(fault);
@@ -226,15 +236,36 @@ impl World {
                 self.edges[edge].is_alone = true;
                 self.lasts_a_while(fault);
             }
-            Fault::KillFog { fog } => self.fogs[fog].kill(agenda),
+            Fault::KillFog { fog } => self.fogs[fog].kill(self.kafka.as_mut(), agenda),
             Fault::CutLake => {
-                self.fogs.iter_mut().for_each(|fog| fog.kill(agenda));
+                self.fogs.iter_mut().for_each(|fog| fog.kill(self.kafka.as_mut(), agenda));
                 self.lake.lose_power();
             }
             Fault::FailLake => {
                 self.lake.fail(true);
                 self.lasts_a_while(fault);
             }
+            Fault::KafkaAway
+            | Fault::RecreateTopic
+            | Fault::ForgetOffsets
+            | Fault::ForgetPositions
+            | Fault::Replay
+            | Fault::Rebalance => self.break_kafka(fault),
+        }
+    }
+
+    fn break_kafka(&mut self, fault: Fault) {
+        let Some(kafka) = &mut self.kafka else { return };
+        match fault {
+            Fault::KafkaAway => {
+                kafka.set_down(true, &mut self.agenda);
+                self.lasts_a_while(fault);
+            }
+            Fault::RecreateTopic => kafka.recreate(),
+            Fault::ForgetOffsets => kafka.forget_offsets(),
+            Fault::ForgetPositions => kafka.forget_positions(),
+            Fault::Replay => kafka.replay(),
+            _ => kafka.rebalance(&mut self.agenda),
         }
     }
 
@@ -249,6 +280,11 @@ impl World {
             Fault::FailDisk { edge } => self.edges[edge].mend_disk(),
             Fault::NoUplink { edge } => self.edges[edge].is_alone = false,
             Fault::FailLake => self.lake.fail(false),
+            Fault::KafkaAway => {
+                if let Some(kafka) = &mut self.kafka {
+                    kafka.set_down(false, &mut self.agenda);
+                }
+            }
             _ => {}
         }
     }

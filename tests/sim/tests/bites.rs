@@ -9,21 +9,22 @@ fn fsyncs_of_an_edge_are_missed() {
     use Invariant::{CommittedLasts, DurableLasts, NoDamageOfItsOwn};
     check(Switch::LogBytes, 20, &[DurableLasts]);
     check(Switch::LogName, 100, &[DurableLasts]);
-    check(Switch::FoundBytes, 500, &[DurableLasts, Invariant::NothingTwice]);
-    check(Switch::SegmentBytes, 500, &[NoDamageOfItsOwn, DurableLasts]);
-    check(Switch::SegmentName, 500, &[NoDamageOfItsOwn, DurableLasts]);
+    check(Switch::SegmentBytes, 200, &[NoDamageOfItsOwn, DurableLasts]);
+    check(Switch::SegmentName, 200, &[NoDamageOfItsOwn, DurableLasts]);
     check(Switch::CommittedBytes, 100, &[CommittedLasts, NoDamageOfItsOwn]);
-    check(Switch::CommittedName, 500, &[CommittedLasts, NoDamageOfItsOwn]);
+    check(Switch::CommittedName, 100, &[CommittedLasts, NoDamageOfItsOwn]);
     check(Switch::CheckpointBytes, 100, &[NoDamageOfItsOwn]);
-    check_in(Switch::CheckpointName, 1440..1441, &[Invariant::NothingTwice]);
     check(Switch::IdentityBytes, 100, &[NoDamageOfItsOwn]);
+    // Seldom missed: seeds in which they are.
+    check_in(Switch::FoundBytes, 954..955, &[DurableLasts, Invariant::NothingTwice]);
+    check_in(Switch::CheckpointName, 154..155, &[Invariant::NothingTwice]);
 }
 
 #[test]
 fn every_fsync_of_a_lake_is_missed() {
     check(Switch::LakeFiles, 100, &[Invariant::NoHole]);
     check(Switch::LakeEntry, 100, &[Invariant::NothingLost, Invariant::NoHole, Invariant::GapHasReason]);
-    check(Switch::LakeEntryOfOthers, 1000, &[Invariant::NothingLost, Invariant::NoHole]);
+    check_in(Switch::LakeEntryOfOthers, 505..506, &[Invariant::NothingLost, Invariant::NoHole]);
 }
 
 #[test]
@@ -44,7 +45,7 @@ fn every_check_of_positions_is_missed() {
     check(Switch::Positions, 20, &[Invariant::NothingTwice, Invariant::ComesToRest]);
     check(Switch::PositionCheck, 100, &[Invariant::NothingTwice]);
     check(Switch::ConflictCheck, 100, &[Invariant::NothingTwice]);
-    check(Switch::Settling, 200, &[Invariant::NothingTwice]);
+    check(Switch::Settling, 50, &[Invariant::NothingTwice]);
 }
 
 /// Without `switch` one of these is violated in one of so many seeds.

@@ -15,7 +15,7 @@ fn in_two_hundred_worlds_nothing_is_lost_and_nothing_is_there_twice() {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
-    assert!(all.restarts > 1_000 && all.gaps > 100 && all.dropped > 1_000, "too little goes wrong: {all:?}");
+    assert!(all.restarts > 1_000 && all.gaps > 100 && all.dropped > 100, "too little goes wrong: {all:?}");
 }
 
 #[test]
