@@ -119,7 +119,7 @@ impl Player {
     pub fn agrees_with(&self, keyframe: &Keyframe) -> bool {
         self.asked == keyframe.asked
             && self.failure == keyframe.failure
-            && self.machine.keyframe() == keyframe.machine
+            && self.machine.has_state(&keyframe.machine)
     }
 
     /// Takes the next row of the site, journaled at `at`.

@@ -3,19 +3,20 @@
 
 use std::collections::VecDeque;
 
-use wattle_wire::{Micros, Milliamps, PerPhase};
+use wattle_wire::{Micros, Milliamps, PerPhase, Phase};
 
 /// Buckets that are kept; the oldest goes first. A bucket spans half a guard time at most when readings come
 /// fast, so that the track reaches back over several guard times whatever their rate.
 const MAX_BUCKETS: usize = 24;
 
-#[derive(Debug, Clone)]
+/// Readings of a short time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Bucket {
     pub(super) from: Micros,
+    /// Less than half a guard time after `from`.
     pub(super) to: Micros,
     pub(super) least: PerPhase<Milliamps>,
     pub(super) most: PerPhase<Milliamps>,
-    pub(super) last: PerPhase<Milliamps>,
 }
 
 /// Between which bounds a draw was, and whether a reading after the moment confirms it.
@@ -26,35 +27,107 @@ pub(super) struct Range {
     pub(super) is_complete: bool,
 }
 
+/// The numbers of a bucket before those of its phases.
+const HEAD: usize = 3;
+
+/// The buckets of a charger. There are as many as chargers times [`MAX_BUCKETS`], so they are kept short: only
+/// the phases that were ever drawn on stand in them.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Track(pub(super) VecDeque<Bucket>);
+pub(super) struct Track {
+    /// Bucket after bucket: two numbers of its beginning, its length in microseconds, then of each phase of `phases` the
+    /// least and the most.
+    numbers: VecDeque<i32>,
+    /// A bit for each phase that was drawn on; L1 is the lowest.
+    phases: u8,
+    /// The last reading.
+    last: PerPhase<Milliamps>,
+}
 
 impl Track {
+    /// One of these buckets, the oldest first, and of this last reading.
+    pub(super) fn new(
+        buckets: impl ExactSizeIterator<Item = Bucket> + Clone,
+        last: PerPhase<Milliamps>,
+    ) -> Self {
+        let mut track = Self { last, ..Self::default() };
+        for bucket in buckets.clone() {
+            track.widen(bucket.least);
+            track.widen(bucket.most);
+        }
+        let spare = buckets.len().saturating_sub(MAX_BUCKETS);
+        buckets.skip(spare).for_each(|bucket| track.append(&bucket));
+        track
+    }
+
     pub(super) fn push(&mut self, draw: PerPhase<Milliamps>, now: Micros, guard: Micros) {
-        if let Some(last) = self.0.back_mut()
+        self.widen(draw);
+        self.last = draw;
+        let last = self.buckets().next_back();
+        if let Some(last) = last
             && (now - last.from).0 < guard.0 / 2
         {
-            last.to = now;
-            last.least = last.least.zip(draw, Milliamps::min);
-            last.most = last.most.zip(draw, Milliamps::max);
-            last.last = draw;
+            let (least, most) = (last.least.zip(draw, Milliamps::min), last.most.zip(draw, Milliamps::max));
+            self.numbers.truncate(self.numbers.len() - self.size());
+            self.append(&Bucket { to: now, least, most, ..last });
             return;
         }
-        if self.0.len() == MAX_BUCKETS {
-            self.0.pop_front();
+        if self.buckets().len() == MAX_BUCKETS {
+            self.numbers.drain(..self.size());
         }
-        self.0.push_back(Bucket { from: now, to: now, least: draw, most: draw, last: draw });
+        self.append(&Bucket { from: now, to: now, least: draw, most: draw });
     }
 
     /// The last reading, with its moment.
     pub(super) fn last(&self) -> Option<(PerPhase<Milliamps>, Micros)> {
-        self.0.back().map(|bucket| (bucket.last, bucket.to))
+        self.buckets().next_back().map(|bucket| (self.last, bucket.to))
+    }
+
+    /// The buckets, the oldest first.
+    pub(super) fn buckets(&self) -> impl DoubleEndedIterator<Item = Bucket> + ExactSizeIterator {
+        (0..self.numbers.len() / self.size()).map(|index| self.bucket(index))
+    }
+
+    /// How many numbers a bucket has.
+    fn size(&self) -> usize {
+        HEAD + 2 * self.phases.count_ones() as usize
+    }
+
+    fn bucket(&self, index: usize) -> Bucket {
+        let at = index * self.size();
+        let number = |offset: usize| self.numbers[at + offset];
+        let from = Micros(i64::from(number(0)) << 32 | i64::from(number(1) as u32));
+        let (mut least, mut most) = (PerPhase::all(Milliamps::ZERO), PerPhase::all(Milliamps::ZERO));
+        for (place, phase) in loaded(self.phases).enumerate() {
+            least[phase] = Milliamps(number(HEAD + 2 * place));
+            most[phase] = Milliamps(number(HEAD + 2 * place + 1));
+        }
+        Bucket { from, to: Micros(from.0.wrapping_add(number(2).into())), least, most }
+    }
+
+    fn append(&mut self, bucket: &Bucket) {
+        let from = bucket.from.0;
+        let length = i32::try_from(bucket.to.0.wrapping_sub(from)).unwrap_or(i32::MAX);
+        self.numbers.extend([(from >> 32) as i32, from as i32, length]);
+        for phase in loaded(self.phases) {
+            self.numbers.extend([bucket.least[phase].0, bucket.most[phase].0]);
+        }
+    }
+
+    /// Makes room for the phases of a draw.
+    fn widen(&mut self, draw: PerPhase<Milliamps>) {
+        let drawn = Phase::ALL.iter().filter(|phase| draw[**phase] != Milliamps::ZERO);
+        let phases = drawn.fold(self.phases, |phases, phase| phases | 1 << phase.index());
+        if phases != self.phases {
+            let buckets: Vec<Bucket> = self.buckets().collect();
+            (self.phases, self.numbers) = (phases, VecDeque::new());
+            buckets.iter().for_each(|bucket| self.append(bucket));
+        }
     }
 
     /// The least and the most of the readings since `from`, or of the last one.
     pub(super) fn bounds_since(&self, from: Micros) -> (PerPhase<Milliamps>, PerPhase<Milliamps>) {
         let nothing = PerPhase::all(Milliamps::ZERO);
-        let mut latest = self.0.iter().rev();
+        let mut latest = self.buckets().rev();
         let last = latest.next().map_or((nothing, nothing), |bucket| (bucket.least, bucket.most));
         latest.take_while(|bucket| bucket.to >= from).fold(last, |(least, most), bucket| {
             (least.zip(bucket.least, Milliamps::min), most.zip(bucket.most, Milliamps::max))
@@ -69,7 +142,7 @@ impl Track {
         until: Micros,
     ) -> Option<(PerPhase<Milliamps>, PerPhase<Milliamps>)> {
         let mut bounds: Option<(PerPhase<Milliamps>, PerPhase<Milliamps>)> = None;
-        for bucket in self.0.iter().rev().filter(|bucket| bucket.from <= until) {
+        for bucket in self.buckets().rev().filter(|bucket| bucket.from <= until) {
             let (least, most) = bounds.unwrap_or((bucket.least, bucket.most));
             bounds = Some((least.zip(bucket.least, Milliamps::min), most.zip(bucket.most, Milliamps::max)));
             if bucket.from <= from {
@@ -84,7 +157,7 @@ impl Track {
     pub(super) fn range(&self, from: Micros, to: Micros) -> Range {
         let nothing = PerPhase::all(Milliamps::ZERO);
         let mut range: Option<Range> = None;
-        for bucket in self.0.iter().rev() {
+        for bucket in self.buckets().rev() {
             let is_after = bucket.to >= to;
             let joined = match range {
                 // Of what came after, only the first counts.
@@ -106,6 +179,11 @@ impl Track {
         let known = range.unwrap_or(Range { least: nothing, most: nothing, is_complete: false });
         Range { least: nothing, ..known }
     }
+}
+
+/// The phases of these bits.
+fn loaded(phases: u8) -> impl Iterator<Item = Phase> {
+    Phase::ALL.into_iter().filter(move |phase| phases & (1 << phase.index()) != 0)
 }
 
 #[cfg(test)]
@@ -155,5 +233,53 @@ mod tests {
         let readings: Vec<(i64, i32)> = (0..400).map(|i| (i * 2, if i == 200 { 20 } else { 8 })).collect();
         check(&readings, 400, (8, 20, true));
         check(&readings, 650, (8, 8, true));
+    }
+
+    #[test]
+    fn buckets_are_kept_as_they_are_when_another_phase_is_drawn_on_and_in_any_year() {
+        let mut track = Track::default();
+        let on = |l1: i32, l2: i32, l3: i32| PerPhase([l1, l2, l3].map(Milliamps));
+        let moments = [-1, 0, 5_000_000_000, 1_790_000_000_000_000, i64::MAX / 2];
+        let draws = [on(0, 0, 0), on(0, 7, 0), on(0, 8, 0), on(9, 0, 1_000_000), on(1, 2, 3)];
+        for (moment, draw) in moments.iter().zip(draws) {
+            track.push(draw, Micros(*moment), GUARD);
+        }
+        let bucket = |(from, draw): (&i64, PerPhase<Milliamps>)| Bucket {
+            from: Micros(*from),
+            to: Micros(*from),
+            least: draw,
+            most: draw,
+        };
+        let expected: Vec<Bucket> = moments.iter().zip(draws).map(bucket).collect();
+        // The first two are closer than a bucket is long.
+        let first = Bucket { from: Micros(-1), to: Micros(0), least: on(0, 0, 0), most: on(0, 7, 0) };
+        let found: Vec<Bucket> = track.buckets().collect();
+        assert_eq!((found[0], &found[1..]), (first, &expected[2..]));
+        assert_eq!(track.last(), Some((on(1, 2, 3), Micros(i64::MAX / 2))));
+    }
+
+    #[test]
+    fn a_track_that_is_made_of_buckets_goes_on_like_the_one_that_had_them_and_takes_no_more_than_the_bound() {
+        let mut first = track(&(0..40).map(|i| (i * 70, i as i32 % 3)).collect::<Vec<_>>());
+        let buckets: Vec<Bucket> = first.buckets().collect();
+        let (last, _) = first.last().expect("pushed");
+        let mut again = Track::new(buckets.iter().copied(), last);
+        first.push(PerPhase::all(Milliamps(5)), at(2_750), GUARD);
+        again.push(PerPhase::all(Milliamps(5)), at(2_750), GUARD);
+        assert_eq!(
+            (again.last(), again.buckets().collect::<Vec<_>>()),
+            (first.last(), first.buckets().collect())
+        );
+
+        let many = buckets.iter().cycle().take(100).copied().collect::<Vec<_>>();
+        let kept: Vec<Bucket> = Track::new(many.iter().copied(), last).buckets().collect();
+        assert_eq!(kept, many[100 - MAX_BUCKETS..]);
+    }
+
+    #[test]
+    fn no_more_buckets_are_kept_than_the_bound() {
+        let readings: Vec<(i64, i32)> = (0..100).map(|i| (i * 200, 8)).collect();
+        let track = track(&readings);
+        assert_eq!((track.buckets().len(), track.buckets().next().map(|b| b.from)), (24, Some(at(76 * 200))));
     }
 }

@@ -4,7 +4,7 @@
 //! machines of one model whose bytes are equal decide the same for ever after, and comparing bytes compares machines.
 //!
 //! Layout: a version, then the types of this module in postcard, whose order of fields is the format: a change of any is a
-//! new [`VERSION`]. Moments are written as the time that has passed since, so that they are short. Every list in it has the bound
+//! new [`VERSION`]. Those of the versions before are read ([`FIRST`] has longer tracks) and never written. Moments are written as the time that has passed since, so that they are short. Every list in it has the bound
 //! that the machine keeps: a charger comes to at most about 2 KB, to 150 bytes where little happens.
 //!
 //! A field that is added to the machine has to be added here: its parts are taken apart by name, field by field, so
@@ -14,9 +14,11 @@ mod gauge;
 mod station;
 #[cfg(test)]
 mod tests;
+mod track;
 
 use std::collections::BTreeMap;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use wattle_wire::policy::{Plan, Series};
 use wattle_wire::row::{Decision, Row};
@@ -30,15 +32,20 @@ use super::{Control, MAX_PENDING_EVENTS, Signalled, SiteMachine, SiteModel};
 use crate::replay::input::SavedSignalled;
 use gauge::SavedGauge;
 use station::SavedStation;
+use track::{FirstTrack, SavedTrack, Tracked};
 
 /// The version of the bytes, their first.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The version before.
+const FIRST: u8 = 1;
 
 /// Why bytes are no state of this machine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyframeError {
     /// Written by another version.
-    #[error("the keyframe has version {0}, this program reads {VERSION}; use the program that wrote it")]
+    #[error(
+        "the keyframe has version {0}, this program reads {FIRST} and {VERSION}; use the program that wrote it"
+    )]
     Version(u8),
     /// No keyframe, or a damaged one.
     #[error("the keyframe can't be read")]
@@ -49,10 +56,10 @@ pub enum KeyframeError {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Saved {
+struct Saved<T> {
     control: SavedControl,
     passing: [Micros; 3],
-    stations: Vec<SavedStation>,
+    stations: Vec<SavedStation<T>>,
     gauges: Vec<SavedGauge>,
     outside: SavedOutside,
     started_at: Micros,
@@ -148,16 +155,33 @@ impl SiteMachine {
         postcard::to_extend(&self.saved(), vec![VERSION]).expect("the state is plain data")
     }
 
+    /// Whether these bytes, of whichever version, are of the state that it has.
+    pub fn has_state(&self, bytes: &[u8]) -> bool {
+        let own = self.keyframe();
+        own == bytes
+            || bytes.first() == Some(&FIRST)
+                && Self::from_keyframe(self.model.clone(), bytes).is_ok_and(|other| other.keyframe() == own)
+    }
+
     /// The machine of `model` with this state.
     ///
     /// # Errors
     /// When the bytes are none, of another version, or of another site.
-    pub fn from_keyframe(mut model: SiteModel, bytes: &[u8]) -> Result<Self, KeyframeError> {
+    pub fn from_keyframe(model: SiteModel, bytes: &[u8]) -> Result<Self, KeyframeError> {
         let (version, rest) = bytes.split_first().ok_or(KeyframeError::Damaged)?;
-        if *version != VERSION {
-            return Err(KeyframeError::Version(*version));
+        match *version {
+            VERSION => Self::read::<SavedTrack>(model, rest),
+            FIRST => Self::read::<FirstTrack>(model, rest),
+            other => Err(KeyframeError::Version(other)),
         }
-        let (saved, rest) = postcard::take_from_bytes::<Saved>(rest).map_err(|_| KeyframeError::Damaged)?;
+    }
+
+    fn read<T: Tracked + DeserializeOwned>(
+        mut model: SiteModel,
+        bytes: &[u8],
+    ) -> Result<Self, KeyframeError> {
+        let (saved, rest) =
+            postcard::take_from_bytes::<Saved<T>>(bytes).map_err(|_| KeyframeError::Damaged)?;
         if !rest.is_empty() {
             return Err(KeyframeError::Damaged);
         }
@@ -167,7 +191,7 @@ impl SiteMachine {
         machine.loaded(saved)
     }
 
-    fn saved(&self) -> Saved {
+    fn saved(&self) -> Saved<SavedTrack> {
         let Self {
             model,
             paths: _,
@@ -211,7 +235,7 @@ impl SiteMachine {
         }
     }
 
-    fn loaded(mut self, saved: Saved) -> Result<Self, KeyframeError> {
+    fn loaded<T: Tracked>(mut self, saved: Saved<T>) -> Result<Self, KeyframeError> {
         let differs = |what: &str, found: usize, has: usize| {
             let text = format!("it has {found} {what}, the configuration {has}");
             (found == has).then_some(()).ok_or(KeyframeError::Site(text))

@@ -4,18 +4,18 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 use wattle_wire::message::{ChargerState, Number};
-use wattle_wire::{Micros, Milliamps, PerPhase, WattHours};
+use wattle_wire::{Micros, Milliamps, WattHours};
 
 use super::Since;
+use super::track::{SavedTrack, Tracked};
 use crate::replay::input::SavedStay;
 use crate::site::anomaly::Anomalies;
 use crate::site::ledger::{Ledger, Sent};
 use crate::site::lend::{Lending, MOST_DOUBLINGS, Watched};
 use crate::site::station::Station;
-use crate::site::track::{Bucket, Track};
 
 #[derive(Serialize, Deserialize)]
-pub(super) struct SavedStation {
+pub(super) struct SavedStation<T> {
     state: Option<ChargerState>,
     online: bool,
     heard: Option<i64>,
@@ -27,7 +27,7 @@ pub(super) struct SavedStation {
     manual: Option<Milliamps>,
     manual_until: Option<Micros>,
     ledger: SavedLedger,
-    track: Vec<SavedBucket>,
+    track: T,
     commands: Vec<(i64, Milliamps)>,
     held: Option<(Milliamps, i64)>,
     raise: Option<i64>,
@@ -57,16 +57,6 @@ struct SavedSent {
     expires: i64,
 }
 
-/// A bucket by its last draw and what the least and the most differ from it: all but the first is nothing for a steady draw.
-#[derive(Serialize, Deserialize)]
-struct SavedBucket {
-    from: i64,
-    length: i64,
-    last: PerPhase<Milliamps>,
-    below: PerPhase<Milliamps>,
-    above: PerPhase<Milliamps>,
-}
-
 #[derive(Serialize, Deserialize)]
 struct SavedLending {
     ceiling: Option<Milliamps>,
@@ -74,7 +64,7 @@ struct SavedLending {
     doublings: u32,
 }
 
-impl SavedStation {
+impl SavedStation<SavedTrack> {
     pub(super) fn of(station: &Station, since: Since, sure: Micros) -> Self {
         let Station {
             state,
@@ -88,7 +78,7 @@ impl SavedStation {
             manual,
             manual_until,
             ledger,
-            track: Track(buckets),
+            track,
             commands,
             held,
             raise_since,
@@ -115,7 +105,7 @@ impl SavedStation {
             manual: *manual,
             manual_until: *manual_until,
             ledger: SavedLedger::of(ledger, since, sure),
-            track: buckets.iter().map(|bucket| SavedBucket::of(bucket, since)).collect(),
+            track: SavedTrack::of(track, since),
             commands: commands.iter().map(|(at, before)| (since.ago(*at), *before)).collect(),
             held: held.map(|(held, until)| (held, since.ago(until))),
             raise: ago(raise_since),
@@ -128,7 +118,9 @@ impl SavedStation {
             rise: *rise,
         }
     }
+}
 
+impl<T: Tracked> SavedStation<T> {
     pub(super) fn load(self, since: Since, sure: Micros) -> Station {
         let at = |ago: Option<i64>| ago.map(|ago| since.at(ago));
         let mut anomalies = Anomalies::default();
@@ -147,7 +139,7 @@ impl SavedStation {
             manual: self.manual,
             manual_until: self.manual_until,
             ledger: self.ledger.load(since, sure),
-            track: Track(self.track.into_iter().map(|bucket| bucket.load(since)).collect()),
+            track: self.track.load(since),
             commands: self.commands.into_iter().map(|(ago, before)| (since.at(ago), before)).collect(),
             held: self.held.map(|(held, ago)| (held, since.at(ago))),
             raise_since: at(self.raise),
@@ -190,36 +182,6 @@ impl SavedLedger {
             older: self.older.map(load),
             inherited: self.inherited.map(|(limit, ago)| (limit, Since(sure).at(ago))),
             confirmed: self.confirmed,
-        }
-    }
-}
-
-impl SavedBucket {
-    fn of(bucket: &Bucket, since: Since) -> Self {
-        let Bucket { from, to, least, most, last } = *bucket;
-        let differs = |from: PerPhase<Milliamps>, to: PerPhase<Milliamps>| {
-            from.zip(to, |from, to| Milliamps(from.0.wrapping_sub(to.0)))
-        };
-        Self {
-            from: since.ago(from),
-            length: to.0.wrapping_sub(from.0),
-            last,
-            below: differs(last, least),
-            above: differs(most, last),
-        }
-    }
-
-    fn load(self, since: Since) -> Bucket {
-        let from = since.at(self.from);
-        let wrapping = |a: PerPhase<Milliamps>, b: PerPhase<Milliamps>, sign: i32| {
-            a.zip(b, |a, b| Milliamps(a.0.wrapping_add(b.0.wrapping_mul(sign))))
-        };
-        Bucket {
-            from,
-            to: Micros(from.0.wrapping_add(self.length)),
-            least: wrapping(self.last, self.below, -1),
-            most: wrapping(self.last, self.above, 1),
-            last: self.last,
         }
     }
 }

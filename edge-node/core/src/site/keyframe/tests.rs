@@ -7,7 +7,8 @@ use wattle_wire::{CircuitId, DeviceId, PerPhase, Phase, SessionId, SiteId, UserI
 use super::*;
 use crate::site::{Charger, Circuit, Heard, LocalTime, Meter, Part, Proposal, SiteInput, Stay, equal_share};
 
-const GOLDEN: &[u8] = include_bytes!("golden/keyframe-v1.bin");
+const GOLDEN: &[u8] = include_bytes!("golden/keyframe-v2.bin");
+const FIRST_GOLDEN: &[u8] = include_bytes!("golden/keyframe-v1.bin");
 const START: Micros = Micros::from_secs(1_800_000_000);
 
 fn model(chargers: usize) -> SiteModel {
@@ -132,7 +133,7 @@ fn full() -> SiteMachine {
 fn the_bytes_of_a_keyframe_are_as_released() {
     let bytes = full().keyframe();
     if bytes != GOLDEN {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/site/keyframe/golden/keyframe-v1.bin.new");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/site/keyframe/golden/keyframe-v2.bin.new");
         std::fs::write(path, &bytes).expect("writable");
         panic!("the format has changed: a released one never does. The new bytes are in {path}");
     }
@@ -148,10 +149,21 @@ fn the_state_comes_back_from_its_bytes() {
 }
 
 #[test]
+fn a_keyframe_of_the_first_version_gives_the_same_state() {
+    let machine = SiteMachine::from_keyframe(model(3), FIRST_GOLDEN).expect("read");
+    assert_eq!(machine.keyframe(), GOLDEN);
+    assert!(machine.has_state(FIRST_GOLDEN) && machine.has_state(GOLDEN));
+    assert!(!after(3, 30).has_state(FIRST_GOLDEN) && !machine.has_state(&FIRST_GOLDEN[1..]));
+}
+
+#[test]
 fn a_state_that_was_cut_or_is_of_another_version_is_refused() {
     let (model, bytes) = (model(3), full().keyframe());
-    for end in 0..bytes.len() {
-        assert!(SiteMachine::from_keyframe(model.clone(), &bytes[..end]).is_err(), "{end}");
+    for (end, whole) in (0..bytes.len())
+        .map(|end| (end, &bytes[..]))
+        .chain((0..FIRST_GOLDEN.len()).map(|end| (end, FIRST_GOLDEN)))
+    {
+        assert!(SiteMachine::from_keyframe(model.clone(), &whole[..end]).is_err(), "{end}");
     }
     let other = [&[VERSION + 1], &bytes[1..]].concat();
     let error = SiteMachine::from_keyframe(model, &other).expect_err("of another version");
@@ -161,9 +173,11 @@ fn a_state_that_was_cut_or_is_of_another_version_is_refused() {
 #[test]
 fn bytes_that_are_flipped_never_make_the_machine_trip() {
     let (model, bytes) = (model(3), full().keyframe());
-    for place in 1..bytes.len() {
+    let places = |whole: &'static [u8]| (1..whole.len()).map(move |place| (place, whole));
+    assert_eq!(bytes, GOLDEN);
+    for (place, whole) in places(GOLDEN).chain(places(FIRST_GOLDEN)) {
         for bit in [0x01, 0x10, 0x80] {
-            let mut bytes = bytes.clone();
+            let mut bytes = whole.to_vec();
             bytes[place] ^= bit;
             let Ok(mut machine) = SiteMachine::from_keyframe(model.clone(), &bytes) else { continue };
             let now = START + Micros::from_secs(50);
