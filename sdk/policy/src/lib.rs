@@ -63,6 +63,8 @@ pub mod bindings {
         default_bindings_module: "wattle_policy::bindings",
     });
 }
+#[cfg(any(target_arch = "wasm32", test))]
+mod heap;
 mod json;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod kit;

@@ -61,6 +61,8 @@ macro_rules! export {
                     state: Vec<u8>,
                 ) -> Result<$crate::Plan, String> {
                     $crate::tell_panics();
+                    // The instance ends with this call, so nothing needs to be taken apart.
+                    let snapshot = ::core::mem::ManuallyDrop::new(snapshot);
                     <$policy as $crate::Policy>::decide(&snapshot, &settings, &state)
                 }
 

@@ -62,6 +62,7 @@ pub const SDK_MANIFEST: &str = include_str!("../../templates/rust/sdk.toml.txt")
 
 const SDK: &[File] = &[
     ("sdk/policy/Cargo.toml", SDK_MANIFEST),
+    sdk!("heap.rs"),
     sdk!("json.rs"),
     sdk!("kit.rs"),
     sdk!("kit/day.rs"),
