@@ -92,8 +92,21 @@ fn try_policies(config: &Config, sites: &[(String, Site)], problems: &mut Proble
     }
     for (file, site) in sites {
         let control = &site.file.control;
-        if let Some(Err(reason)) = Source::active(&folder, control).map(|source| source.load(&host)) {
-            problems.add(file, "control.policy", &control.policy, reason);
+        let active = Source::active(&folder, control);
+        if let Some(source) = &active
+            && let Err(reason) = source.load(&host)
+        {
+            let last = policy::keep::kept(&config.data, &site.file.id, &control.policy);
+            let last = last.and_then(|last| source.version_at(&host, &last.path, &last.bytes).ok());
+            let decides = last.map_or("the built-in equal share".into(), |last| {
+                format!("{}, the last that proved itself,", last.name())
+            });
+            problems.add(
+                file,
+                "control.policy",
+                &control.policy,
+                format!("{reason}; as it is {decides} decides"),
+            );
         }
         if let Some(Err(reason)) = Source::shadow(&folder, control).map(|source| source.load(&host)) {
             let named = control.shadow.as_ref().map(|shadow| shadow.policy.as_str()).unwrap_or_default();

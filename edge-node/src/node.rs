@@ -36,6 +36,8 @@ use crate::former;
 use crate::mqtt::{Delivery, Lane};
 use crate::numbers;
 use crate::peers::peers;
+use crate::policy::aside::Aside;
+use crate::policy::keep::Keeper;
 use crate::policy::watch::{Reader, Watch};
 use crate::policy::{self, Role, SitePolicy, Source};
 use crate::restore::Restored;
@@ -282,6 +284,9 @@ impl SiteBuilder<'_> {
             .context("can't start the runtime for policies")?;
         let host = policy::trusting(host, self.config);
         let folder = policy::folder(self.config.policies.as_deref());
+        let keeper =
+            Keeper::start(&self.config.data).context("can't start the thread that keeps policies")?;
+        let aside = Aside::start().context("can't start the thread of policies in shadow")?;
         let now = self.clock.now();
         let first_number = numbers::take(&self.config.data, now);
         let mut actors = Vec::with_capacity(sites.len());
@@ -289,14 +294,16 @@ impl SiteBuilder<'_> {
         for (site, board) in sites.iter().zip(boards) {
             let machine = SiteMachine::new(site_model(&site.file), first_number, now)
                 .with_context(|| format!("site {}", site.file.id))?;
-            let policy = SitePolicy::load(&host, &folder, &site.file.control);
+            let place = keeper.place(&site.file.id, &site.file.control.policy);
+            let (control, aside) = (&site.file.control, Some(aside.clone()));
+            let policy = SitePolicy::load_with(&host, &folder, control, Some(place), aside);
             let sources: Vec<_> = policy.sources().map(|(role, source)| (role, source.clone())).collect();
             let (clock, lane, journal) = (self.clock.clone(), self.lane.clone(), self.journal.clone());
             let topics = peers(&site.file);
             let topics = topics.into_iter().map(|peer| (peer.id, peer.address.topic(Channel::Setpoint)));
             let (machine, rows) = ((machine, site.text.as_str()), self.first_rows(site, note));
-            let (topics, board) = (topics.collect(), board.clone());
-            let actor = Site::new(clock, machine, policy, (lane, topics), journal, board, rows);
+            let (lane, board) = ((lane, topics.collect()), board.clone());
+            let actor = Site::new(clock, machine, policy, lane, journal, board, rows);
             let address = Supervisor::start(|_| actor);
             readers.extend(sources.into_iter().map(|(role, source)| reader(role, source, &address)));
             actors.push(address);

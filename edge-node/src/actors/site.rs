@@ -10,8 +10,8 @@
 //! [`MAX_HELD`] permits of the site until they are in the journal. When these are taken, decisions go on but are
 //! not recorded, which is counted and logged.
 //!
-//! A policy in shadow is asked after the setpoints have gone out. A new version of a policy ([`Offer`]) comes in between two
-//! decisions.
+//! A policy in shadow is asked after the setpoints have gone out, on a thread of its own; what it would have done comes back as
+//! a message. A new version of a policy ([`Offer`]) comes in between two decisions.
 //!
 //! What the rows alone don't tell of the machine's way a [`Scribe`] writes down: **ticks** before each decision that is recorded, and
 //! a **keyframe** at the start, every ten minutes, and after rows could not be recorded. So each recorded decision can be
@@ -28,7 +28,6 @@ use actix::prelude::*;
 use tokio::sync::Semaphore;
 use wattle_edge_core::replay::Scribe;
 use wattle_edge_core::{Due, SiteInput, SiteMachine};
-use wattle_wire::policy::Snapshot;
 use wattle_wire::row::{Cause, Event, EventKind, Row};
 use wattle_wire::{DeviceId, Micros, SiteId, message};
 
@@ -38,7 +37,7 @@ use crate::checkpoint::Kept;
 use crate::clock::Clock;
 use crate::gate::Gate;
 use crate::mqtt::Lane;
-use crate::policy::shadow::Moment;
+use crate::policy::aside::Imagined;
 use crate::policy::{Role, SitePolicy, Version};
 use crate::replay;
 use crate::status::SiteBoard;
@@ -77,6 +76,11 @@ pub struct Offer {
     pub found: Result<Version, String>,
 }
 
+/// What the policies in shadow would have done.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Beside(Imagined);
+
 /// The actor.
 pub struct Site {
     id: SiteId,
@@ -91,6 +95,8 @@ pub struct Site {
     board: Arc<SiteBoard>,
     /// Rows that stand before everything else.
     first_rows: Vec<Row>,
+    /// Where messages to itself go; none before it has started.
+    address: Option<Addr<Self>>,
     outbox: Append,
     /// For rows of the site's own making.
     permits: Arc<Semaphore>,
@@ -130,6 +136,7 @@ impl Site {
             journal,
             board,
             first_rows,
+            address: None,
             outbox: Append::default(),
             permits: Arc::new(Semaphore::new(MAX_HELD)),
             stopped: false,
@@ -158,12 +165,14 @@ impl Site {
         metrics::counter!("wattle_edge_decisions_total", "cause" => cause.as_str()).increment(1);
         let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         metrics::counter!("wattle_edge_decision_micros_total").increment(micros);
-        let imagined = before.map(|machine| self.imagine(&snapshot, &machine, &outcome.rows, now));
-        self.board.decided(snapshot, &outcome.rows, self.policy.shadows());
         let is_recorded = outcome.rows.iter().any(|row| matches!(row, Row::Decision(_)));
+        if let Some(address) = self.address.clone() {
+            let tell = move |imagined| address.do_send(Beside(imagined));
+            self.policy.ask_shadows(&snapshot, before, (now, is_recorded), tell);
+        }
+        self.board.decided(snapshot, &outcome.rows, self.policy.shadows());
         self.record_ticks(now, is_recorded || self.scribe.keyframe_is_due(now));
-        let rows = outcome.rows.into_iter().chain(imagined.into_iter().flatten());
-        self.record(now, rows.collect());
+        self.record(now, outcome.rows);
         if self.scribe.keyframe_is_due(now) {
             self.record_keyframe(now);
         }
@@ -182,18 +191,6 @@ impl Site {
     fn record_keyframe(&mut self, now: Micros) {
         let keyframe = self.scribe.keyframe(&self.machine, now);
         self.record(now, vec![replay::row(&self.id, EventKind::Keyframe, &keyframe.encode())]);
-    }
-
-    /// What the policies in shadow would have done.
-    fn imagine(
-        &mut self,
-        snapshot: &Snapshot,
-        machine: &SiteMachine,
-        obeyed: &[Row],
-        now: Micros,
-    ) -> Vec<Row> {
-        let is_recorded = obeyed.iter().any(|row| matches!(row, Row::Decision(_)));
-        self.policy.imagine(Moment { snapshot, machine, now, is_recorded })
     }
 
     /// Journals what has happened to the policy.
@@ -293,6 +290,7 @@ impl Actor for Site {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(super::MAILBOX);
+        self.address = Some(ctx.address());
         self.timer = None;
         self.flushing = false;
         let now = self.clock.now();
@@ -341,6 +339,23 @@ impl Handler<Offer> for Site {
             return;
         }
         self.policy.offer(offer.role, offer.found, self.machine.policy_state());
+        self.record_notes(self.clock.now());
+        self.flush_soon(ctx);
+    }
+}
+
+impl Handler<Beside> for Site {
+    type Result = ();
+
+    fn handle(&mut self, Beside(imagined): Beside, ctx: &mut Self::Context) {
+        if self.stopped {
+            return;
+        }
+        let at = imagined.at;
+        let rows = self.policy.imagined(imagined);
+        if !rows.is_empty() {
+            self.record(at, rows);
+        }
         self.record_notes(self.clock.now());
         self.flush_soon(ctx);
     }

@@ -2,8 +2,8 @@
 //!
 //! **Who decides.** The active version. When it fails (a trap, no fuel, no time, no memory, rubbish, a refusal), within the
 //! same decision:
-//! 1. the version that ran before it, if there is one. What that one leaves as state is dropped, so that the active
-//!    version finds its own again;
+//! 1. the version that ran before it, if there is one; after a restart that is the last one that proved itself, if the
+//!    file holds another ([`keep`]). What it leaves as state is dropped, so that the active version finds its own again;
 //! 2. else its own last plan, for at most three decisions in a row and only while the same vehicles ask;
 //! 3. else the built-in equal share.
 //!
@@ -20,24 +20,30 @@
 //! is an event.
 //!
 //! **State.** What the last plan left belongs to the active version. A version of the same name that decides after another
-//! gets it through `migrate-state`, and begins with nothing if it declines; a policy of another name begins with
-//! nothing. So the state that a decision began with follows from the decisions and events before it. A shadow has a state
+//! gets it through `migrate-state`. If it declines that is a failure while the other can stand in, and else it begins with
+//! nothing, which is an event; a policy of another name begins with nothing. So the state that a decision began with follows from the decisions and events before it. A shadow has a state
 //! of its own; when it becomes active it takes over that of the one before it, whose plans were obeyed.
 //!
 //! **Shadow.** What a shadow would have done, envelope included, is a row beside the decision; see [`shadow`]. It is asked after
-//! the setpoints have gone out.
+//! the setpoints have gone out, on a thread of its own; see [`aside`].
 //!
 //! Bounds: each call as in [`wattle_policy_host::Limits`]; at one decision at most the active version, the one before it,
 //! and two shadows are asked. Code is shared by all sites of the node that use the same bytes, and kept over restarts in
 //! the data folder; see [`wattle_policy_host::Cache`].
 
+pub mod aside;
+pub mod keep;
 pub mod line;
+mod once;
+mod proof;
 mod retry;
 pub mod shadow;
 mod site;
 mod version;
 pub mod watch;
 
+#[cfg(test)]
+mod restart_tests;
 #[cfg(test)]
 mod tests;
 

@@ -5,8 +5,8 @@
 //! told at that moment, had the shadow been obeyed from then on; the moment after is that of the plan that was obeyed
 //! again.
 //!
-//! The row is a decision with the cause `shadow` whose numbers are 0. It is recorded whenever the obeyed decision is, right behind
-//! it, and besides whenever it differs from the shadow's last row.
+//! The row is a decision with the cause `shadow` whose numbers are 0. It is recorded whenever the obeyed decision is, behind
+//! it and of the same moment, and besides whenever it differs from the shadow's last row.
 
 use wattle_edge_core::SiteMachine;
 use wattle_policy_host::{Decided, RunError};

@@ -2,18 +2,22 @@
 
 use std::path::Path;
 
-use wattle_edge_core::Proposal;
 use wattle_edge_core::replay::Given;
-use wattle_edge_core::site::equal_share;
+use wattle_edge_core::{Proposal, SiteMachine};
 use wattle_policy_host::{Host, RunError};
 use wattle_site::Control;
 use wattle_wire::Micros;
 use wattle_wire::policy::Snapshot;
 use wattle_wire::row::{EventKind, Row};
 
+use super::aside::{Answer, Aside, Errand, Imagined};
+use super::keep::Place;
 use super::line::{self, Failures, Line, Step, Versioned};
+use super::once::is_time;
+use super::proof::Proof;
 use super::retry::Retry;
-use super::shadow::{Moment, Shadow};
+use super::shadow::Shadow;
+use super::version::built_in;
 use super::{Source, Version};
 
 /// The most notes that wait to be taken; further ones are dropped, but a decision makes three at most.
@@ -21,8 +25,6 @@ const MOST_NOTES: usize = 32;
 
 /// A policy that only fails and has no stand-in is asked at one of so many decisions.
 pub(super) const ASKED_ONE_IN: u32 = 60;
-/// The shortest time between two notes of the same kind of failure.
-const BETWEEN_FAILURES: Micros = Micros::from_secs(60);
 
 /// Something that happened to the policy, for the journal.
 pub type Note = (EventKind, String);
@@ -48,6 +50,10 @@ pub struct SitePolicy {
     /// The policy that is in shadow for good, until it fails too often.
     beside: Option<(Version, Shadow)>,
     beside_failures: Failures,
+    /// The thread on which shadows decide, and whether they do now.
+    aside: Option<Aside>,
+    errand_is_out: bool,
+    proof: Proof,
     /// For how many decisions more the active version isn't asked.
     pub(super) rests: u32,
     /// A version that was too late at taking over the state; it is offered again.
@@ -72,18 +78,37 @@ pub struct SitePolicy {
 impl SitePolicy {
     /// Loads the policies that a site asks for. Never fails: what is wrong is said at each decision.
     pub fn load(host: &Host, folder: &Path, control: &Control) -> Self {
+        Self::load_with(host, folder, control, None, None)
+    }
+
+    /// The same in a node: the last version that proved itself is kept at `place`, and decides first if the file holds another;
+    /// shadows decide on the thread `aside`.
+    pub fn load_with(
+        host: &Host,
+        folder: &Path,
+        control: &Control,
+        place: Option<Place>,
+        aside: Option<Aside>,
+    ) -> Self {
         let (active, shadow) = (Source::active(folder, control), Source::shadow(folder, control));
-        let mut policy = Self::new(active.clone(), shadow.clone(), control);
-        for (role, source) in [(Role::Active, active), (Role::Shadow, shadow)] {
-            if let Some(source) = source {
-                policy.offer(role, source.load(host), &[]);
-            }
+        let mut policy = Self::new(active.clone(), shadow.clone(), control, place);
+        policy.aside = aside;
+        if let Some(source) = active {
+            let found = source.load(host);
+            policy.offer_last(&source, host, found.as_ref().ok());
+            policy.offer(Role::Active, found, &[]);
+        }
+        if let Some(source) = shadow {
+            policy.offer(Role::Shadow, source.load(host), &[]);
         }
         policy
     }
 
-    fn new(active: Option<Source>, shadow: Option<Source>, control: &Control) -> Self {
+    fn new(active: Option<Source>, shadow: Option<Source>, control: &Control, place: Option<Place>) -> Self {
         Self {
+            errand_is_out: false,
+            aside: None,
+            proof: Proof::new(place, control.policy_trial),
             active,
             shadow,
             line: Line::new(control.policy_trial),
@@ -149,11 +174,17 @@ impl SitePolicy {
             self.rests -= 1;
             return active.proposal(Err(failure));
         }
-        let begins_with = self.state_for(&active, state);
-        let (proposal, failure) = match active.decide(snapshot, &begins_with) {
-            Ok(decided) => {
+        let decided = self.begins_with(&active, state).and_then(|begins_with| {
+            let decided = active.decide(snapshot, &begins_with)?;
+            Ok((decided, begins_with))
+        });
+        let (proposal, failure) = match decided {
+            Ok((decided, begins_with)) => {
                 self.given = given(begins_with, state, false);
                 self.left_by = Some(active.clone());
+                if somebody_asks(snapshot) {
+                    self.proof.take(&active);
+                }
                 (active.proposal(Ok(decided)), None)
             }
             Err(error) => {
@@ -162,6 +193,7 @@ impl SitePolicy {
             }
         };
         if let Some(Step::RolledBack(_)) = self.line.decided(failure.is_some()) {
+            self.proof.begin(true);
             self.note_rollback(&active, failure.as_deref().unwrap_or_default());
         }
         if self.line.is_at_a_loss() {
@@ -181,9 +213,9 @@ impl SitePolicy {
         self.failure.as_deref()
     }
 
-    /// Whether [`Self::imagine`] has anything to do.
+    /// Whether there are shadows that could decide now; not while they decide on what was before.
     pub fn has_shadow(&self) -> bool {
-        self.beside.is_some() || self.line.trial().is_some()
+        !self.errand_is_out && (self.beside.is_some() || self.line.trial().is_some())
     }
 
     /// Who decides beside the one that is obeyed.
@@ -192,26 +224,69 @@ impl SitePolicy {
         self.line.trial().into_iter().chain(beside).map(Version::name).collect()
     }
 
-    /// Asks the shadows; the rows of what they would have done.
-    pub fn imagine(&mut self, moment: Moment<'_>) -> Vec<Row> {
+    /// Has the shadows decide beside a decision that was made; [`Self::imagined`] takes what `tell` is told. Where they still decide
+    /// on what was before, or too many others do, they are left out, which is counted.
+    pub fn ask_shadows(
+        &mut self,
+        snapshot: &Snapshot,
+        machine: Option<SiteMachine>,
+        (now, is_recorded): (Micros, bool),
+        tell: impl FnOnce(Imagined) + Send + 'static,
+    ) {
+        let has_shadow = self.beside.is_some() || self.line.trial().is_some();
+        let asked = match (machine.filter(|_| self.has_shadow()), self.aside.clone()) {
+            (Some(machine), Some(aside)) => {
+                let errand = self.errand(snapshot.clone(), machine, now, is_recorded);
+                self.errand_is_out = aside.send(errand, tell);
+                self.errand_is_out
+            }
+            _ => false,
+        };
+        if has_shadow && !asked {
+            metrics::counter!("wattle_edge_shadows_left_out_total").increment(1);
+        }
+    }
+
+    /// What the shadows are to decide on, beside a decision that was made at `now` on `snapshot` with `machine` as it was
+    /// before the plan that was obeyed. No other is given before [`Self::imagined`] was called.
+    pub fn errand(
+        &mut self,
+        snapshot: Snapshot,
+        machine: SiteMachine,
+        now: Micros,
+        is_recorded: bool,
+    ) -> Errand {
+        self.errand_is_out = true;
+        let trial = self.line.trial().cloned().map(|version| (version, self.trial.clone()));
+        Errand { trial, beside: self.beside.clone(), snapshot, machine, now, is_recorded }
+    }
+
+    /// Takes what the shadows would have done; the rows of it. Of a version that is no shadow any more nothing is taken.
+    pub fn imagined(&mut self, imagined: Imagined) -> Vec<Row> {
+        self.errand_is_out = false;
         let mut rows = Vec::new();
-        if let Some(version) = self.line.trial().cloned() {
-            let tried = self.trial.decide(&version, moment);
-            let failure = tried.as_ref().err().map(ToString::to_string);
-            rows.extend(tried.ok().flatten());
+        if let Some(Answer { version, shadow, decided }) = imagined.trial
+            && self.line.trial().is_some_and(|trial| trial.digest() == version.digest())
+        {
+            self.trial = shadow;
+            let failure = decided.as_ref().err().cloned();
+            rows.extend(decided.ok().flatten());
             // A plan for nobody proves nothing.
-            if failure.is_some() || somebody_asks(moment.snapshot) {
+            if failure.is_some() || imagined.is_about_something {
                 let step = self.line.tried(failure.is_some());
                 self.note_trial(step, &failure.unwrap_or_default());
             }
         }
-        if let Some((version, shadow)) = &mut self.beside {
-            let (name, decided) = (version.name(), shadow.decide(version, moment));
-            let failure = decided.as_ref().err().map(ToString::to_string);
+        if let Some(Answer { version, shadow, decided }) = imagined.beside
+            && let Some((known, kept)) = &mut self.beside
+            && known.digest() == version.digest()
+        {
+            *kept = shadow;
+            let failure = decided.as_ref().err().cloned();
             rows.extend(decided.ok().flatten());
             self.beside_failures.take(failure.is_some());
             if let Some(reason) = failure {
-                self.note_shadow_failure(&name, &reason, moment.snapshot.now_us);
+                self.note_shadow_failure(&version.name(), &reason, imagined.at);
             }
         }
         rows
@@ -244,7 +319,10 @@ impl SitePolicy {
                 let text = format!("{name} decides beside {decides} for {} decisions", self.trial_decisions);
                 self.note(EventKind::PolicyShadow, text);
             }
-            Some(Step::Active(before)) => self.note_active(before),
+            Some(Step::Active(before)) => {
+                self.proof.begin(false);
+                self.note_active(before);
+            }
             Some(Step::Withdrawn(trial)) => {
                 let text = format!("{} was taken back before it was active; {name} decides", trial.name());
                 self.note(EventKind::PolicyRefused, text);
@@ -253,15 +331,41 @@ impl SitePolicy {
         }
     }
 
+    /// Takes the version that was kept last, unless it is what the file holds.
+    fn offer_last(&mut self, source: &Source, host: &Host, found: Option<&Version>) {
+        let Some(last) = self.proof.last() else { return };
+        if found.is_some_and(|found| **found.bytes() == *last.bytes) {
+            return;
+        }
+        match source.version_at(host, &last.path, &last.bytes) {
+            Ok(last) => {
+                let text =
+                    format!("{}, kept as the last that proved itself, SHA-256 {}", last.name(), hex(&last));
+                self.note(EventKind::PolicyLoaded, text);
+                self.line.offer(last);
+                self.proof.begin(true);
+                self.note_active(None);
+            }
+            Err(unusable) => {
+                let text = format!("of the version that was kept last: {}", unusable.reason);
+                self.note(EventKind::PolicyRefused, text);
+            }
+        }
+    }
+
     fn offer_shadow(&mut self, version: Version) {
         if self.beside.as_ref().is_some_and(|(known, _)| known.digest() == version.digest()) {
             return;
         }
         self.note_loaded(&version, Role::Shadow);
-        let state = self.beside.as_ref().and_then(|(before, shadow)| {
-            version.take_over(before.policy(), before.version(), shadow.state()).ok()
+        let state = self.beside.as_ref().map_or(Ok(Vec::new()), |(before, shadow)| {
+            version.take_over(before.policy(), before.version(), shadow.state())
         });
-        self.note(EventKind::PolicyShadow, format!("{} decides beside and is never obeyed", version.name()));
+        let mut text = format!("{} decides beside and is never obeyed", version.name());
+        if let Err(error) = &state {
+            text += &format!("; it begins with nothing, as it does not take over the state: {error}");
+        }
+        self.note(EventKind::PolicyShadow, text);
         self.beside = Some((version, Shadow::new(state.unwrap_or_default())));
         self.beside_failures = Failures::default();
         self.shadow_failed_at = None;
@@ -287,7 +391,27 @@ impl SitePolicy {
         Proposal { policy: format!("{} (stands in)", proposal.policy), ..proposal }
     }
 
-    /// The state that a version begins a decision with.
+    /// The state that the active version begins a decision with. Where it declines to take over what another has left,
+    /// that is a failure as long as another could stand in, whose state it is; else the state is given up, which is an event.
+    fn begins_with(&mut self, active: &Version, state: &[u8]) -> Result<Vec<u8>, RunError> {
+        let declined = match self.taken_over(active, state) {
+            Ok(own) => return Ok(own),
+            Err(declined) if self.line.stand_in().is_some() => {
+                return Err(RunError::Refused(format!("it does not take over the state: {declined}")));
+            }
+            Err(declined) => declined,
+        };
+        let text = format!(
+            "{} begins with nothing, as it does not take over the {} bytes of state that {} has left: {declined}",
+            active.name(),
+            state.len(),
+            self.left_by.take().map(|left| left.name()).unwrap_or_default(),
+        );
+        self.note(EventKind::PolicyFailed, text);
+        Ok(Vec::new())
+    }
+
+    /// The state that a stand-in begins a decision with.
     fn state_for(&self, version: &Version, state: &[u8]) -> Vec<u8> {
         self.taken_over(version, state).unwrap_or_default()
     }
@@ -313,8 +437,8 @@ impl SitePolicy {
     fn note_loaded(&mut self, version: &Version, role: Role) {
         let sources = self.sources().find(|(of, _)| *of == role);
         let path = sources.map(|(_, source)| source.path().display().to_string()).unwrap_or_default();
-        let digest: String = version.digest().iter().map(|byte| format!("{byte:02x}")).collect();
-        self.note(EventKind::PolicyLoaded, format!("{} from {path}, SHA-256 {digest}", version.name()));
+        let text = format!("{} from {path}, SHA-256 {}", version.name(), hex(version));
+        self.note(EventKind::PolicyLoaded, text);
     }
 
     fn note_active(&mut self, before: Option<Version>) {
@@ -328,7 +452,10 @@ impl SitePolicy {
 
     fn note_trial(&mut self, step: Option<Step<Version>>, failure: &str) {
         match step {
-            Some(Step::Active(before)) => self.note_active(before),
+            Some(Step::Active(before)) => {
+                self.proof.begin(true);
+                self.note_active(before);
+            }
             Some(Step::Refused(version)) => {
                 let text = format!(
                     "{} failed {} of its last {} decisions in shadow, the last time: {failure}",
@@ -376,50 +503,17 @@ impl SitePolicy {
     }
 }
 
-/// Whether a vehicle wants energy from a charger that can be reached.
-fn somebody_asks(snapshot: &Snapshot) -> bool {
-    snapshot.chargers.iter().any(|charger| charger.online && charger.state.asks())
+/// The digest of a version, for people.
+fn hex(version: &Version) -> String {
+    version.digest().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Whether the last time is long enough ago, or the clock was set back; then it is now.
-fn is_time(last: &mut Option<Micros>, now: Micros) -> bool {
-    let is_recent = last.is_some_and(|last| last <= now && now - last < BETWEEN_FAILURES);
-    if !is_recent {
-        *last = Some(now);
-    }
-    !is_recent
+/// Whether a vehicle wants energy from a charger that can be reached.
+pub(super) fn somebody_asks(snapshot: &Snapshot) -> bool {
+    snapshot.chargers.iter().any(|charger| charger.online && charger.state.asks())
 }
 
 /// What is recorded of the state that a version began with, while the core kept `kept`.
 fn given(state: Vec<u8>, kept: &[u8], keeps_state: bool) -> Given {
     Given { state: (state != kept).then_some(state), keeps_state }
-}
-
-/// What is proposed where the policy is off.
-fn built_in(snapshot: &Snapshot) -> Proposal {
-    Proposal {
-        plan: Ok(equal_share(snapshot)),
-        policy: "built-in equal-share".into(),
-        policy_digest: 0,
-        settings_digest: 0,
-        fuel: 0,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_failure_is_noted_once_a_minute_and_again_when_the_clock_was_set_back() {
-        let mut last = None;
-        let mut check = |seconds, expected| {
-            assert_eq!(is_time(&mut last, Micros::from_secs(seconds)), expected, "{seconds}");
-        };
-        for (seconds, expected) in
-            [(100, true), (100, false), (159, false), (160, true), (219, false), (50, true)]
-        {
-            check(seconds, expected);
-        }
-    }
 }

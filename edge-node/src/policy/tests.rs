@@ -13,11 +13,11 @@ use wattle_wire::message::{ChargerState, Phases};
 use wattle_wire::row::{Cause, Decision, EventKind, Row};
 use wattle_wire::{Micros, Milliamps};
 
-use super::shadow::Moment;
+use super::keep::Place;
 use super::{Role, SitePolicy};
 
-const V1: &str = "1.0.0-hostile";
-const V2: &str = "2.0.0-hostile";
+pub(super) const V1: &str = "1.0.0-hostile";
+pub(super) const V2: &str = "2.0.0-hostile";
 
 /// The bytes of a component that `make policies` has built.
 pub(super) fn component(name: &str) -> Vec<u8> {
@@ -55,11 +55,11 @@ fn limits() -> Limits {
 }
 
 /// A site as its actor runs it, and the charger as it really is.
-struct Rig {
+pub(super) struct Rig {
     folder: TempDir,
     host: Host,
     machine: SiteMachine,
-    policy: SitePolicy,
+    pub(super) policy: SitePolicy,
     now: Micros,
     obeys: (u64, Milliamps),
     /// What the charger says of itself.
@@ -69,17 +69,18 @@ struct Rig {
 
 impl Rig {
     /// A site whose `[control]` has these lines, and whose policy `site` is this component.
-    fn new(control: &str, policy: &[u8]) -> Self {
-        Self::on(host(), control, policy)
+    pub(super) fn new(control: &str, policy: &[u8]) -> Self {
+        Self::on(host(), control, policy, None)
     }
 
-    fn on(host: Host, control: &str, policy: &[u8]) -> Self {
+    /// The same, with the last version that proved itself kept at a place.
+    pub(super) fn on(host: Host, control: &str, policy: &[u8], place: Option<Place>) -> Self {
         let folder = tempfile::tempdir().expect("folder");
         std::fs::write(folder.path().join("site.wasm"), policy).expect("written");
         let file = site(control);
         let now = Micros::from_secs(1_000);
         let machine = SiteMachine::new(crate::site_model(&file), 1, now).expect("sound");
-        let policy = SitePolicy::load(&host, folder.path(), &file.control);
+        let policy = SitePolicy::load_with(&host, folder.path(), &file.control, place, None);
         Self {
             folder,
             host,
@@ -93,7 +94,7 @@ impl Rig {
     }
 
     /// The file of the policy is replaced, and the site is offered what it holds.
-    fn replace(&mut self, policy: &[u8]) {
+    pub(super) fn replace(&mut self, policy: &[u8]) {
         std::fs::write(self.folder.path().join("site.wasm"), policy).expect("written");
         let (role, source) = self.policy.sources().next().expect("it is on");
         let found = source.load(&self.host);
@@ -101,7 +102,7 @@ impl Rig {
     }
 
     /// A second with a reading of the charger and a decision; who has proposed it.
-    fn step(&mut self) -> String {
+    pub(super) fn step(&mut self) -> String {
         self.now += Micros::from_secs(1);
         let (number, limit) = self.obeys;
         let heard = Heard::Reading {
@@ -122,8 +123,10 @@ impl Rig {
             self.obeys = (sent.setpoint.number, sent.setpoint.limit_ma);
         }
         self.rows.extend(outcome.rows);
-        let moment = Moment { snapshot: &snapshot, machine: &before, now: self.now, is_recorded };
-        self.rows.extend(self.policy.imagine(moment));
+        if self.policy.has_shadow() {
+            let errand = self.policy.errand(snapshot, before, self.now, is_recorded);
+            self.rows.extend(self.policy.imagined(errand.run()));
+        }
         self.obeyed().last().expect("decided").policy.clone()
     }
 
@@ -139,12 +142,12 @@ impl Rig {
     }
 
     /// The reason of the last decision that was obeyed.
-    fn reason(&self) -> &str {
+    pub(super) fn reason(&self) -> &str {
         &self.obeyed().last().expect("decided").chargers[0].reason
     }
 
     /// What was noted of the policy since the last call, and what the core has journaled of it.
-    fn events(&mut self) -> Vec<(&'static str, String)> {
+    pub(super) fn events(&mut self) -> Vec<(&'static str, String)> {
         let mut events = self.policy.take_notes();
         events.extend(self.rows.iter().filter_map(|row| match row {
             Row::Event(event) if event.kind == EventKind::PolicyFailed => {
@@ -156,7 +159,7 @@ impl Rig {
     }
 
     /// Checks kinds of events and parts of their texts.
-    fn check_events(&mut self, expected: &[(&str, &str)]) {
+    pub(super) fn check_events(&mut self, expected: &[(&str, &str)]) {
         let events = self.events();
         assert_eq!(events.len(), expected.len(), "{events:#?}");
         for ((kind, text), (expected, part)) in events.iter().zip(expected) {
@@ -336,6 +339,17 @@ fn a_site_file_grants_memory() {
 }
 
 #[test]
+fn a_site_file_grants_fuel() {
+    for (million, expected) in [(20, "20000000 units of fuel"), (30, "30000000 units of fuel")] {
+        let control = format!("policy_fuel_million = {million}\nsettings = {{ way = 'spin on' }}");
+        let mut rig = Rig::new(&control, &hostile(V1));
+        assert_eq!(rig.step(), "built-in equal-share");
+        let failure = rig.policy.failure().expect("it failed");
+        assert!(failure.contains(expected), "{failure}");
+    }
+}
+
+#[test]
 fn a_file_that_is_put_back_ends_the_trial_of_the_other() {
     let mut rig = Rig::new("settings = { way = 'remember' }", &hostile(V1));
     rig.step();
@@ -380,7 +394,8 @@ fn whatever_a_policy_does_the_equal_share_decides_at_the_same_decision_and_the_e
 #[test]
 fn a_policy_that_outlasts_its_deadline_is_replaced_at_the_same_decision() {
     let limits = Limits { deadline: Duration::from_secs(1), fuel: u64::MAX, ..Limits::default() };
-    let mut rig = Rig::on(Host::new(limits).expect("runs"), "settings = { way = 'spin on' }", &hostile(V1));
+    let mut rig =
+        Rig::on(Host::new(limits).expect("runs"), "settings = { way = 'spin on' }", &hostile(V1), None);
     assert_eq!(rig.step(), "built-in equal-share");
     let expected = "did not finish within 1s; the built-in equal share decides";
     rig.check_events(&[("policy_loaded", V1), ("policy_active", V1), ("policy_failed", expected)]);
@@ -499,7 +514,7 @@ fn a_node_keeps_compiled_code_in_its_data_folder_unless_others_may_write_there()
 #[test]
 fn two_sites_share_one_compiled_policy() {
     let first = Rig::new("", &component("equal-share"));
-    let mut second = Rig::on(first.host.clone(), "policy_trial = 0", &component("equal-share"));
+    let mut second = Rig::on(first.host.clone(), "policy_trial = 0", &component("equal-share"), None);
     assert_eq!(first.host.loads(), Loads { compiled: 1, from_cache: 0, shared: 1 });
     assert_eq!(second.step(), "equal-share 0.1.0");
     let (role, _) = first.policy.sources().next().expect("it is on");

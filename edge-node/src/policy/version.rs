@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use wattle_edge_core::Proposal;
-use wattle_policy_host::sign::SignError;
+use wattle_edge_core::site::equal_share;
+use wattle_policy_host::sign::{SignError, signature_text};
 use wattle_policy_host::{Decided, Grants, Host, LoadError, Policy, RunError};
 use wattle_site::Control;
 use wattle_wire::policy::Snapshot;
@@ -44,6 +45,8 @@ pub struct Version {
     policy: Policy,
     settings: Arc<str>,
     settings_digest: u64,
+    /// Where the node asks for one: what stood beside the component.
+    signature: Option<Arc<str>>,
 }
 
 impl Source {
@@ -66,7 +69,8 @@ impl Source {
         let settings =
             serde_json::to_string(settings).expect("a TOML table holds nothing that JSON can't say");
         let memory_bytes = control.policy_memory_mib as usize * (1 << 20);
-        let grants = Grants { memory_bytes, fuel: u64::from(control.policy_fuel_million) * 1_000_000 };
+        let fuel = u64::from(control.policy_fuel_million) * 1_000_000;
+        let grants = Grants { memory_bytes, fuel, unasked_fuel: fuel };
         Self { path, settings: settings.into(), grants }
     }
 
@@ -87,7 +91,8 @@ impl Source {
 
     /// What the site grants: of fuel never less than the host gives unasked.
     fn grants(&self, host: &Host) -> Grants {
-        Grants { fuel: self.grants.fuel.max(host.limits().fuel), ..self.grants }
+        let fuel = self.grants.fuel.max(host.limits().fuel);
+        Grants { fuel, unasked_fuel: fuel, ..self.grants }
     }
 
     /// Reads and loads the version that the file holds now.
@@ -104,8 +109,16 @@ impl Source {
     /// # Errors
     /// Why it can't decide for this site.
     pub fn version(&self, host: &Host, bytes: &[u8]) -> Result<Version, Unusable> {
-        let path = self.path.display();
-        host.admit(&self.path, bytes).map_err(|error| {
+        self.version_at(host, &self.path, bytes)
+    }
+
+    /// The same for bytes of another file.
+    ///
+    /// # Errors
+    /// As [`Self::version`].
+    pub fn version_at(&self, host: &Host, file: &Path, bytes: &[u8]) -> Result<Version, Unusable> {
+        let path = file.display();
+        let signed_by = host.admit(file, bytes).map_err(|error| {
             // A signature may come a moment after what it signs.
             let may_pass =
                 matches!(error, SignError::Unsigned(_) | SignError::Mismatch { .. } | SignError::Io { .. });
@@ -122,7 +135,9 @@ impl Source {
         if !faults.is_empty() {
             return Err(Unusable::new(format!("{path} refuses its settings: {}", faults.join("; ")), false));
         }
-        Ok(Version { policy, settings: self.settings.clone(), settings_digest: self.settings_digest() })
+        let signature = signed_by.and_then(|_| signature_text(file)).map(Arc::from);
+        let (settings, settings_digest) = (self.settings.clone(), self.settings_digest());
+        Ok(Version { policy, settings, settings_digest, signature })
     }
 }
 
@@ -152,6 +167,16 @@ impl Version {
     /// Name and version.
     pub fn name(&self) -> String {
         format!("{} {}", self.policy(), self.version())
+    }
+
+    /// The component's bytes.
+    pub fn bytes(&self) -> &Arc<[u8]> {
+        self.policy.bytes()
+    }
+
+    /// The signature that stood beside the component, where the node asks for one.
+    pub fn signature(&self) -> Option<&Arc<str>> {
+        self.signature.as_ref()
     }
 
     /// Asks for a plan.
@@ -203,6 +228,17 @@ fn granted_by(error: &LoadError) -> &'static str {
         }
         LoadError::Describe(RunError::OutOfFuel(_)) => "; see policy_fuel_million",
         _ => "",
+    }
+}
+
+/// What is proposed where the policy is off.
+pub fn built_in(snapshot: &Snapshot) -> Proposal {
+    Proposal {
+        plan: Ok(equal_share(snapshot)),
+        policy: "built-in equal-share".into(),
+        policy_digest: 0,
+        settings_digest: 0,
+        fuel: 0,
     }
 }
 

@@ -22,8 +22,8 @@ pub struct Shelf {
     folder: PathBuf,
     /// Each component of the folder, by the first eight bytes of its SHA-256.
     files: BTreeMap<u64, PathBuf>,
-    /// Those that were loaded, by component and settings.
-    loaded: BTreeMap<(u64, u64), Version>,
+    /// Those that were loaded, by component, settings, and the memory and fuel that they were granted.
+    loaded: BTreeMap<(u64, u64, (u32, u32)), Version>,
 }
 
 /// Why who was asked can't be asked again.
@@ -73,7 +73,9 @@ impl Shelf {
     /// # Errors
     /// When it isn't there or can't be loaded.
     pub fn version(&mut self, asked: &Asked, site: &SiteFile) -> Result<&Version, Unavailable> {
-        let key = (asked.policy_digest, asked.settings_digest);
+        // What a site grants decides whether a plan is given.
+        let granted = (site.control.policy_memory_mib, site.control.policy_fuel_million);
+        let key = (asked.policy_digest, asked.settings_digest, granted);
         if !self.loaded.contains_key(&key) {
             let version = self.load(asked, site)?;
             self.loaded.insert(key, version);

@@ -12,6 +12,7 @@
 //! | 2 | takes over the state of 1, adding 100 to what it counts; traps the "trap from 2" way |
 //! | 3 | declines to take over any state |
 //! | 4 | asks for 32 MiB |
+//! | 5 | asks for all the fuel that there is |
 
 use std::hint::black_box;
 
@@ -26,7 +27,14 @@ pub struct Hostile;
 impl Policy for Hostile {
     fn describe() -> Description {
         let memory = if generation() == 4 { 32 << 20 } else { 0 };
-        Description { name: "hostile".into(), version: version().into(), memory, ..Description::default() }
+        let fuel = if generation() == 5 { u64::MAX } else { 0 };
+        Description {
+            name: "hostile".into(),
+            version: version().into(),
+            memory,
+            fuel,
+            ..Description::default()
+        }
     }
 
     fn validate_settings(settings: &str) -> Vec<String> {
@@ -81,7 +89,8 @@ impl Policy for Hostile {
             }
             "a long state" => Ok(Plan { allocations: Vec::new(), state: vec![0; 64 * 1024 + 1] }),
             "the longest state" => Ok(Plan { allocations: Vec::new(), state: vec![0; 64 * 1024] }),
-            "remember" | "trap from 2" => Ok(remember(state)),
+            "trap after 3" if generation() == 1 && state.first() >= Some(&3) => panic!("trapped on purpose"),
+            "remember" | "trap from 2" | "trap after 3" => Ok(remember(state)),
             _ => Ok(plan(&[])),
         }
     }

@@ -71,7 +71,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let bytes = files::read(&args.file)?;
     let settings = args.settings.as_deref().map(files::read_text).transpose()?.unwrap_or_default();
     // Fuel is what is measured here, not what ends a decision.
-    let host = files::host_with_fuel(files::grants().fuel)?;
+    let host = files::host_with_fuel(files::MOST_FUEL)?;
     let policy = files::load(&host, &args.file, &bytes)?;
     let faults = policy.validate_settings(&settings)?;
     if !faults.is_empty() {

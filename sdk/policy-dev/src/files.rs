@@ -13,8 +13,8 @@ use crate::{Usage, schema};
 pub const MOST_BYTES: u64 = 64 << 20;
 /// The most memory that a site may grant, MiB.
 pub const MOST_MEMORY_MIB: usize = 256;
-/// The most fuel that a site may grant, millions.
-pub const MOST_FUEL_MILLION: u64 = 10_000;
+/// The most fuel that a site may grant.
+pub const MOST_FUEL: u64 = 10_000_000_000;
 /// Fuel is the limit that binds, on a busy machine too.
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -72,9 +72,10 @@ pub fn host_with_fuel(fuel: u64) -> anyhow::Result<Host> {
     Ok(Host::new(Limits { deadline: DEADLINE, fuel, ..Limits::default() })?)
 }
 
-/// What a site may grant at most.
-pub fn grants() -> Grants {
-    Grants { memory_bytes: MOST_MEMORY_MIB << 20, fuel: MOST_FUEL_MILLION * 1_000_000 }
+/// What a site may grant at most, to those that ask; who doesn't ask has what `host` gives.
+pub fn grants(host: &Host) -> Grants {
+    let unasked_fuel = host.limits().fuel;
+    Grants { memory_bytes: MOST_MEMORY_MIB << 20, fuel: MOST_FUEL, unasked_fuel }
 }
 
 /// Loads a component as a site would that grants all that can be granted, and looks whether it keeps to its own schema.
@@ -82,7 +83,7 @@ pub fn grants() -> Grants {
 /// # Errors
 /// [`Usage`], with the file, when it would be loaded nowhere or breaks its schema.
 pub fn load(host: &Host, file: &Path, bytes: &[u8]) -> Result<Policy, Usage> {
-    let policy = host.load_within(bytes, grants()).map_err(|error| unusable(file, &error))?;
+    let policy = host.load_within(bytes, grants(host)).map_err(|error| unusable(file, &error))?;
     schema::check(&policy).map_err(|why| unusable(file, &why))?;
     Ok(policy)
 }

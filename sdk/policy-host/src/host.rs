@@ -108,16 +108,7 @@ impl Host {
         self.load_within(bytes, self.inner.limits.usual())
     }
 
-    /// The same for a policy that may ask for this much memory. One that doesn't ask gets no more than the host's
-    /// default.
-    ///
-    /// # Errors
-    /// As [`Host::load`].
-    pub fn load_granted(&self, bytes: &[u8], memory_bytes: usize) -> Result<Policy, LoadError> {
-        self.load_within(bytes, Grants { memory_bytes, fuel: self.inner.limits.fuel })
-    }
-
-    /// The same for a policy that may ask for as much as this.
+    /// The same for a policy that may have this much.
     ///
     /// # Errors
     /// As [`Host::load`].

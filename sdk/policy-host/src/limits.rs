@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// The longest that a call may take whatever its fuel, in deadlines: with the defaults a second, the usual control interval.
+const MOST_TIMES: u32 = 20;
+
 /// The bounds that a policy runs in. `Default` is right for an edge node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -10,7 +13,8 @@ pub struct Limits {
     /// Fuel per call; about one unit per WebAssembly instruction. The limit that is meant to bind, because it
     /// ends a replay at the same instruction. Default 20 million.
     pub fuel: u64,
-    /// How long a call may take. Checked every fifth of it. Default 50 ms.
+    /// How long a call may take that has so much fuel; one that has more may take as many times as long, but no more than
+    /// 20 times. Checked every fifth of it. Default 50 ms.
     pub deadline: Duration,
     /// All linear memory of an instance together, bytes. Default 16 MiB.
     pub memory_bytes: usize,
@@ -26,26 +30,40 @@ pub struct Limits {
     pub line_bytes: usize,
 }
 
-/// What a policy may ask for beyond what it gets unasked.
+/// What a policy may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grants {
-    /// All linear memory of an instance together, bytes. Where it is more than [`Limits::memory_bytes`], the component may be
-    /// as large: what brings the runtime of a language with it needs both.
+    /// The most linear memory that it may ask for, all of an instance together, bytes; one that doesn't ask has
+    /// [`Limits::memory_bytes`]. Where this is more, the component may be as large: what brings the runtime of a language with
+    /// it needs both.
     pub memory_bytes: usize,
-    /// Fuel per call.
+    /// The most fuel per call that it may ask for.
     pub fuel: u64,
+    /// The fuel per call that it has if it doesn't ask.
+    pub unasked_fuel: u64,
 }
 
 impl Limits {
     /// What a policy gets that asks for nothing.
     pub fn usual(&self) -> Grants {
-        Grants { memory_bytes: self.memory_bytes, fuel: self.fuel }
+        Grants { memory_bytes: self.memory_bytes, fuel: self.fuel, unasked_fuel: self.fuel }
     }
 
     /// The largest component that is read for a policy with these grants, bytes.
     pub fn most_component_bytes(&self, grants: Grants) -> usize {
         let granted = if grants.memory_bytes > self.memory_bytes { grants.memory_bytes } else { 0 };
         self.component_bytes.max(granted)
+    }
+
+    /// How long a call with so much fuel may take.
+    pub(crate) fn deadline_of(&self, fuel: u64) -> Duration {
+        self.deadline * self.times(fuel)
+    }
+
+    /// How many times as long as the deadline that is; [`MOST_TIMES`] at most.
+    pub(crate) fn times(&self, fuel: u64) -> u32 {
+        let times = fuel.div_ceil(self.fuel.max(1)).clamp(1, MOST_TIMES.into());
+        u32::try_from(times).unwrap_or(MOST_TIMES)
     }
 }
 

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 use wasmtime::Store;
-use wasmtime::component::{Component, ComponentNamedList, Instance, InstancePre, Lift, Lower};
+use wasmtime::component::{
+    Component, ComponentExportIndex, ComponentNamedList, Instance, InstancePre, Lift, Lower,
+};
 use wattle_wire::Milliamps;
 use wattle_wire::policy::{Allocation, Plan, Snapshot};
 
@@ -27,8 +29,18 @@ pub struct Policy {
 pub struct Code {
     host: Arc<Inner>,
     prepared: InstancePre<Keep>,
+    exports: Exports,
+    bytes: Arc<[u8]>,
     digest: Digest,
     description: Description,
+}
+
+/// Where a component has what the interface asks for, found once.
+struct Exports {
+    describe: ComponentExportIndex,
+    validate_settings: ComponentExportIndex,
+    decide: ComponentExportIndex,
+    migrate_state: ComponentExportIndex,
 }
 
 /// What a policy says of itself.
@@ -119,6 +131,11 @@ impl Policy {
         self.code.digest
     }
 
+    /// The component's bytes.
+    pub fn bytes(&self) -> &Arc<[u8]> {
+        &self.code.bytes
+    }
+
     /// What the policy says of itself.
     pub fn description(&self) -> &Description {
         &self.code.description
@@ -129,7 +146,8 @@ impl Policy {
     /// # Errors
     /// When the policy fails at it.
     pub fn validate_settings(&self, settings: &str) -> Result<Vec<String>, RunError> {
-        let called: Called<(Vec<String>,)> = self.code.call(self.grant, "validate-settings", (settings,))?;
+        let called: Called<(Vec<String>,)> =
+            self.code.call(self.grant, &self.code.exports.validate_settings, (settings,))?;
         let (faults,) = called.result;
         if faults.len() > FAULTS {
             return Err(bad(format!("{} faults; at most {FAULTS} are taken", faults.len())));
@@ -144,7 +162,7 @@ impl Policy {
     pub fn decide(&self, snapshot: &Snapshot, settings: &str, state: &[u8]) -> Result<Decided, RunError> {
         let arguments = (guest::Snapshot::from(snapshot), settings, state);
         let called: Called<(Result<guest::Plan, String>,)> =
-            self.code.call(self.grant, "decide", arguments)?;
+            self.code.call(self.grant, &self.code.exports.decide, arguments)?;
         let plan = called.result.0.map_err(|refusal| RunError::Refused(self.code.cut(&refusal)))?;
         let plan = checked(plan, snapshot.chargers.len(), &self.code.host.limits)?;
         Ok(Decided { plan, fuel: called.fuel, memory_bytes: called.memory_bytes, log: called.log })
@@ -156,7 +174,7 @@ impl Policy {
     /// When the policy declines, fails, hits a limit or gives a state that is too long.
     pub fn migrate_state(&self, from: &str, state: &[u8]) -> Result<Vec<u8>, RunError> {
         let called: Called<(Result<Vec<u8>, String>,)> =
-            self.code.call(self.grant, "migrate-state", (from, state))?;
+            self.code.call(self.grant, &self.code.exports.migrate_state, (from, state))?;
         let state = called.result.0.map_err(|refusal| RunError::Refused(self.code.cut(&refusal)))?;
         check_state(&state, &self.code.host.limits)?;
         Ok(state)
@@ -175,8 +193,9 @@ impl Code {
         let prepared = run::linker(&host.engine)
             .and_then(|linker| linker.instantiate_pre(&component))
             .map_err(|e| LoadError::Interface(format!("{e:#}")))?;
-        let host = Arc::clone(host);
-        let mut code = Self { host, prepared, digest, description: Description::unknown() };
+        let exports = Exports::of(&component)?;
+        let (host, bytes) = (Arc::clone(host), bytes.into());
+        let mut code = Self { host, prepared, exports, bytes, digest, description: Description::unknown() };
         // What it may use before it has asked for anything.
         let first = Grant { fuel: grants.fuel, memory_bytes: grants.memory_bytes };
         code.check_interface(first)?;
@@ -185,7 +204,12 @@ impl Code {
     }
 
     /// Calls an export on a fresh instance.
-    fn call<P, R>(&self, grant: Grant, export: &str, arguments: P) -> Result<Called<R>, RunError>
+    fn call<P, R>(
+        &self,
+        grant: Grant,
+        export: &ComponentExportIndex,
+        arguments: P,
+    ) -> Result<Called<R>, RunError>
     where
         P: ComponentNamedList + Lower,
         R: ComponentNamedList + Lift,
@@ -209,17 +233,17 @@ impl Code {
             .prepared
             .instantiate(&mut store)
             .map_err(|e| LoadError::Describe(run::explain(&e, &store, grant, &self.host.limits)))?;
-        exports::<(), (guest::Description,)>(&instance, &mut store, "describe")?;
-        exports::<(&str,), (Vec<String>,)>(&instance, &mut store, "validate-settings")?;
-        exports::<(guest::Snapshot<'_>, &str, &[u8]), (Result<guest::Plan, String>,)>(
+        has_shape::<(), (guest::Description,)>(&instance, &mut store, "describe")?;
+        has_shape::<(&str,), (Vec<String>,)>(&instance, &mut store, "validate-settings")?;
+        has_shape::<(guest::Snapshot<'_>, &str, &[u8]), (Result<guest::Plan, String>,)>(
             &instance, &mut store, "decide",
         )?;
-        exports::<(&str, &[u8]), (Result<Vec<u8>, String>,)>(&instance, &mut store, "migrate-state")
+        has_shape::<(&str, &[u8]), (Result<Vec<u8>, String>,)>(&instance, &mut store, "migrate-state")
     }
 
     fn describe(&self, grant: Grant) -> Result<Description, LoadError> {
         let called: Called<(guest::Description,)> =
-            self.call(grant, "describe", ()).map_err(LoadError::Describe)?;
+            self.call(grant, &self.exports.describe, ()).map_err(LoadError::Describe)?;
         let (description,) = called.result;
         for (what, text) in [("name", &description.name), ("version", &description.version)] {
             let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+');
@@ -238,8 +262,23 @@ impl Code {
     }
 }
 
+impl Exports {
+    fn of(component: &Component) -> Result<Self, LoadError> {
+        let find = |name| {
+            let missing = || LoadError::Interface(format!("`{name}`: it is not exported"));
+            component.get_export_index(None, name).ok_or_else(missing)
+        };
+        Ok(Self {
+            describe: find("describe")?,
+            validate_settings: find("validate-settings")?,
+            decide: find("decide")?,
+            migrate_state: find("migrate-state")?,
+        })
+    }
+}
+
 /// Whether a function is exported in this shape.
-fn exports<P, R>(instance: &Instance, store: &mut Store<Keep>, name: &str) -> Result<(), LoadError>
+fn has_shape<P, R>(instance: &Instance, store: &mut Store<Keep>, name: &str) -> Result<(), LoadError>
 where
     P: ComponentNamedList + Lower,
     R: ComponentNamedList + Lift,
@@ -284,7 +323,7 @@ fn keep(cache: &Cache, host: &Inner, component: &Component, digest: &Digest) {
     }
 }
 
-/// What the policy asks for, where that much is granted; where it doesn't ask the host's own limits.
+/// What the policy asks for, where that much is granted; where it doesn't ask, the fuel for such and no more memory than is usual.
 fn grant(description: &Description, limits: &Limits, most: Grants) -> Result<Grant, LoadError> {
     let granted = |what, asked, usual, most| match asked {
         0 => Ok(std::cmp::min(usual, most)),
@@ -293,7 +332,7 @@ fn grant(description: &Description, limits: &Limits, most: Grants) -> Result<Gra
     };
     let (usual, most_memory) = (limits.memory_bytes as u64, most.memory_bytes as u64);
     Ok(Grant {
-        fuel: granted("units of fuel", description.fuel, limits.fuel, most.fuel)?,
+        fuel: granted("units of fuel", description.fuel, most.unasked_fuel, most.fuel)?,
         memory_bytes: granted("bytes of memory", description.memory_bytes, usual, most_memory)? as usize,
     })
 }

@@ -72,7 +72,7 @@ pub fn store(host: &Inner, grant: Grant) -> Store<Keep> {
     store.limiter(|keep| keep);
     store.set_fuel(grant.fuel).expect("the engine counts fuel");
     // One more, because the first tick may come at once.
-    store.set_epoch_deadline(TICKS + 1);
+    store.set_epoch_deadline(TICKS * u64::from(limits.times(grant.fuel)) + 1);
     store.set_hostcall_fuel(limits.output_bytes);
     store
 }
@@ -103,7 +103,7 @@ pub fn explain(error: &wasmtime::Error, store: &Store<Keep>, grant: Grant, limit
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::OutOfFuel) => RunError::OutOfFuel(grant.fuel),
-        Some(Trap::Interrupt) => RunError::Deadline(limits.deadline),
+        Some(Trap::Interrupt) => RunError::Deadline(limits.deadline_of(grant.fuel)),
         Some(trap) => RunError::Trap(match store.data().log.last() {
             Some(line) => format!("{trap}; last line of its log: {line}"),
             None => trap.to_string(),

@@ -237,6 +237,11 @@ pub fn signature_path(component: &Path) -> PathBuf {
     component.with_added_extension("sig")
 }
 
+/// What stands beside a component as its signature, unchecked. None without one, or where that is longer than any.
+pub fn signature_text(component: &Path) -> Option<String> {
+    read_short(&signature_path(component)).ok()
+}
+
 /// The id of the key by which a component says to be signed; it isn't checked. None without a signature.
 ///
 /// # Errors

@@ -83,7 +83,8 @@ pub struct Control {
     pub policy_trial: u32,
     /// The most memory that a policy of this site may ask for, MiB; 1 to 256, default 16.
     pub policy_memory_mib: u32,
-    /// The most fuel that a policy of this site may ask for at a decision, millions; 20 to 10 000, default 20.
+    /// The fuel that a policy of this site has at a decision, and the most that it may ask for, millions; 20 to 10 000, default
+    /// 20. The time that a decision may take grows with it, from 50 ms to a second.
     pub policy_fuel_million: u32,
     /// A policy that decides beside the other and is never obeyed; default none.
     pub shadow: Option<Shadow>,

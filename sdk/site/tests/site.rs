@@ -67,22 +67,23 @@ fn every_mistake_of_sense_is_named_at_once() {
 fn what_a_policy_is_granted_has_bounds_and_a_shadow_names_a_policy() {
     let text = change(
         "policy = \"fair-share\"",
-        "policy = \"off\"\npolicy_trial = 100001\npolicy_memory_mib = 0\nshadow.policy = \"off\"",
+        "policy = \"off\"\npolicy_trial = 100001\npolicy_memory_mib = 0\npolicy_fuel_million = 19\nshadow.policy = \"off\"",
     );
     check(
         &text,
         &[
             "control.policy_trial: 100001: give 0 to 100000",
             "control.policy_memory_mib: 0: give 1 to 256",
+            "control.policy_fuel_million: 19: give 20 to 10000 million",
             "control.shadow.policy: off: is no policy",
         ],
     );
     let text = change(
         "policy = \"fair-share\"",
-        "policy_trial = 0\npolicy_memory_mib = 32\nshadow = { policy = \"mine.wasm\", settings = { a = 1 } }",
+        "policy_trial = 0\npolicy_memory_mib = 32\npolicy_fuel_million = 40\nshadow = { policy = \"mine.wasm\", settings = { a = 1 } }",
     );
     let control = SiteFile::parse("site.toml", &text).expect("fits").control;
-    assert_eq!((control.policy_trial, control.policy_memory_mib), (0, 32));
+    assert_eq!((control.policy_trial, control.policy_memory_mib, control.policy_fuel_million), (0, 32, 40));
     assert_eq!(control.shadow.expect("there").settings["a"].as_integer(), Some(1));
 }
 

@@ -133,7 +133,7 @@ fn load(path: &Path, memory_mib: u32) -> anyhow::Result<Policy> {
     let bytes = read(path)?;
     let memory_bytes = memory_mib as usize * 1024 * 1024;
     let host = Host::new(Limits { deadline: DEADLINE, ..Limits::default() })?;
-    let grants = Grants { memory_bytes, ..files::grants() };
+    let grants = Grants { memory_bytes, ..files::grants(&host) };
     Ok(host.load_within(&bytes, grants).map_err(|error| unusable(path, &error))?)
 }
 

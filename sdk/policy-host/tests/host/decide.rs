@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::common::{component, load, snapshot};
-use wattle_policy_host::{Decided, Host, Limits, RunError};
+use wattle_policy_host::{Decided, Grants, Host, Limits, LoadError, RunError};
 use wattle_wire::Milliamps;
 
 #[test]
@@ -88,15 +88,30 @@ fn more_memory_is_had_by_asking_where_it_is_granted() {
         default.to_string(),
         "the policy asks for 33554432 bytes of memory; this host grants 16777216"
     );
-    let policy = crate::common::host().load_granted(&bytes, 40 << 20).expect("granted");
+    let grants = Grants { memory_bytes: 40 << 20, ..Limits::default().usual() };
+    let policy = crate::common::host().load_within(&bytes, grants).expect("granted");
     assert!(policy.decide(&snapshot(1, Milliamps(10_000)), "hold 20 MiB", &[]).is_ok());
     let eaten = policy.decide(&snapshot(1, Milliamps(10_000)), "allocate", &[]);
     assert_eq!(eaten, Err(RunError::OutOfMemory(32 << 20)), "no more than it has asked for");
     fails("hold 20 MiB", |e| matches!(e, RunError::OutOfMemory(limit) if *limit == 16 << 20));
     // A grant that nobody asks for changes nothing.
-    let modest = crate::common::host().load_granted(&component("hostile"), 40 << 20).expect("granted");
+    let modest = crate::common::host().load_within(&component("hostile"), grants).expect("granted");
     let held = modest.decide(&snapshot(1, Milliamps(10_000)), "hold 20 MiB", &[]);
     assert_eq!(held, Err(RunError::OutOfMemory(16 << 20)));
+}
+
+#[test]
+fn a_policy_that_asks_for_no_fuel_has_what_is_for_such_and_one_that_asks_for_more_is_not_loaded() {
+    let host = crate::common::host();
+    for fuel in [1_000_000, 50_000_000] {
+        let grants = Grants { fuel, unasked_fuel: fuel, ..Limits::default().usual() };
+        let policy = host.load_within(&component("hostile"), grants).expect("granted");
+        let spun = policy.decide(&snapshot(1, Milliamps(10_000)), "spin", &[]);
+        assert_eq!(spun, Err(RunError::OutOfFuel(fuel)));
+        let thirsty = host.load_within(&crate::common::hostile("5.0.0-hostile"), grants);
+        let expected = LoadError::AsksTooMuch { what: "units of fuel", asked: u64::MAX, granted: fuel };
+        assert_eq!(thirsty.err(), Some(expected));
+    }
 }
 
 #[test]
