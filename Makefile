@@ -12,7 +12,7 @@ export PATH := $(WATTLE_TOOLS)/bin:$(HOME)/.cargo/bin:$(PATH)
 BIN := $(CARGO_TARGET_DIR)/debug
 POLICY_SOURCES := $(shell find sdk/wit sdk/policy sdk/policy-build sdk/toolchain policies -type f 2>/dev/null)
 
-.PHONY: help setup setup-check build policies kafka languages demo real sim torture test test-kafka check fmt bench hakari clean
+.PHONY: help setup setup-check build policies kafka languages demo real compare sim torture test test-kafka check fmt bench hakari clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -50,6 +50,10 @@ real: build policies ## Run the real sessions in TRACES=DIR through the whole li
 torture: build policies kafka ## Kill every process at random moments and count what is lost (KILLS=200 SEED=n WAY=kafka)
 	@$(BIN)/wattle-torture --kills $(or $(KILLS),200) --way $(or $(WAY),kafka) $(if $(SEED),--seed $(SEED))
 
+compare: build policies ## Run the real sessions in TRACES=DIR under each policy, and write the table of docs/policies/comparison.md
+	@test -n "$(TRACES)" || { echo "say where the traces are: make compare TRACES=DIR"; exit 2; }
+	@deploy/real/compare.sh "$(TRACES)"
+
 test: check policies kafka languages ## Check and test everything
 	@cargo build --workspace --bins
 	@cargo test --workspace --no-fail-fast
@@ -61,6 +65,7 @@ test-kafka: build kafka ## Run the suite of the ways up on a mock of Kafka and o
 
 check: setup setup-check ## Formatting, lints, dependencies, documentation
 	@cargo fmt --all --check
+	@deploy/real/compare.sh --check
 	@cargo clippy --workspace --all-targets --features wattle-line-tests/ways -- -D warnings
 	@cargo clippy -p wattle-edge --lib --no-default-features -- -D warnings
 	@cargo deny --log-level error check bans licenses sources

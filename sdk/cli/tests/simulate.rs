@@ -256,6 +256,53 @@ fn what_can_not_be_used_is_refused_with_exit_code_2_before_a_lake_is_made() {
 }
 
 #[test]
+fn a_policy_is_told_prices_and_surplus_and_what_they_came_to_stands_in_the_summary() {
+    let bench = Bench::new(500);
+    bench.write("prices.csv", b"from,price_per_kwh\n00:00,0.50\n");
+    bench.write("sun.csv", b"from,surplus_w\n00:00,1000000\n");
+    bench.write("night.csv", b"from,surplus_w\n00:00,0\n");
+    let (prices, path) = (bench.path("prices.csv"), |name: &str| bench.path(name));
+    let run = |lake: &str, policy: &str, surplus: &Path| {
+        let (prices, surplus) = (prices.to_str().expect("a name"), surplus.to_str().expect("a name"));
+        let more = ["--policy", policy, "--prices", prices, "--surplus", surplus, "--json"];
+        let output = bench.simulate("trace.csv", lake, &more);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<Value>(&output.stdout).expect("one JSON object")
+    };
+    let number = |summary: &Value, key: &str| summary[key].as_i64().expect("a number");
+    let sunny = run("a", "solar-surplus", &path("sun.csv"));
+    let given = number(&sunny, "delivered_wh");
+    assert!(given > DELIVERED_WH as i64 / 2, "{sunny}");
+    // To a Wh of each session, which a register doesn't show.
+    assert!((number(&sunny, "from_surplus_wh") - given).abs() <= 15, "{sunny}");
+    assert!((number(&sunny, "cost_micros") - given * 500).abs() <= 15 * 500, "{sunny}");
+    assert!(number(&sunny, "full") > 0 && sunny["mean_wait_s"].as_f64() >= Some(60.0), "{sunny}");
+    let night = run("b", "solar-surplus", &path("night.csv"));
+    assert_eq!((number(&night, "delivered_wh"), number(&night, "cost_micros")), (0, 0));
+    assert_eq!(number(&night, "never_charged"), number(&night, "asked"));
+    let aware = run("c", "cost-aware", &path("night.csv"));
+    assert_eq!((number(&aware, "policy_failures"), number(&aware, "from_surplus_wh")), (0, 0));
+    assert!(number(&aware, "delivered_wh") > 0);
+    bench.write("prices.csv", b"from,price_per_kwh\n00:07,0.50\n");
+    bench.refused(
+        "trace.csv",
+        "d",
+        &["--prices", prices.to_str().expect("a name")],
+        "does not begin at 00:00",
+    );
+}
+
+#[test]
+fn waits_and_switches_stand_in_the_summary_where_the_limit_binds() {
+    let free = Bench::new(500).summary("trace.csv", "lake");
+    let bound = Bench::new(8).summary("trace.csv", "lake");
+    assert!(free["mean_wait_s"].as_f64() < Some(10.0) && free["standby_switches"] == 0, "{free}");
+    assert!(bound["mean_standby_s"].as_f64() > Some(60.0), "{bound}");
+    assert_eq!((&free["full"], &free["cost_micros"]), (&free["sessions"], &json!(null)));
+    assert_eq!(free["wanted_wh"], DELIVERED_WH);
+}
+
+#[test]
 fn the_example_site_charges_the_example_sessions() {
     let bench = Bench::new(1);
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");

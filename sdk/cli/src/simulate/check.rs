@@ -21,6 +21,8 @@ pub struct Found {
     pub sessions: u64,
     /// What they were given.
     pub delivered_wh: i64,
+    /// Sessions that were given what the trace says, to 0.1 %.
+    pub full: u64,
     /// Sessions whose energy takes at most 95 % of their stay at full power.
     pub easy: u64,
     /// Those of them that differ from the trace by more than 0.1 %.
@@ -83,10 +85,12 @@ impl Found {
         ensure!((0..=wanted).contains(&energy_wh), "{} has {energy_wh} Wh of {wanted} Wh", stay.session);
         self.sessions += 1;
         self.delivered_wh += energy_wh;
+        let is_full = (wanted - energy_wh) * 1000 <= wanted;
+        self.full += u64::from(is_full);
         let length = i128::from((stay.departure - stay.arrival).0);
         if i128::from(wanted) * 3_600_000_000 * 100 <= 95 * length * FULL_W {
             self.easy += 1;
-            self.short += u64::from((wanted - energy_wh) * 1000 > wanted);
+            self.short += u64::from(!is_full);
         }
         Ok(())
     }

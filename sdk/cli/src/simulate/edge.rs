@@ -8,12 +8,14 @@ use wattle_device_core::Publish;
 use wattle_edge::policy::SitePolicy;
 use wattle_edge::replay;
 use wattle_edge_core::replay::Scribe;
-use wattle_edge_core::{DeviceMachine, DeviceOutput, Part, SendSetpoint, SiteMachine};
+use wattle_edge_core::{DeviceMachine, DeviceOutput, Heard, Part, SendSetpoint, SiteInput, SiteMachine};
 use wattle_wire::message::Ack;
 use wattle_wire::row::{Cause, Event, EventKind, Row};
 use wattle_wire::{DeviceId, Micros, SiteId};
 
+use super::cost::Outside;
 use super::journal::Journal;
+use super::series::Values;
 use super::site::Equipped;
 use super::trace::Refused;
 
@@ -26,6 +28,9 @@ pub struct Edge {
     scribe: Scribe,
     devices: Vec<DeviceMachine>,
     policy: SitePolicy,
+    outside: Outside,
+    /// Of which steps of prices and surplus the site was told last.
+    told_of: Option<[Option<u64>; 2]>,
     journal: Journal,
     output: DeviceOutput,
     acks: Vec<Vec<Ack>>,
@@ -45,6 +50,7 @@ impl Edge {
     pub fn new(
         site: &Equipped,
         policy: SitePolicy,
+        outside: Outside,
         mut journal: Journal,
         at: Micros,
     ) -> anyhow::Result<Self> {
@@ -69,6 +75,8 @@ impl Edge {
             taken: vec![0; devices.len()],
             devices,
             policy,
+            outside,
+            told_of: None,
             journal,
             output: DeviceOutput::default(),
             due: None,
@@ -142,6 +150,7 @@ impl Edge {
     /// # Errors
     /// When the lake takes no more.
     pub fn decide(&mut self, at: Micros) -> anyhow::Result<Vec<SendSetpoint>> {
+        self.tell_signals(at);
         let cause = self.due.take().unwrap_or(Cause::Interval);
         let snapshot = self.scribe.begin_decision(&mut self.site, at, cause);
         let proposal = self.policy.propose(&snapshot, self.site.policy_state());
@@ -165,6 +174,23 @@ impl Edge {
             self.journal.push(at, replay::row(&id, EventKind::Keyframe, &keyframe))?;
         }
         Ok(outcome.setpoints)
+    }
+
+    /// Tells the site of prices and surplus, once for each step of theirs.
+    fn tell_signals(&mut self, at: Micros) {
+        let at_ms = (at.0 / 1000).max(0).unsigned_abs();
+        let Outside { prices, surplus } = &self.outside;
+        let step = |values: &Option<Values>| values.as_ref().map(|values| values.step_begin_ms(at_ms));
+        let steps = [step(prices), step(surplus)];
+        if steps == [None, None] || self.told_of == Some(steps) {
+            return;
+        }
+        self.told_of = Some(steps);
+        let series = |values: &Option<Values>| values.as_ref().and_then(|values| values.series(at_ms));
+        let told = [Heard::Price(series(prices)), Heard::Surplus(series(surplus))];
+        let inputs = told.map(|heard| SiteInput { part: Part::Site, seen: None, heard });
+        // What that makes due is what is decided now.
+        self.scribe.take(&mut self.site, at, &[], inputs.into());
     }
 
     /// Ends the journal; how many entries it has.

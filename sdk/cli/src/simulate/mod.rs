@@ -11,12 +11,16 @@
 //!
 //! - [`trace`] and [`row`] read the sessions and refuse what is none; [`site`] gives the trace's stations chargers.
 //! - [`world`] is the clock; [`stall`] the devices and vehicles; [`edge`] and [`journal`] the edge node.
+//! - [`series`] reads prices and surplus; [`cost`] and [`service`] tell what energy cost and how vehicles were served.
 //! - [`watch`] tells from outside whether the limit was kept; [`check`] asks the lake whether it holds the trace.
 
 pub mod check;
+pub mod cost;
 pub mod edge;
 pub mod journal;
 pub mod row;
+pub mod series;
+pub mod service;
 pub mod site;
 pub mod stall;
 pub mod summary;
@@ -40,8 +44,10 @@ use wattle_wire::uplink::Incarnation;
 use crate::Usage;
 use crate::output::Output;
 use crate::source::Source;
+use cost::Outside;
 use edge::Edge;
 use journal::Journal;
+use series::{Quantity, Values};
 use site::{Equipped, Site};
 use summary::Summary;
 use trace::Trace;
@@ -59,6 +65,7 @@ const LEAD_MS: u64 = 1_000;
 #[command(after_help = "Examples:
   wattle simulate --site depot.toml --trace sessions.csv.gz --lake ./lake
   wattle simulate --site depot.toml --policy ./mine.wasm --trace sessions.csv --lake ./lake --json
+  wattle simulate --site depot.toml --policy cost-aware --prices prices.csv --trace sessions.csv --lake ./lake
   wattle sql --lake ./lake \"SELECT device, sum(energy_wh) FROM sessions GROUP BY device\"")]
 pub struct Args {
     /// The site file; where it names no chargers, each station of the trace becomes one
@@ -70,6 +77,12 @@ pub struct Args {
     /// The sessions, CSV or gzipped CSV
     #[arg(long, value_name = "FILE")]
     trace: PathBuf,
+    /// What energy costs, CSV: `from,price_per_kwh`
+    #[arg(long, value_name = "FILE")]
+    prices: Option<PathBuf>,
+    /// What the site has to spare for its chargers, CSV: `from,surplus_w`
+    #[arg(long, value_name = "FILE")]
+    surplus: Option<PathBuf>,
     /// Where the lake is made; an empty folder or none yet
     #[arg(long, value_name = "DIR")]
     lake: PathBuf,
@@ -101,10 +114,11 @@ async fn simulate(args: &Args) -> anyhow::Result<Summary> {
     if let Some(policy) = &args.policy {
         site.file.control.policy.clone_from(policy);
     }
+    let outside = outside(args, &site.file.time_zone)?;
     let policy = load_policy(&site.file.control)?;
     let lake = Arc::new(new_lake(&args.lake).await?);
     let (site, trace) = (Arc::new(site), Arc::new(trace));
-    let ran = play(site.clone(), policy, trace.clone(), lake.clone()).await?;
+    let ran = play(site.clone(), policy, outside, trace.clone(), lake.clone()).await?;
     lake.derive().await?;
     let lake = Arc::into_inner(lake).context("the lake is still being written")?;
     let found = check::check(&mut Source::Lake(Box::new(lake)), &site.file.id, &trace).await?;
@@ -114,7 +128,16 @@ async fn simulate(args: &Args) -> anyhow::Result<Summary> {
         sessions: found.sessions,
         quarantined: trace.refusals(),
         requested_wh: requested.sum(),
+        wanted_wh: trace.stays.iter().map(|stay| stay.delivered.0).sum(),
         delivered_wh: found.delivered_wh,
+        full: found.full,
+        asked: ran.served.asked,
+        never_charged: ran.served.never,
+        mean_wait_s: mean_s(ran.served.wait_ms, ran.served.asked),
+        mean_standby_s: mean_s(ran.served.standby_ms, ran.served.asked),
+        standby_switches: ran.served.switches,
+        cost_micros: ran.cost_micros,
+        from_surplus_wh: ran.from_surplus_wh,
         peak_a: ran.peak.0.map(|peak| f64::from(peak.0) / 1000.0),
         breaches: ran.breaches,
         easy: found.easy,
@@ -124,6 +147,19 @@ async fn simulate(args: &Args) -> anyhow::Result<Summary> {
         policy_failures: ran.failures,
         wall_s: (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
     })
+}
+
+/// To a tenth of a second; 0 for none.
+fn mean_s(all_ms: u64, count: u64) -> f64 {
+    (all_ms as f64 / count.max(1) as f64 / 100.0).round() / 10.0
+}
+
+fn outside(args: &Args, zone: &str) -> Result<Outside, Usage> {
+    let read = |path: &Option<PathBuf>, quantity| {
+        path.as_ref().map(|path| Values::read(path, zone, quantity)).transpose()
+    };
+    let prices = read(&args.prices, Quantity::Price)?;
+    Ok(Outside { prices, surplus: read(&args.surplus, Quantity::Surplus)? })
 }
 
 /// The policy, which must load: a simulation with another one than was asked for helps nobody.
@@ -160,6 +196,7 @@ async fn new_lake(folder: &Path) -> anyhow::Result<Lake> {
 async fn play(
     site: Arc<Equipped>,
     policy: SitePolicy,
+    outside: Outside,
     trace: Arc<Trace>,
     lake: Arc<Lake>,
 ) -> anyhow::Result<Ran> {
@@ -168,11 +205,11 @@ async fn play(
     let (journal, committing) = Journal::open(lake, Incarnation(u128::from(from_ms) + 1));
     let playing = tokio::task::spawn_blocking(move || {
         let from = Micros::from_millis(i64::try_from(from_ms)?);
-        let mut edge = Edge::new(&site, policy, journal, from)?;
+        let mut edge = Edge::new(&site, policy, outside.clone(), journal, from)?;
         edge.refuse(&trace.refused, from)?;
         let until = trace.stays.last().map_or(from_ms, |stay| world::millis(stay.departure));
         let mut progress = Progress::new(from_ms, until);
-        let ran = World::new(&site, &trace.stays, edge, from_ms).run(|at| progress.tell(at));
+        let ran = World::new(&site, &trace.stays, edge, outside, from_ms).run(|at| progress.tell(at));
         progress.end();
         ran
     });

@@ -16,8 +16,26 @@ pub struct Summary {
     pub quarantined: BTreeMap<String, u64>,
     /// What users asked for.
     pub requested_wh: i64,
+    /// What vehicles took in the trace, and so the most that they take here.
+    pub wanted_wh: i64,
     /// What vehicles were given.
     pub delivered_wh: i64,
+    /// Sessions that were given what the trace says, to 0.1 %.
+    pub full: u64,
+    /// Sessions in which a vehicle asked for energy.
+    pub asked: u64,
+    /// Those of them in which it was given none.
+    pub never_charged: u64,
+    /// From when a vehicle asked to when it first drew, or to its end where it never did; the mean of `asked`.
+    pub mean_wait_s: f64,
+    /// For how long a vehicle that asked drew nothing; the mean of `asked`.
+    pub mean_standby_s: f64,
+    /// How often a vehicle that drew had to stop while it asked.
+    pub standby_switches: u64,
+    /// What the energy cost, millionths of the currency; null without prices.
+    pub cost_micros: Option<i64>,
+    /// How much of the energy was surplus; null without a surplus.
+    pub from_surplus_wh: Option<i64>,
     /// The most that flowed through the grid connection: L1, L2, L3.
     pub peak_a: [f64; 3],
     /// How often a limit was passed.
@@ -48,7 +66,23 @@ impl fmt::Display for Summary {
         }
         writeln!(f, "asked for     {:.3} kWh", kwh(self.requested_wh))?;
         writeln!(f, "delivered     {:.3} kWh", kwh(self.delivered_wh))?;
+        writeln!(f, "in full       {} sessions", self.full)?;
         writeln!(f, "not in full   {} of {} that had the time", self.short, self.easy)?;
+        let minutes = |seconds: f64| seconds / 60.0;
+        writeln!(
+            f,
+            "waited        {:.1} min for the first draw, {:.1} min on standby; the mean of {} that asked",
+            minutes(self.mean_wait_s),
+            minutes(self.mean_standby_s),
+            self.asked
+        )?;
+        writeln!(f, "switched off  {} times while they asked", self.standby_switches)?;
+        if let Some(cost) = self.cost_micros {
+            writeln!(f, "cost          {:.2}", cost as f64 / 1e6)?;
+        }
+        if let Some(own) = self.from_surplus_wh {
+            writeln!(f, "from surplus  {:.3} kWh", kwh(own))?;
+        }
         let [l1, l2, l3] = self.peak_a;
         writeln!(f, "peak          L1 {l1:.1} A, L2 {l2:.1} A, L3 {l3:.1} A")?;
         writeln!(f, "breaches      {}", self.breaches)?;
@@ -72,7 +106,16 @@ mod tests {
             sessions: 2,
             quarantined: BTreeMap::from([("overlap".into(), 1), ("bad_arrival".into(), 2)]),
             requested_wh: 10_500,
+            wanted_wh: 9_100,
             delivered_wh: 9_007,
+            full: 1,
+            asked: 2,
+            never_charged: 0,
+            mean_wait_s: 90.0,
+            mean_standby_s: 120.0,
+            standby_switches: 3,
+            cost_micros: Some(2_345_678),
+            from_surplus_wh: None,
             peak_a: [32.0, 0.0, 16.5],
             breaches: 0,
             easy: 2,
@@ -83,7 +126,14 @@ mod tests {
             wall_s: 0.25,
         };
         let text = summary.to_string();
-        for line in ["quarantined   3", "              1 overlap", "delivered     9.007 kWh", "L3 16.5 A"] {
+        for line in [
+            "quarantined   3",
+            "              1 overlap",
+            "delivered     9.007 kWh",
+            "L3 16.5 A",
+            "waited        1.5 min",
+            "cost          2.35",
+        ] {
             assert!(text.contains(line), "{line} in\n{text}");
         }
         assert!(!text.contains("without a plan"));

@@ -16,7 +16,9 @@ use wattle_wire::message::{self, Confirm};
 use wattle_wire::topic::Channel;
 use wattle_wire::{Micros, Milliamps, PerPhase};
 
+use super::cost::{Cost, Outside};
 use super::edge::Edge;
+use super::service::{Served, Service};
 use super::site::Equipped;
 use super::stall::{Gauge, Stall};
 use super::trace::Stay;
@@ -49,6 +51,12 @@ pub struct Ran {
     pub failures: u64,
     /// Entries of the edge's journal.
     pub entries: u64,
+    /// How vehicles were served.
+    pub served: Served,
+    /// What the energy has cost, millionths of the currency, if that is known.
+    pub cost_micros: Option<i64>,
+    /// How much of it was surplus, if that is known.
+    pub from_surplus_wh: Option<i64>,
 }
 
 /// The simulated site with its edge.
@@ -60,6 +68,8 @@ pub struct World<'a> {
     circuits: Vec<usize>,
     edge: Edge,
     watch: Watch,
+    service: Service,
+    cost: Cost,
     clock_ms: u64,
     happenings: BinaryHeap<Reverse<(u64, Happening)>>,
     /// Vehicles that are still to come or to leave.
@@ -81,7 +91,7 @@ pub struct World<'a> {
 
 impl<'a> World<'a> {
     /// A site before its first vehicle, at `from_ms`. Every station of `stays` is a charger of the site.
-    pub fn new(site: &Equipped, stays: &'a [Stay], edge: Edge, from_ms: u64) -> Self {
+    pub fn new(site: &Equipped, stays: &'a [Stay], edge: Edge, outside: Outside, from_ms: u64) -> Self {
         let model = &site.model;
         let mut up = VecDeque::new();
         let mut stalls = Vec::with_capacity(model.chargers.len());
@@ -108,6 +118,8 @@ impl<'a> World<'a> {
             circuits: model.meters.iter().map(|meter| meter.circuit).collect(),
             edge,
             watch: Watch::new(model, &site.phases),
+            service: Service::new(stalls.len()),
+            cost: Cost::new(outside, from_ms),
             clock_ms: from_ms,
             to_come: happenings.len(),
             happenings,
@@ -137,7 +149,10 @@ impl<'a> World<'a> {
         }
         let (decisions, failures) = (self.edge.decisions, self.edge.failures);
         let (breaches, peak) = (self.watch.breaches(), self.watch.peak());
-        Ok(Ran { breaches, peak, decisions, failures, entries: self.edge.close()? })
+        let (served, end_ms) = (self.service.served(), self.clock_ms);
+        let (cost_micros, from_surplus_wh) = (self.cost.micros(end_ms), self.cost.surplus_wh(end_ms));
+        let entries = self.edge.close()?;
+        Ok(Ran { breaches, peak, decisions, failures, entries, served, cost_micros, from_surplus_wh })
     }
 
     /// The next moment at which something happens; none when nothing will any more.
@@ -230,11 +245,14 @@ impl<'a> World<'a> {
     fn stall(&mut self, index: usize, at_ms: u64, act: impl FnOnce(&mut Stall, &mut dyn FnMut(Publish))) {
         let was_busy = self.is_busy();
         let (stall, up) = (&mut self.stalls[index], &mut self.up);
+        let before_mw = stall.power_mw();
         act(stall, &mut |message| up.push_back((at_ms + LATENCY_MS, index, message)));
         if !was_busy && stall.asks() {
             self.busy_from_ms = at_ms + LATENCY_MS;
         }
         self.asks[index] = stall.asks();
+        self.cost.add(at_ms, stall.power_mw() - before_mw);
+        self.service.look(index, at_ms, stall.asks(), stall.draw() > Milliamps::ZERO);
         if stall.draw() != self.draws[index] {
             self.draws[index] = stall.draw();
             self.watch.draws(index, stall.draw());
