@@ -1,8 +1,8 @@
 //! From a meter reading that forces a reduction to the setpoint that a charger receives, beside a bare echo.
 //!
-//! One site with a limit of 100 A, a meter, and three chargers that charge and confirm what they are told. Step by step the
-//! other load rises by 3 A, so that each reading of the meter that shows it forces all three down by 1 A; each
-//! charger's setpoint is a sample. An echo goes from one client to another, which sends it on to a third: what the two
+//! One site with a meter and three chargers, or a hundred, that charge and confirm what they are told. Step by step the
+//! other load rises by 1 A for each charger, so that each reading of the meter that shows it forces all of them down by 1 A;
+//! each charger's setpoint is a sample. An echo goes from one client to another, which sends it on to a third: what the two
 //! hops of a decision cost without an edge. It goes over the same broker, or, as the edge's own takes only topics of its
 //! sites, over one with the same settings. Echoes and steps take turns, each after a pause in which nobody sends, so
 //! that both find the same machine and idle connections.
@@ -22,69 +22,104 @@ use crate::load::{Broker, BrokerKind, Edge, PASSWORD, SITE};
 use crate::report::Report;
 use crate::sample::{micros, percentile};
 
-/// Chargers of the site; the other load rises by this many amperes a step.
-const CHARGERS: usize = 3;
-const LIMIT_MA: i32 = 100_000;
 const MAX_MA: i32 = 32_000;
 const MIN_MA: i32 = 6_000;
-/// The other load at which every charger may just have its maximum: half an ampere for each is left over.
-const LEAST_LOAD_MA: i32 = 2_500;
-const STEP_MA: i32 = 3_000;
+/// What of the limit stands for each charger: its maximum, and an ampere.
+const LIMIT_MA: i32 = MAX_MA + 1_000;
+/// The other load for each charger at which every one may just have its maximum: half an ampere for each is left over.
+const LEAST_LOAD_MA: i32 = 500;
+/// By how much it rises a step.
+const STEP_MA: i32 = 1_000;
 /// From the maximum to the minimum.
 const STEPS: i32 = (MAX_MA - MIN_MA) / 1000;
-/// Rises from the least load to the most.
-const RISES: usize = 5;
+/// Chargers of a site, and rises from the least load to the most.
+const SMALL: Size = Size { chargers: 3, rises: 5 };
+const LARGE: Size = Size { chargers: 100, rises: 2 };
 /// The control interval, and for how long everything has to be steady before a step.
 const INTERVAL_MS: u64 = 100;
 const STEADY: Duration = Duration::from_millis(INTERVAL_MS * 3 / 2);
-/// How often meter and chargers measure while nothing is timed.
-const PACE: Duration = Duration::from_millis(25);
+/// How often meter and chargers measure while nothing is timed: so much later for each charger.
+const PACE: Duration = Duration::from_millis(20);
+const PACE_OF_ONE: Duration = Duration::from_millis(1);
 /// Before an echo or a step: longer than the system holds back what says that a segment has come (40 ms).
 const PAUSE: Duration = Duration::from_millis(50);
 /// Echoes for each step.
-const ECHOES: usize = CHARGERS;
+const ECHOES: usize = 3;
 /// How long an answer may take.
 const LIMIT: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Clone, Copy)]
+struct Size {
+    chargers: usize,
+    rises: usize,
+}
 
 /// What was measured in turns.
 #[derive(Default)]
 struct Times {
+    /// Of each charger at each step.
     decisions: Vec<Duration>,
+    /// Of the first charger of each step.
+    first: Vec<Duration>,
     echoes: Vec<Duration>,
 }
 
-/// Measures with the edge's own broker and with Mosquitto. Gives the median with its own.
+/// Medians with the edge's own broker.
+#[derive(Debug, Clone, Copy)]
+pub struct Medians {
+    /// From meter to setpoint with three chargers.
+    pub small: Duration,
+    /// With a hundred.
+    pub large: Duration,
+    /// The same, to the first of the hundred.
+    pub large_first: Duration,
+}
+
+/// Measures with the edge's own broker and with Mosquitto.
 ///
 /// # Errors
 /// When something doesn't start, or a setpoint doesn't come.
-pub fn measure(report: &mut Report) -> Result<Duration> {
-    let mut own = with_own_broker(RISES)?;
-    add(report, "rumqttd", &mut own);
-    let broker = Broker::start(BrokerKind::Mosquitto, &devices())?;
-    let mut times = times(Uses::External(broker.port()), broker.port(), RISES)?;
-    add(report, "mosquitto", &mut times);
-    Ok(percentile(&mut own.decisions, 50))
+pub fn measure(report: &mut Report) -> Result<Medians> {
+    let mut own = [SMALL, LARGE].map(with_own_broker).into_iter().collect::<Result<Vec<_>>>()?;
+    for (size, own) in [SMALL, LARGE].into_iter().zip(&mut own) {
+        add(report, "rumqttd", size, own);
+        let broker = Broker::start(BrokerKind::Mosquitto, &devices(size.chargers))?;
+        let mut times = times(Uses::External(broker.port()), broker.port(), size)?;
+        add(report, "mosquitto", size, &mut times);
+    }
+    Ok(medians(&mut own))
 }
 
-/// Only the median with the edge's own broker.
+/// Only the medians with the edge's own broker, of one rise each.
 ///
 /// # Errors
 /// As [`measure`].
-pub fn p50() -> Result<Duration> {
-    Ok(percentile(&mut with_own_broker(1)?.decisions, 50))
+pub fn p50() -> Result<Medians> {
+    let once = [SMALL, LARGE].map(|size| with_own_broker(Size { rises: 1, ..size }));
+    Ok(medians(&mut once.into_iter().collect::<Result<Vec<_>>>()?))
 }
 
-fn with_own_broker(rises: usize) -> Result<Times> {
-    let broker = Broker::start(BrokerKind::Rumqttd, &devices())?;
-    times(Uses::Embedded, broker.port(), rises)
+fn medians(times: &mut [Times]) -> Medians {
+    let [small, large] = times else { return Medians { small: LIMIT, large: LIMIT, large_first: LIMIT } };
+    Medians {
+        small: percentile(&mut small.decisions, 50),
+        large: percentile(&mut large.decisions, 50),
+        large_first: percentile(&mut large.first, 50),
+    }
 }
 
-fn add(report: &mut Report, name: &str, times: &mut Times) {
+fn with_own_broker(size: Size) -> Result<Times> {
+    let broker = Broker::start(BrokerKind::Rumqttd, &devices(size.chargers))?;
+    times(Uses::Embedded, broker.port(), size)
+}
+
+fn add(report: &mut Report, name: &str, size: Size, times: &mut Times) {
+    let chargers = size.chargers;
     for percent in [50, 99] {
         let echo = micros(percentile(&mut times.echoes, percent));
         report.add(
             "decide",
-            format!("{name}: p{percent} of {}", times.decisions.len()),
+            format!("{name}, {chargers} chargers: p{percent} of {}", times.decisions.len()),
             (micros(percentile(&mut times.decisions, percent)), "us"),
             (format!("an echo's p{percent}, {echo:.0}"), echo),
         );
@@ -95,18 +130,19 @@ fn charger(n: usize) -> String {
     format!("charger-{n}")
 }
 
-fn devices() -> Vec<String> {
+fn devices(chargers: usize) -> Vec<String> {
     let others = ["meter", "asker", "answerer", "hearer"].map(str::to_owned);
-    (0..CHARGERS).map(charger).chain(others).collect()
+    (0..chargers).map(charger).chain(others).collect()
 }
 
-fn times(uses: Uses, echo_port: u16, rises: usize) -> Result<Times> {
+fn times(uses: Uses, echo_port: u16, size: Size) -> Result<Times> {
+    let chargers = size.chargers as i32;
     let echo = Echo::connect(echo_port)?;
-    let edge = Edge::start(uses, &site(), &devices())?;
-    let mut stand = Stand::connect(edge.mqtt_port())?;
+    let edge = Edge::start(uses, &[site(size.chargers)], &devices(size.chargers))?;
+    let mut stand = Stand::connect(edge.mqtt_port(), size.chargers)?;
     let mut times = Times::default();
-    for _ in 0..rises {
-        stand.load_ma = LEAST_LOAD_MA;
+    for _ in 0..size.rises {
+        stand.load_ma = LEAST_LOAD_MA * chargers;
         for step in 0..STEPS {
             let steady = stand.settle(MAX_MA - step * 1000);
             steady.with_context(|| format!("the edge says: {}", edge.log()))?;
@@ -115,21 +151,27 @@ fn times(uses: Uses, echo_port: u16, rises: usize) -> Result<Times> {
                 times.echoes.push(echo.once()?);
             }
             std::thread::sleep(PAUSE);
-            stand.load_ma += STEP_MA;
-            times.decisions.extend(stand.reduce()?);
+            stand.load_ma += STEP_MA * chargers;
+            let waited = stand.reduce()?;
+            times.first.extend(waited.iter().min());
+            times.decisions.extend(waited);
         }
     }
     Ok(times)
 }
 
 /// Three clients: a message goes from the first over the second to the third.
-struct Echo {
+pub struct Echo {
     asker: Device,
     hearer: Device,
 }
 
 impl Echo {
-    fn connect(port: u16) -> Result<Self> {
+    /// On a broker that listens here.
+    ///
+    /// # Errors
+    /// When one of them isn't let in.
+    pub fn connect(port: u16) -> Result<Self> {
         let answerer = Device::connect(port, "answerer", &["echo/there"])?;
         std::thread::spawn(move || {
             for (_, payload, _) in answerer.heard {
@@ -141,7 +183,11 @@ impl Echo {
         Ok(Self { asker: Device::connect(port, "asker", &[])?, hearer })
     }
 
-    fn once(&self) -> Result<Duration> {
+    /// How long one takes.
+    ///
+    /// # Errors
+    /// When it doesn't come.
+    pub fn once(&self) -> Result<Duration> {
         let payload = reading("charging", 1, Some(1), 16_000);
         let sent = Instant::now();
         self.asker.client.publish("echo/there", QoS::AtLeastOnce, false, payload)?;
@@ -150,19 +196,20 @@ impl Echo {
     }
 }
 
-fn site() -> String {
+fn site(chargers: usize) -> String {
     let mut site = format!(
-        "id = '{SITE}'\n[control]\ninterval_ms = {INTERVAL_MS}\nvalidity_ms = 5000\nraise_delay_ms = 0\n\
+        "id = '{SITE}'\n[control]\npolicy = 'equal-share'\ninterval_ms = {INTERVAL_MS}\nvalidity_ms = 5000\nraise_delay_ms = 0\n\
          [[circuits]]\nid = 'grid'\nlimit_a = {}\n[[meters]]\nid = 'meter'\ncircuit = 'grid'\n",
-        LIMIT_MA / 1000
+        LIMIT_MA / 1000 * chargers as i32
     );
-    for n in 0..CHARGERS {
+    for n in 0..chargers {
         site.push_str(&format!("[[chargers]]\nid = '{}'\ncircuit = 'grid'\nphases = ['L1']\n", charger(n)));
     }
     site
 }
 
-fn reading(state: &str, seq: u64, setpoint: Option<u64>, current_ma: i32) -> Vec<u8> {
+/// What a device says: a charger with its state and setpoint, or a meter.
+pub fn reading(state: &str, seq: u64, setpoint: Option<u64>, current_ma: i32) -> Vec<u8> {
     let at_us = crate::load::worker::now_us();
     let setpoint = setpoint.map_or(String::new(), |number| format!(r#""setpoint":{number},"#));
     let state = if state.is_empty() { String::new() } else { format!(r#""state":"{state}","#) };
@@ -227,8 +274,8 @@ struct Charger {
 }
 
 impl Stand {
-    fn connect(port: u16) -> Result<Self> {
-        let chargers = (0..CHARGERS).map(|n| {
+    fn connect(port: u16, chargers: usize) -> Result<Self> {
+        let chargers = (0..chargers).map(|n| {
             let name = charger(n);
             let device = Device::connect(port, &name, &[&format!("wattle/v1/{SITE}/{name}/setpoint")])?;
             Ok(Charger {
@@ -242,7 +289,7 @@ impl Stand {
         Ok(Self {
             chargers: chargers.collect::<Result<_>>()?,
             meter: Device::connect(port, "meter", &[])?,
-            load_ma: LEAST_LOAD_MA,
+            load_ma: 0,
             seq: 0,
             noise: StdRng::seed_from_u64(1),
         })
@@ -258,7 +305,7 @@ impl Stand {
             ensure!(now < deadline, "setpoints of {expected_ma} mA don't come; the chargers have {limits:?}");
             self.measure_chargers()?;
             self.measure_meter()?;
-            std::thread::sleep(PACE);
+            std::thread::sleep(PACE + PACE_OF_ONE * self.chargers.len() as u32);
             let changed = self.obey()?;
             if changed || self.chargers.iter().any(|charger| charger.limit_ma != expected_ma) {
                 steady_since = Instant::now();
@@ -272,7 +319,7 @@ impl Stand {
         self.obey()?;
         let sent = Instant::now();
         self.measure_meter()?;
-        let mut times = Vec::with_capacity(CHARGERS);
+        let mut times = Vec::with_capacity(self.chargers.len());
         for charger in &mut self.chargers {
             let before_ma = charger.limit_ma;
             while charger.limit_ma >= before_ma {

@@ -188,7 +188,7 @@ struct Kept {
 }
 
 fn edge(uses: Uses, rate: f64) -> Result<Kept> {
-    let edge = Edge::start(uses, &site(), &[])?;
+    let edge = Edge::start(uses, &[site()], &[])?;
     let publishers = publish(edge.mqtt_port(), Some(rate))?;
     std::thread::sleep(WARM_UP);
     let before = (durable(&edge)?, edge.process().family_cpu_seconds());

@@ -1,7 +1,7 @@
 //! `wattle-bench`: every figure that we quote, each beside its limit or its peer in the same run.
 //!
-//! [`ingest`], [`memory`], [`journal`], [`outage`], [`decide`], [`policy`], [`commit`] and [`control`] measure one thing each;
-//! `README.md` says how, and what limits
+//! [`ingest`], [`memory`], [`journal`], [`outage`], [`decide`], [`policy`], [`fleet`], [`sites`], `commit` and [`control`]
+//! measure one thing each; `README.md` says how, and what limits
 //! it. Brokers, publishers and the client that readings are counted against are processes of their own ([`load`]), and
 //! so is the edge: the program that people run. The result is a table on standard output and
 //! `results/latest.json` ([`report`]).
@@ -9,9 +9,11 @@
 //! Every measurement is bounded in time. Everything listens on 127.0.0.1 only, and what was started ends with
 //! the run.
 
+#[cfg(feature = "commit")]
 mod commit;
 mod control;
 mod decide;
+mod fleet;
 mod ingest;
 mod journal;
 mod load;
@@ -20,6 +22,7 @@ mod outage;
 mod policy;
 mod report;
 mod sample;
+mod sites;
 mod virtual_site;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -49,9 +52,15 @@ enum Bench {
     Outage,
     /// From a meter reading to the setpoint.
     Decide,
-    /// One call of a policy.
+    /// One call of a policy, beside the decision that it is a part of.
     Policy,
-    /// From sealed segments to the lake.
+    /// The same alone, which takes a second; not by default.
+    Call,
+    /// Decisions with 1,000 chargers on 50 sites.
+    Fleet,
+    /// The memory that 1,000 sites add.
+    Sites,
+    /// From sealed segments to the lake; only where this program was built with the lake.
     Commit,
     /// A thousand hours of random operation on virtual time.
     Control,
@@ -98,9 +107,19 @@ fn measure(only: Option<Bench>) -> anyhow::Result<()> {
         decided = Some(decide::measure(&mut report)?);
     }
     if wanted(Bench::Policy) {
-        let p50 = decided.map_or_else(decide::p50, Ok)?;
-        policy::measure(&mut report, p50)?;
+        let medians = decided.map_or_else(decide::p50, Ok)?;
+        policy::measure(&mut report, Some(medians))?;
     }
+    if only == Some(Bench::Call) {
+        policy::measure(&mut report, None)?;
+    }
+    if wanted(Bench::Fleet) {
+        fleet::measure(&mut report)?;
+    }
+    if wanted(Bench::Sites) {
+        sites::measure(&mut report)?;
+    }
+    #[cfg(feature = "commit")]
     if wanted(Bench::Commit) {
         commit::measure(&mut report)?;
     }

@@ -28,7 +28,7 @@ pub fn measure(report: &mut Report) -> Result<()> {
         let sites: Vec<String> = (0..devices.div_ceil(per_site))
             .map(|n| site(n, n * per_site..((n + 1) * per_site).min(devices)))
             .collect();
-        let edge = Edge::start_sites(Uses::External(broker.port()), &sites, &[])?;
+        let edge = Edge::start(Uses::External(broker.port()), &sites, &[])?;
         let arguments = [
             format!("--port={}", broker.port()),
             format!("--rate={devices}"),

@@ -1,5 +1,5 @@
-//! One decision of `equal-share`, as the edge makes it: the snapshot turned into the guest's types, a fresh instance,
-//! the call, the plan checked. Beside the median of `decide`, of which it is a part.
+//! One decision of a policy, as the edge makes it: the snapshot turned into the guest's types, a fresh instance, the call, the
+//! plan checked. Beside the median of `decide` with as many chargers, of which it is a part.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -12,51 +12,77 @@ use wattle_wire::{
     CircuitId, DeviceId, Micros, Milliamps, Millis, PerPhase, Phase, SessionId, SiteId, UserId, WattHours,
 };
 
+use crate::decide::Medians;
 use crate::load::place::programs;
 use crate::report::Report;
 use crate::sample::{micros, percentile};
 
-const CHARGERS: [usize; 3] = [10, 100, 1000];
+const CHARGERS: [usize; 4] = [0, 10, 100, 1000];
+/// The default of a site, and the plainest.
+const POLICIES: [&str; 2] = ["fair-share", "equal-share"];
 /// Calls before any counts, and calls that count.
 const WARM_UP: usize = 200;
 const CALLS: usize = 2000;
 
-/// Measures, beside the median of `decide`.
+/// Measures, beside the medians of `decide`.
 ///
 /// # Errors
-/// When the policy isn't there, or fails.
-pub fn measure(report: &mut Report, decided: Duration) -> Result<()> {
-    let policy = load()?;
-    for chargers in CHARGERS {
-        let snapshot = snapshot(chargers)?;
-        for _ in 0..WARM_UP {
-            policy.decide(&snapshot, "{}", &[])?;
+/// When a policy isn't there, or fails.
+pub fn measure(report: &mut Report, decided: Option<Medians>) -> Result<()> {
+    for name in POLICIES {
+        let policy = load(name)?;
+        for chargers in CHARGERS {
+            let (call, fuel) = call(&policy, chargers)?;
+            let peer = match (decided, chargers) {
+                (Some(medians), 10) => Some(("three", medians.small)),
+                (Some(medians), 100) => Some(("as many", medians.large)),
+                _ => None,
+            };
+            let against = match peer {
+                Some((who, median)) => {
+                    (format!("decide's p50 with {who}, {:.0}", micros(median)), micros(median))
+                }
+                None => (String::new(), 0.0),
+            };
+            let case = format!("{name}, {chargers} chargers, p50, {fuel} units of fuel");
+            report.add("policy", case, (micros(call), "us"), against);
+            if let (Some(medians), 100) = (decided, chargers) {
+                let first = micros(medians.large_first);
+                let case = format!("{name}, 100 chargers, the same");
+                let against = (format!("p50 of the first of them to hear, {first:.0}"), first);
+                report.add("policy", case, (micros(call), "us"), against);
+            }
         }
-        let mut calls = Vec::with_capacity(CALLS);
-        for _ in 0..CALLS {
-            let started = Instant::now();
-            std::hint::black_box(policy.decide(&snapshot, "{}", &[])?);
-            calls.push(started.elapsed());
-        }
-        report.add(
-            "policy",
-            format!("{chargers} chargers, p50"),
-            (micros(percentile(&mut calls, 50)), "us"),
-            (format!("decide's p50, {:.0}", micros(decided)), micros(decided)),
-        );
     }
     Ok(())
 }
 
-fn load() -> Result<Policy> {
+/// The median of a call, and its fuel.
+fn call(policy: &Policy, chargers: usize) -> Result<(Duration, u64)> {
+    let snapshot = snapshot(chargers)?;
+    let mut fuel = 0;
+    for _ in 0..WARM_UP {
+        fuel = policy.decide(&snapshot, "{}", &[])?.fuel;
+    }
+    let mut calls = Vec::with_capacity(CALLS);
+    for _ in 0..CALLS {
+        let started = Instant::now();
+        std::hint::black_box(policy.decide(&snapshot, "{}", &[])?);
+        calls.push(started.elapsed());
+    }
+    Ok((percentile(&mut calls, 50), fuel))
+}
+
+fn load(name: &str) -> Result<Policy> {
     let folder = match std::env::var_os("WATTLE_POLICIES") {
         Some(folder) => PathBuf::from(folder),
         None => programs()?.join("../policies"),
     };
-    let path = folder.join("equal-share.wasm");
+    let path = folder.join(format!("{name}.wasm"));
     let bytes = std::fs::read(&path)
         .with_context(|| format!("can't read {}; run `make policies`", path.display()))?;
-    Ok(Host::new(Limits::default())?.load(&bytes)?)
+    // A call that the machine lets wait is slow, and no failure.
+    Ok(Host::new(Limits { deadline: Duration::from_secs(10), ..Limits::default() })?.load(&bytes)?)
 }
 
 /// A site of one circuit with vehicles that ask at all chargers, which are spread over the phases, and share 8 A each.

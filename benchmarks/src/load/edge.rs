@@ -32,19 +32,11 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// Starts one for a site, and waits until it is connected to its broker.
+    /// Starts one for these sites, and waits until it is connected to its broker.
     ///
     /// # Errors
     /// When the program isn't there, or doesn't start; the end of its log is part of the text.
-    pub fn start(uses: Uses, site: &str, devices: &[String]) -> Result<Self> {
-        Self::start_sites(uses, &[site.to_owned()], devices)
-    }
-
-    /// The same for several sites.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn start_sites(uses: Uses, sites: &[String], devices: &[String]) -> Result<Self> {
+    pub fn start(uses: Uses, sites: &[String], devices: &[String]) -> Result<Self> {
         let place = Place::new()?;
         let http_port = free_port()?;
         let (mode, mqtt_port) = match uses {
@@ -56,8 +48,8 @@ impl Edge {
         std::fs::create_dir(&data)?;
         let lines: String = broker::users(devices).map(|user| format!("{user}:{PASSWORD}\n")).collect();
         place.write("data/passwords", &lines)?;
-        let sites = sites.iter().enumerate().map(|(n, site)| place.write(&format!("site-{n}.toml"), site));
-        let sites = sites.collect::<Result<Vec<_>>>()?;
+        let write = |(n, site): (usize, &String)| place.write(&format!("site-{n}.toml"), site);
+        let sites = sites.iter().enumerate().map(write).collect::<Result<Vec<_>>>()?;
         let config = place.write(
             "edge.toml",
             &format!(
