@@ -81,6 +81,7 @@ fmt: ## Format everything
 	@cargo fmt --all
 
 bench: setup policies ## Measure, each figure beside its limit or peer (ONLY=name for one)
+	@benchmarks/peer/setup.sh
 	@cargo build --release --workspace --bins
 	@"$(CARGO_TARGET_DIR)/release/wattle-bench" $(if $(ONLY),--only $(ONLY))
 

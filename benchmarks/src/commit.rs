@@ -2,13 +2,17 @@
 //!
 //! The lake's way is the fog node's: decode what an edge has sealed, judge each row, append to the raw tables, fsync,
 //! commit with the positions. Parquet alone takes the same batches of readings, decoded beforehand, and writes one file
-//! for each commit, with the same compression, and fsyncs it.
+//! for each commit, with the same compression, and fsyncs it. Beside them a reader in Python, with pyarrow and deltalake,
+//! appends the same batches to a Delta table.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
+use arrow::ipc::CompressionType;
+use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -44,22 +48,33 @@ const START: i64 = 1_790_000_000;
 pub fn measure(report: &mut Report) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let sealed = sealed()?;
-    let (mut alone, mut committed) = (Vec::new(), Vec::new());
+    let (mut alone, mut committed, mut python) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         let place = Place::new()?;
         let rates = (parquet(place.path(), &sealed)?, runtime.block_on(lake(place.path(), &sealed))?);
         if round > 0 {
             alone.push(rates.0);
             committed.push(rates.1);
+            python.extend(peer(place.path(), &sealed)?);
         }
     }
+    let committed = median(committed);
     let alone = median(alone);
     report.add(
         "commit",
         format!("{} readings a commit", READINGS * SEGMENTS),
-        (median(committed), "readings/s"),
+        (committed, "readings/s"),
         (format!("parquet alone, {alone:.0}"), alone),
     );
+    if !python.is_empty() {
+        let python = median(python);
+        report.add(
+            "commit",
+            "beside Python",
+            (committed, "readings/s"),
+            (format!("pyarrow and deltalake, {python:.0}"), python),
+        );
+    }
     Ok(())
 }
 
@@ -93,6 +108,33 @@ fn parquet(folder: &Path, sealed: &[Vec<u8>]) -> Result<f64> {
         file.sync_all()?;
     }
     Ok((READINGS * SEGMENTS * COMMITS) as f64 / started.elapsed().as_secs_f64())
+}
+
+/// The rate of a Python reader that appends the same batches, as Arrow IPC with zstd, to a table; none where it isn't installed.
+fn peer(folder: &Path, sealed: &[Vec<u8>]) -> Result<Option<f64>> {
+    let tools = std::env::var_os("WATTLE_TOOLS").map(PathBuf::from);
+    let Some(python) = tools.map(|tools| tools.join("peer/bin/python")).filter(|python| python.exists())
+    else {
+        eprintln!("commit: without its peer in Python; `make bench` installs it");
+        return Ok(None);
+    };
+    let batches = folder.join("batches");
+    std::fs::create_dir(&batches)?;
+    let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::ZSTD))?;
+    for (n, bytes) in sealed.iter().enumerate() {
+        let readings = Segment::decode(bytes)?.readings;
+        let file = File::create(batches.join(format!("{n:04}.arrows")))?;
+        let mut writer = StreamWriter::try_new_with_options(file, &readings.schema(), options.clone())?;
+        writer.write(&readings)?;
+        writer.finish()?;
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peer/delta_writer.py");
+    let table = folder.join("python");
+    let ran =
+        Command::new(python).arg(script).arg(&batches).arg(&table).arg(SEGMENTS.to_string()).output()?;
+    ensure!(ran.status.success(), "the peer failed: {}", String::from_utf8_lossy(&ran.stderr));
+    let seconds: f64 = String::from_utf8(ran.stdout)?.trim().parse().context("the peer's seconds")?;
+    Ok(Some((READINGS * SEGMENTS * COMMITS) as f64 / seconds))
 }
 
 /// What an edge has sealed: charging devices that measure once a second, with noise.
