@@ -4,11 +4,15 @@
 use std::time::Duration;
 
 use tempfile::TempDir;
+use wattle_policy_host::sign::PrivateKey;
 use wattle_testkit::wait_for;
 use wattle_wire::SiteId;
 
 use super::keep::{Keeper, Place};
 use super::tests::{Rig, V1, V2, component, host, hostile};
+use super::trusting;
+
+use crate::config::Config;
 
 const V3: &str = "3.0.0-hostile";
 const LIMIT: Duration = Duration::from_secs(30);
@@ -102,6 +106,36 @@ fn a_version_that_is_kept_and_refuses_the_settings_of_today_decides_nothing() {
     assert!(
         kind == "policy_refused" && text.contains("of the version that was kept last: "),
         "{kind}: {text}"
+    );
+}
+
+#[test]
+fn what_proved_itself_is_trusted_after_a_restart_by_its_own_signature_and_by_the_keys_of_today() {
+    let (_data, place) = data();
+    let folder = tempfile::tempdir().expect("folder");
+    let keys = folder.path().join("keys");
+    std::fs::create_dir(&keys).expect("made");
+    let key = PrivateKey::generate().expect("a key");
+    key.write(&folder.path().join("a.key"), &keys.join("anna.pub")).expect("written");
+    let config = Config { policy_keys: Some(keys.clone()), ..Config::default() };
+    let control = "policy_trial = 1\nsettings = { way = 'remember' }";
+    let start = |file: &[u8], signature: &str| {
+        Rig::signed(trusting(host(), &config), control, (file, signature), Some(place.clone()))
+    };
+    let mut rig = start(&hostile(V1), &key.sign(&hostile(V1)));
+    rig.step();
+    is_kept(&place, &hostile(V1));
+    // The file holds what nobody has signed.
+    let mut rig = start(&hostile(V2), &key.sign(&hostile(V1)));
+    assert_eq!(rig.step(), "hostile 1.0.0-hostile");
+    // A key that is trusted no more takes what it has signed with it.
+    std::fs::remove_file(keys.join("anna.pub")).expect("removed");
+    let mut rig = start(&hostile(V1), &key.sign(&hostile(V1)));
+    assert_eq!(rig.step(), "built-in equal-share");
+    let events = rig.events();
+    assert!(
+        events.iter().any(|(_, text)| text.contains("of the version that was kept last: ")),
+        "{events:#?}"
     );
 }
 

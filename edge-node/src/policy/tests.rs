@@ -75,8 +75,19 @@ impl Rig {
 
     /// The same, with the last version that proved itself kept at a place.
     pub(super) fn on(host: Host, control: &str, policy: &[u8], place: Option<Place>) -> Self {
+        Self::signed(host, control, (policy, ""), place)
+    }
+
+    /// The same, with what stands beside the component as its signature.
+    pub(super) fn signed(
+        host: Host,
+        control: &str,
+        (policy, signature): (&[u8], &str),
+        place: Option<Place>,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("folder");
         std::fs::write(folder.path().join("site.wasm"), policy).expect("written");
+        std::fs::write(folder.path().join("site.wasm.sig"), signature).expect("written");
         let file = site(control);
         let now = Micros::from_secs(1_000);
         let machine = SiteMachine::new(crate::site_model(&file), 1, now).expect("sound");
