@@ -24,6 +24,11 @@ pub use day::{Day, Outcome};
 pub use random::{Random, assert_sound};
 
 /// A site of which snapshots are taken.
+///
+/// ```
+/// let snapshot = wattle_policy::kit::Site::new([20_000; 3]).asking("a").snapshot();
+/// assert_eq!((snapshot.circuits.len(), snapshot.chargers.len()), (1, 1));
+/// ```
 #[derive(Debug, Clone)]
 pub struct Site {
     snapshot: Snapshot,
@@ -31,6 +36,11 @@ pub struct Site {
 
 impl Site {
     /// A site with a grid connection named `grid`, limits in mA on L1, L2, L3, and no load.
+    ///
+    /// ```
+    /// let snapshot = wattle_policy::kit::Site::new([20_000, 16_000, 16_000]).snapshot();
+    /// assert_eq!((snapshot.circuits[0].id.as_str(), snapshot.circuits[0].available.l1), ("grid", 20_000));
+    /// ```
     pub fn new(limit: [i32; 3]) -> Self {
         let grid = circuit("grid", None, limit);
         Self {
@@ -46,6 +56,11 @@ impl Site {
     }
 
     /// Adds a circuit fed by `parent`, limits in mA.
+    ///
+    /// ```
+    /// let snapshot = wattle_policy::kit::Site::new([20_000; 3]).circuit("cellar", "grid", [10_000; 3]).snapshot();
+    /// assert_eq!(snapshot.circuits[1].parent, Some(0));
+    /// ```
     pub fn circuit(mut self, id: &str, parent: &str, limit: [i32; 3]) -> Self {
         let parent = self.index_of(parent);
         self.snapshot.circuits.push(circuit(id, Some(parent), limit));
@@ -53,6 +68,11 @@ impl Site {
     }
 
     /// Sets what other consumers draw on a circuit, mA; what is left is available to the chargers.
+    ///
+    /// ```
+    /// let snapshot = wattle_policy::kit::Site::new([20_000; 3]).load("grid", [5_000, 0, 0]).snapshot();
+    /// assert_eq!(snapshot.circuits[0].available.l1, 15_000);
+    /// ```
     pub fn load(mut self, id: &str, uncontrolled: [i32; 3]) -> Self {
         let index = self.index_of(id) as usize;
         let circuit = &mut self.snapshot.circuits[index];
@@ -66,6 +86,13 @@ impl Site {
     }
 
     /// Adds a charger.
+    ///
+    /// ```
+    /// use wattle_policy::kit::{Site, charger};
+    ///
+    /// let snapshot = Site::new([20_000; 3]).charger(charger("a").priority(2)).snapshot();
+    /// assert_eq!(snapshot.chargers[0].priority, 2);
+    /// ```
     pub fn charger(mut self, new: NewCharger) -> Self {
         let circuit = self.index_of(&new.circuit);
         self.snapshot.chargers.push(Charger { circuit, ..new.charger });
@@ -73,23 +100,45 @@ impl Site {
     }
 
     /// Adds a charger on L1 of the grid connection with a vehicle that asks.
+    ///
+    /// ```
+    /// let snapshot = wattle_policy::kit::Site::new([20_000; 3]).asking("a").snapshot();
+    /// assert!(snapshot.chargers[0].asks());
+    /// ```
     pub fn asking(self, id: &str) -> Self {
         self.charger(charger(id))
     }
 
     /// Sets what comes from outside the site.
+    ///
+    /// ```
+    /// use wattle_policy::{Series, Signals, kit::Site};
+    ///
+    /// let price = Series { start: 0, step_ms: 3_600_000, values: vec![250_000] };
+    /// let site = Site::new([20_000; 3]).signals(Signals { price: Some(price), ..Signals::default() });
+    /// assert_eq!(site.snapshot().signals.price.unwrap().values, [250_000]);
+    /// ```
     pub fn signals(mut self, signals: Signals) -> Self {
         self.snapshot.signals = signals;
         self
     }
 
     /// Lets time pass.
+    ///
+    /// ```
+    /// let site = wattle_policy::kit::Site::new([20_000; 3]);
+    /// assert_eq!(site.clone().after_seconds(2).snapshot().now - site.snapshot().now, 2_000_000);
+    /// ```
     pub fn after_seconds(mut self, seconds: i64) -> Self {
         self.snapshot.now += seconds * 1_000_000;
         self
     }
 
     /// What a policy sees of the site.
+    ///
+    /// ```
+    /// assert_eq!(wattle_policy::kit::Site::new([20_000; 3]).snapshot().site, "test");
+    /// ```
     pub fn snapshot(&self) -> Snapshot {
         self.snapshot.clone()
     }
@@ -112,6 +161,13 @@ fn circuit(id: &str, parent: Option<u32>, limit: [i32; 3]) -> Circuit {
 }
 
 /// A charger on its way into a [`Site`]; see [`charger()`].
+///
+/// ```
+/// use wattle_policy::kit::{NewCharger, Site, charger};
+///
+/// let idle = |id: &str| -> NewCharger { charger(id).offline() };
+/// assert!(!Site::new([0; 3]).charger(idle("a")).snapshot().chargers[0].asks());
+/// ```
 #[derive(Debug, Clone)]
 pub struct NewCharger {
     circuit: String,
@@ -119,6 +175,13 @@ pub struct NewCharger {
 }
 
 /// A charger on L1 of the grid connection, 6 to 32 A in steps of 1 A, priority 0, with a vehicle that asks.
+///
+/// ```
+/// use wattle_policy::kit::{Site, charger};
+///
+/// let one = &Site::new([20_000; 3]).charger(charger("a")).snapshot().chargers[0];
+/// assert_eq!((one.minimum, one.maximum, one.step), (6_000, 32_000, 1_000));
+/// ```
 pub fn charger(id: &str) -> NewCharger {
     let session = Session {
         id: format!("{id}-1"),
@@ -152,37 +215,84 @@ pub fn charger(id: &str) -> NewCharger {
 
 impl NewCharger {
     /// Hangs it on a circuit.
+    ///
+    /// ```
+    /// use wattle_policy::kit::{Site, charger};
+    ///
+    /// let site = Site::new([20_000; 3]).circuit("cellar", "grid", [10_000; 3]).charger(charger("a").on("cellar"));
+    /// assert_eq!(site.snapshot().chargers[0].circuit, 1);
+    /// ```
     pub fn on(mut self, circuit: &str) -> Self {
         self.circuit = circuit.into();
         self
     }
 
     /// Wires it to these phases, in its own order.
+    ///
+    /// ```
+    /// use wattle_policy::{Phase, kit::{Site, charger}};
+    ///
+    /// let site = Site::new([20_000; 3]).charger(charger("a").phases(&[Phase::L2, Phase::L3, Phase::L1]));
+    /// assert_eq!(site.snapshot().chargers[0].phases[0], Phase::L2);
+    /// ```
     pub fn phases(self, phases: &[Phase]) -> Self {
         self.with(|charger| charger.phases = phases.to_vec())
     }
 
     /// Sets minimum, maximum and step, mA.
+    ///
+    /// ```
+    /// use wattle_policy::kit::{Site, charger};
+    ///
+    /// let site = Site::new([20_000; 3]).charger(charger("a").range(8_000, 16_000, 2_000));
+    /// assert_eq!(site.snapshot().chargers[0].maximum, 16_000);
+    /// ```
     pub fn range(self, minimum: i32, maximum: i32, step: i32) -> Self {
         self.with(|charger| (charger.minimum, charger.maximum, charger.step) = (minimum, maximum, step))
     }
 
     /// Sets its priority; higher goes first.
+    ///
+    /// ```
+    /// use wattle_policy::kit::{Site, charger};
+    ///
+    /// assert_eq!(Site::new([0; 3]).charger(charger("a").priority(7)).snapshot().chargers[0].priority, 7);
+    /// ```
     pub fn priority(self, priority: i32) -> Self {
         self.with(|charger| charger.priority = priority)
     }
 
     /// Sets what it is doing.
+    ///
+    /// ```
+    /// use wattle_policy::{ChargerState, kit::{Site, charger}};
+    ///
+    /// let site = Site::new([0; 3]).charger(charger("a").state(ChargerState::Charging));
+    /// assert!(site.snapshot().chargers[0].asks());
+    /// ```
     pub fn state(self, state: ChargerState) -> Self {
         self.with(|charger| charger.state = state)
     }
 
     /// Lets it be out of reach.
+    ///
+    /// ```
+    /// use wattle_policy::kit::{Site, charger};
+    ///
+    /// assert!(!Site::new([0; 3]).charger(charger("a").offline()).snapshot().chargers[0].online);
+    /// ```
     pub fn offline(self) -> Self {
         self.with(|charger| charger.online = false)
     }
 
     /// Changes whatever else there is to change.
+    ///
+    /// ```
+    /// use wattle_policy::kit::{Site, charger};
+    ///
+    /// let site = Site::new([0; 3]).charger(charger("a").with(|charger| charger.setpoint = 6_000));
+    /// assert_eq!(site.snapshot().chargers[0].setpoint, 6_000);
+    /// ```
     pub fn with(mut self, change: impl FnOnce(&mut Charger)) -> Self {
         change(&mut self.charger);
         self
@@ -193,6 +303,14 @@ impl NewCharger {
 ///
 /// # Panics
 /// When the plan names a charger that isn't there, or one of them twice: the host refuses such a plan.
+///
+/// ```
+/// use wattle_policy::{Allocation, Plan, kit::{Site, limits}};
+///
+/// let snapshot = Site::new([20_000; 3]).asking("a").asking("b").snapshot();
+/// let allocation = Allocation { charger: 1, limit: 6_000, reason: "6 A".into() };
+/// assert_eq!(limits(&snapshot, &Plan { allocations: vec![allocation], state: vec![] }), [0, 6_000]);
+/// ```
 pub fn limits(snapshot: &Snapshot, plan: &Plan) -> Vec<i32> {
     let mut limits = vec![None; snapshot.chargers.len()];
     for allocation in &plan.allocations {
@@ -206,6 +324,18 @@ pub fn limits(snapshot: &Snapshot, plan: &Plan) -> Vec<i32> {
 
 /// Panics unless the plan keeps within what is available on every phase of every circuit, and every limit
 /// is 0 or a whole number of the charger's steps between its minimum and maximum.
+///
+/// ```
+/// use wattle_policy::{Allocation, Plan, kit::{Site, assert_fits}};
+///
+/// let snapshot = Site::new([20_000; 3]).asking("a").snapshot();
+/// let give = |limit| Plan {
+///     allocations: vec![Allocation { charger: 0, limit, reason: "all".into() }],
+///     state: vec![],
+/// };
+/// assert_fits(&snapshot, &give(20_000));
+/// assert!(std::panic::catch_unwind(|| assert_fits(&snapshot, &give(21_000))).is_err());
+/// ```
 pub fn assert_fits(snapshot: &Snapshot, plan: &Plan) {
     let limits = limits(snapshot, plan);
     for (charger, limit) in snapshot.chargers.iter().zip(&limits) {
@@ -227,6 +357,13 @@ pub fn assert_fits(snapshot: &Snapshot, plan: &Plan) {
 }
 
 /// Panics unless a page of documentation has the row of each setting, as [`Setting::row`] writes it.
+///
+/// ```
+/// use wattle_policy::{kit::assert_documents, settings::Setting};
+///
+/// let slots = Setting::number("slots", 2, 1..=9, "vehicles", "how many");
+/// assert_documents("| `slots` | vehicles | 2 | 1 to 9 | how many |", &[slots]);
+/// ```
 pub fn assert_documents(page: &str, table: &[Setting]) {
     for setting in table {
         let row = setting.row();

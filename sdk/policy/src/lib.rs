@@ -88,4 +88,8 @@ pub use policy::tell_panics;
 
 /// The version of the interface that this SDK speaks: what [`export!`] stamps into the module, in a custom
 /// section named `wattle:load-policy`.
+///
+/// ```
+/// assert_eq!(wattle_policy::INTERFACE_VERSION, "1");
+/// ```
 pub const INTERFACE_VERSION: &str = "1";

@@ -19,16 +19,28 @@ macro_rules! level {
 
 level!(
     /// For the author of the policy.
+    ///
+    /// ```
+    /// wattle_policy::log::debug("the surplus is 3 A");
+    /// ```
     debug,
     Debug
 );
 level!(
     /// For whoever runs the site.
+    ///
+    /// ```
+    /// wattle_policy::log::info("switched to the cheap hours");
+    /// ```
     info,
     Info
 );
 level!(
     /// Something is odd.
+    ///
+    /// ```
+    /// wattle_policy::log::warn("there is no price series");
+    /// ```
     warn,
     Warn
 );

@@ -15,6 +15,13 @@ const VERSION: u8 = 1;
 const MARK_BYTES: usize = 17;
 
 /// What is kept of a stay.
+///
+/// ```
+/// use wattle_policy::memory::Mark;
+///
+/// let waiting = Mark { flag: false, since: Some(5_000_000) };
+/// assert_eq!(waiting.seconds(8_000_000), Some(3));
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Mark {
     /// Whatever the policy means by it.
@@ -25,12 +32,29 @@ pub struct Mark {
 
 impl Mark {
     /// For how many whole seconds it holds at `now`. A clock that went back makes that none.
+    ///
+    /// ```
+    /// use wattle_policy::memory::Mark;
+    ///
+    /// let held = Mark { flag: true, since: Some(0) };
+    /// assert_eq!(held.seconds(2_900_000), Some(2));
+    /// assert_eq!(Mark::default().seconds(2_900_000), None);
+    /// ```
     pub fn seconds(self, now: i64) -> Option<i64> {
         self.since.map(|since| (now.saturating_sub(since) / 1_000_000).max(0))
     }
 }
 
 /// The marks of all stays.
+///
+/// ```
+/// use wattle_policy::{kit::Site, memory::{Mark, Memory}};
+///
+/// let chargers = Site::new([20_000; 3]).asking("a").asking("b").snapshot().chargers;
+/// let mut memory = Memory::default();
+/// memory.keep(&chargers[0], Mark { flag: true, since: None });
+/// assert_eq!((memory.of(&chargers[0]).is_some(), memory.of(&chargers[1])), (true, None));
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Memory {
     marks: BTreeMap<u64, Mark>,
@@ -38,6 +62,12 @@ pub struct Memory {
 
 impl Memory {
     /// The most stays that are remembered; their bytes fit into the state that a host keeps.
+    ///
+    /// ```
+    /// use wattle_policy::memory::Memory;
+    ///
+    /// assert_eq!(Memory::MOST, 3_000);
+    /// ```
     pub const MOST: usize = 3_000;
 
     /// Reads what [`Memory::bytes`] has written; nothing is remembered if that isn't what it is.
@@ -56,11 +86,30 @@ impl Memory {
     }
 
     /// What is remembered of the stay at a charger.
+    ///
+    /// ```
+    /// use wattle_policy::{kit::Site, memory::{Mark, Memory}};
+    ///
+    /// let charger = &Site::new([20_000; 3]).asking("a").snapshot().chargers[0];
+    /// let mut memory = Memory::default();
+    /// assert_eq!(memory.of(charger), None);
+    /// memory.keep(charger, Mark::default());
+    /// assert_eq!(memory.of(charger), Some(Mark::default()));
+    /// ```
     pub fn of(&self, charger: &Charger) -> Option<Mark> {
         self.marks.get(&key(charger)).copied()
     }
 
     /// Remembers the stay at a charger.
+    ///
+    /// ```
+    /// use wattle_policy::{kit::Site, memory::{Mark, Memory}};
+    ///
+    /// let snapshot = Site::new([20_000; 3]).asking("a").snapshot();
+    /// let mut memory = Memory::default();
+    /// memory.keep(&snapshot.chargers[0], Mark { flag: false, since: Some(snapshot.now) });
+    /// assert_eq!(memory.of(&snapshot.chargers[0]).unwrap().seconds(snapshot.now), Some(0));
+    /// ```
     pub fn keep(&mut self, charger: &Charger, mark: Mark) {
         if self.marks.len() < Self::MOST {
             self.marks.insert(key(charger), mark);
@@ -68,6 +117,12 @@ impl Memory {
     }
 
     /// The bytes of state; none if nothing is remembered.
+    ///
+    /// ```
+    /// use wattle_policy::memory::Memory;
+    ///
+    /// assert!(Memory::default().bytes().is_empty());
+    /// ```
     pub fn bytes(&self) -> Vec<u8> {
         if self.marks.is_empty() {
             return Vec::new();

@@ -34,6 +34,16 @@ use crate::{Allocation, Phase, Snapshot};
 pub use asking::{Asking, asking};
 
 /// What is left, and who has got what.
+///
+/// ```
+/// use wattle_policy::{kit::Site, room::{self, Room}};
+///
+/// let snapshot = Site::new([17_000, 0, 0]).asking("a").asking("b").snapshot();
+/// let order = room::asking(&snapshot).unwrap();
+/// let mut room = Room::new(&snapshot, &order);
+/// assert!(room.admit(0) && room.admit(1));
+/// assert_eq!(room.given(), 12_000);
+/// ```
 #[derive(Debug, Clone)]
 pub struct Room<'a> {
     snapshot: &'a Snapshot,
@@ -73,6 +83,17 @@ struct Total {
 }
 
 /// What keeps a charger from a step more.
+///
+/// ```
+/// use wattle_policy::{Phase, kit::Site, room::{self, Room, Stop}};
+///
+/// let snapshot = Site::new([17_000, 0, 0]).asking("a").asking("b").snapshot();
+/// let order = room::asking(&snapshot).unwrap();
+/// let mut room = Room::new(&snapshot, &order);
+/// room.admit(0);
+/// room.fill(0);
+/// assert_eq!(room.stop(0), Some(Stop::Circuit { circuit: 0, phase: Phase::L1 }));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
     /// Its own maximum.
@@ -95,6 +116,15 @@ fn place(circuit: usize, phase: Phase) -> usize {
 
 impl<'a> Room<'a> {
     /// A room in which nobody has anything yet. A circuit that is overdrawn has nothing to give.
+    ///
+    /// ```
+    /// use wattle_policy::{kit::Site, room::{self, Room}};
+    ///
+    /// let snapshot = Site::new([17_000, 0, 0]).asking("a").asking("b").snapshot();
+    /// let order = room::asking(&snapshot).unwrap();
+    /// let room = Room::new(&snapshot, &order);
+    /// assert_eq!((room.given(), room.amount(0)), (0, 0));
+    /// ```
     pub fn new(snapshot: &'a Snapshot, order: &'a [Asking<'a>]) -> Self {
         let circuits = snapshot.circuits.iter();
         let left = circuits.flat_map(|circuit| Phase::ALL.map(|phase| circuit.available.on(phase).max(0)));
@@ -113,16 +143,48 @@ impl<'a> Room<'a> {
 
     /// From now on gives at most this much to all together, mA summed over phases and chargers; what was given
     /// before doesn't count. `name` is what reasons call it.
+    ///
+    /// ```
+    /// use wattle_policy::{kit::Site, room::{self, Room}};
+    ///
+    /// let snapshot = Site::new([17_000, 0, 0]).asking("a").asking("b").snapshot();
+    /// let order = room::asking(&snapshot).unwrap();
+    /// let mut room = Room::new(&snapshot, &order);
+    /// room.limit_total(6_000, "the surplus");
+    /// assert!(room.admit(0) && !room.admit(1));
+    /// assert_eq!(room.reason(1), "standby: 0 A is left on the surplus, it needs 6 A");
+    /// ```
     pub fn limit_total(&mut self, milliamps: i64, name: &'static str) {
         self.total = Some(Total { left: milliamps.max(0), name });
     }
 
     /// What a charger has, mA; 0 if it was not admitted.
+    ///
+    /// ```
+    /// use wattle_policy::{kit::Site, room::{self, Room}};
+    ///
+    /// let snapshot = Site::new([17_000, 0, 0]).asking("a").asking("b").snapshot();
+    /// let order = room::asking(&snapshot).unwrap();
+    /// let mut room = Room::new(&snapshot, &order);
+    /// room.admit(0);
+    /// assert_eq!([room.amount(0), room.amount(1)], [6_000, 0]);
+    /// ```
     pub fn amount(&self, position: usize) -> i32 {
         self.seats[position].amount
     }
 
     /// What all have together, mA summed over phases and chargers.
+    ///
+    /// ```
+    /// use wattle_policy::{kit::Site, room::{self, Room}};
+    ///
+    /// let snapshot = Site::new([17_000, 0, 0]).asking("a").asking("b").snapshot();
+    /// let order = room::asking(&snapshot).unwrap();
+    /// let mut room = Room::new(&snapshot, &order);
+    /// room.admit(0);
+    /// room.fill(0);
+    /// assert_eq!(room.given(), 17_000);
+    /// ```
     pub fn given(&self) -> i64 {
         let given = |(one, seat): (&Asking<'_>, &Seat)| i64::from(seat.amount) * one.loads();
         self.order.iter().zip(&self.seats).map(given).sum()
@@ -130,6 +192,17 @@ impl<'a> Room<'a> {
 
     /// Gives a charger the least that it can charge with, if that fits and it has nothing yet; whether it has
     /// something now.
+    ///
+    /// ```
+    /// use wattle_policy::{kit::Site, room::{self, Room}};
+    ///
+    /// let snapshot = Site::new([17_000, 0, 0]).asking("a").asking("b").snapshot();
+    /// let order = room::asking(&snapshot).unwrap();
+    /// let mut room = Room::new(&snapshot, &order);
+    /// room.admit(0);
+    /// room.fill(0);
+    /// assert!(!room.admit(1), "nothing is left");
+    /// ```
     pub fn admit(&mut self, position: usize) -> bool {
         if self.seats[position].amount > 0 {
             return true;
@@ -148,6 +221,18 @@ impl<'a> Room<'a> {
     }
 
     /// Gives a charger that was admitted as much more as fits.
+    ///
+    /// ```
+    /// use wattle_policy::{kit::Site, room::{self, Room}};
+    ///
+    /// let snapshot = Site::new([17_000, 0, 0]).asking("a").asking("b").snapshot();
+    /// let order = room::asking(&snapshot).unwrap();
+    /// let mut room = Room::new(&snapshot, &order);
+    /// room.admit(0);
+    /// room.admit(1);
+    /// room.fill(0);
+    /// assert_eq!([room.amount(0), room.amount(1)], [11_000, 6_000]);
+    /// ```
     pub fn fill(&mut self, position: usize) {
         let (one, seat) = (&self.order[position], &self.seats[position]);
         if seat.amount == 0 {
@@ -160,6 +245,18 @@ impl<'a> Room<'a> {
     }
 
     /// What keeps a charger that was admitted from a step more; none if nothing does.
+    ///
+    /// ```
+    /// use wattle_policy::{kit::Site, room::{self, Room, Stop}};
+    ///
+    /// let snapshot = Site::new([17_000, 0, 0]).asking("a").asking("b").snapshot();
+    /// let order = room::asking(&snapshot).unwrap();
+    /// let mut room = Room::new(&snapshot, &order);
+    /// room.admit(0);
+    /// assert_eq!(room.stop(0), None);
+    /// room.limit_total(0, "the surplus");
+    /// assert_eq!(room.stop(0), Some(Stop::Total));
+    /// ```
     pub fn stop(&self, position: usize) -> Option<Stop> {
         let (one, amount) = (&self.order[position], self.seats[position].amount);
         if amount >= one.most() {
@@ -169,6 +266,17 @@ impl<'a> Room<'a> {
     }
 
     /// Why a charger has what it has, in at most 200 bytes with names of at most 64.
+    ///
+    /// ```
+    /// use wattle_policy::{kit::Site, room::{self, Room}};
+    ///
+    /// let snapshot = Site::new([17_000, 0, 0]).asking("a").asking("b").snapshot();
+    /// let order = room::asking(&snapshot).unwrap();
+    /// let mut room = Room::new(&snapshot, &order);
+    /// room.admit(0);
+    /// room.fill(0);
+    /// assert_eq!(room.reason(0), "17 A: alone has 17 A on grid L1");
+    /// ```
     pub fn reason(&self, position: usize) -> String {
         let seat = &self.seats[position];
         match (seat.amount, seat.shortage) {
@@ -189,6 +297,17 @@ impl<'a> Room<'a> {
     }
 
     /// The allocations of all who ask, in the order of the snapshot.
+    ///
+    /// ```
+    /// use wattle_policy::{kit::Site, room::{self, Room}};
+    ///
+    /// let snapshot = Site::new([17_000, 0, 0]).asking("a").asking("b").snapshot();
+    /// let order = room::asking(&snapshot).unwrap();
+    /// let mut room = Room::new(&snapshot, &order);
+    /// room.admit(1);
+    /// let allocations = room.allocations(|position| room.reason(position));
+    /// assert_eq!([allocations[0].limit, allocations[1].limit], [0, 6_000]);
+    /// ```
     pub fn allocations(&self, reason: impl Fn(usize) -> String) -> Vec<Allocation> {
         let mut positions = vec![None; self.snapshot.chargers.len()];
         for (position, one) in self.order.iter().enumerate() {

@@ -21,12 +21,25 @@ use std::ops::RangeInclusive;
 use crate::json::{self, Member, Value};
 
 /// The JSON schema of a policy that takes no settings.
+///
+/// ```
+/// use wattle_policy::{Description, settings::NONE_SCHEMA};
+///
+/// assert_eq!(Description::default().settings_schema, NONE_SCHEMA);
+/// ```
 pub const NONE_SCHEMA: &str = r#"{"type":"object","additionalProperties":false}"#;
 
 /// The most faults that are named.
 const MOST_FAULTS: usize = 20;
 
 /// One setting.
+///
+/// ```
+/// use wattle_policy::settings::{Setting, read};
+///
+/// const SLOTS: Setting = Setting::number("slots", 2, 1..=9, "vehicles", "how many charge at once");
+/// assert_eq!(read(&[SLOTS], "").unwrap().number("slots"), 2);
+/// ```
 #[derive(Debug, Clone)]
 pub struct Setting {
     name: &'static str,
@@ -42,6 +55,13 @@ enum Kind {
 
 impl Setting {
     /// A whole number.
+    ///
+    /// ```
+    /// use wattle_policy::settings::{Setting, faults};
+    ///
+    /// const DELAY: Setting = Setting::number("delay_s", 60, 0..=600, "s", "how long to wait");
+    /// assert_eq!(faults(&[DELAY], r#"{"delay_s":-1}"#), ["delay_s: `-1` is not a whole number from 0 to 600"]);
+    /// ```
     pub const fn number(
         name: &'static str,
         default: i64,
@@ -53,11 +73,25 @@ impl Setting {
     }
 
     /// One of several texts; the first is the default.
+    ///
+    /// ```
+    /// use wattle_policy::settings::{Setting, faults};
+    ///
+    /// const MODE: Setting = Setting::choice("mode", &["slots", "reserve"], "how the site is shared");
+    /// assert_eq!(faults(&[MODE], r#"{"mode":"fifo"}"#), [r#"mode: `"fifo"` is not one of "slots", "reserve""#]);
+    /// ```
     pub const fn choice(name: &'static str, options: &'static [&'static str], about: &'static str) -> Self {
         Self { name, about, kind: Kind::Choice(options) }
     }
 
     /// Its row in a table of documentation: name, unit, default, what is allowed, what it is.
+    ///
+    /// ```
+    /// use wattle_policy::settings::Setting;
+    ///
+    /// const SLOTS: Setting = Setting::number("slots", 2, 1..=9, "vehicles", "how many charge at once");
+    /// assert_eq!(SLOTS.row(), "| `slots` | vehicles | 2 | 1 to 9 | how many charge at once |");
+    /// ```
     pub fn row(&self) -> String {
         let (name, about) = (self.name, self.about);
         match &self.kind {
@@ -102,6 +136,13 @@ impl Setting {
 }
 
 /// The values of settings, defaults included.
+///
+/// ```
+/// use wattle_policy::settings::{Setting, read};
+///
+/// const MODE: Setting = Setting::choice("mode", &["slots", "reserve"], "how the site is shared");
+/// assert_eq!(read(&[MODE], "").unwrap().choice("mode"), "slots");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Values {
     numbers: Vec<(&'static str, i64)>,
@@ -113,6 +154,13 @@ impl Values {
     ///
     /// # Panics
     /// When the table has no number of this name.
+    ///
+    /// ```
+    /// use wattle_policy::settings::{Setting, read};
+    ///
+    /// const SLOTS: Setting = Setting::number("slots", 2, 1..=9, "vehicles", "how many charge at once");
+    /// assert_eq!(read(&[SLOTS], r#"{"slots":5}"#).unwrap().number("slots"), 5);
+    /// ```
     pub fn number(&self, name: &str) -> i64 {
         let found = self.numbers.iter().find(|(declared, _)| *declared == name);
         found.expect("the table declares what its policy reads").1
@@ -122,6 +170,13 @@ impl Values {
     ///
     /// # Panics
     /// When the table has no choice of this name.
+    ///
+    /// ```
+    /// use wattle_policy::settings::{Setting, read};
+    ///
+    /// const MODE: Setting = Setting::choice("mode", &["slots", "reserve"], "how the site is shared");
+    /// assert_eq!(read(&[MODE], r#"{"mode":"reserve"}"#).unwrap().choice("mode"), "reserve");
+    /// ```
     pub fn choice(&self, name: &str) -> &'static str {
         let found = self.choices.iter().find(|(declared, _)| *declared == name);
         found.expect("the table declares what its policy reads").1
@@ -132,6 +187,13 @@ impl Values {
 ///
 /// # Errors
 /// Every fault, with path, value and reason.
+///
+/// ```
+/// use wattle_policy::settings::{Setting, read};
+///
+/// const SLOTS: Setting = Setting::number("slots", 2, 1..=9, "vehicles", "how many charge at once");
+/// assert_eq!(read(&[SLOTS], r#"{"slot":5}"#).unwrap_err(), ["slot: there is no such setting; there are slots"]);
+/// ```
 pub fn read(table: &[Setting], text: &str) -> Result<Values, Vec<String>> {
     let members = match text.trim() {
         "" | "null" => Vec::new(),
@@ -148,17 +210,37 @@ pub fn read(table: &[Setting], text: &str) -> Result<Values, Vec<String>> {
 }
 
 /// The faults of `text` by a table: what a policy's `validate_settings` gives.
+///
+/// ```
+/// use wattle_policy::settings::{Setting, faults};
+///
+/// const SLOTS: Setting = Setting::number("slots", 2, 1..=9, "vehicles", "how many charge at once");
+/// assert!(faults(&[SLOTS], r#"{"slots":3}"#).is_empty());
+/// ```
 pub fn faults(table: &[Setting], text: &str) -> Vec<String> {
     read(table, text).err().unwrap_or_default()
 }
 
 /// The JSON schema of a table of settings.
+///
+/// ```
+/// use wattle_policy::settings;
+///
+/// assert_eq!(settings::schema(&[]), r#"{"type":"object","additionalProperties":false,"properties":{}}"#);
+/// ```
 pub fn schema(table: &[Setting]) -> String {
     let properties: Vec<_> = table.iter().map(Setting::schema).collect();
     format!(r#"{{"type":"object","additionalProperties":false,"properties":{{{}}}}}"#, properties.join(","))
 }
 
 /// The faults of `settings` for a policy that takes none: an empty text and an empty object are right.
+///
+/// ```
+/// use wattle_policy::settings::none;
+///
+/// assert!(none("").is_empty() && none("{}").is_empty());
+/// assert_eq!(none("[1]"), ["settings: `[1]` is not empty; this policy takes no settings"]);
+/// ```
 pub fn none(settings: &str) -> Vec<String> {
     let bare: String = settings.chars().filter(|c| !c.is_whitespace()).collect();
     if matches!(bare.as_str(), "" | "{}" | "null") {

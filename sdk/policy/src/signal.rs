@@ -16,6 +16,11 @@ impl Series {
 
     /// The index of the value that would hold at `time` if the series went on; none before its start, and none
     /// at all if its values hold for no time.
+    ///
+    /// ```
+    /// let series = wattle_policy::Series { start: 0, step_ms: 1_000, values: vec![7] };
+    /// assert_eq!((series.index(-1), series.index(0), series.index(5_000_000)), (None, Some(0), Some(5)));
+    /// ```
     pub fn index(&self, time: i64) -> Option<usize> {
         let since = time.checked_sub(self.start).filter(|since| *since >= 0)?;
         let step = self.step_ms.checked_mul(1_000).filter(|step| *step > 0)?;
@@ -23,6 +28,11 @@ impl Series {
     }
 
     /// When the value of an index begins to hold.
+    ///
+    /// ```
+    /// let hourly = wattle_policy::Series { start: 10, step_ms: 3_600_000, values: vec![7, 9] };
+    /// assert_eq!(hourly.begins(1), 3_600_000_010);
+    /// ```
     pub fn begins(&self, index: usize) -> i64 {
         let steps = i64::try_from(index).unwrap_or(i64::MAX);
         self.start.saturating_add(self.step_ms.saturating_mul(1_000).saturating_mul(steps))

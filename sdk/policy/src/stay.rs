@@ -4,9 +4,19 @@ use crate::Charger;
 use crate::settings::{Setting, Values};
 
 /// The voltage between a phase and neutral by which power and current are turned into each other.
+///
+/// ```
+/// assert_eq!(wattle_policy::stay::VOLTS, 230);
+/// ```
 pub const VOLTS: i64 = 230;
 
 /// The setting of [`Assumed::stay_s`].
+///
+/// ```
+/// use wattle_policy::{settings, stay::ASSUMED_STAY_S};
+///
+/// assert_eq!(settings::read(&[ASSUMED_STAY_S], "").unwrap().number("assumed_stay_s"), 28_800);
+/// ```
 pub const ASSUMED_STAY_S: Setting = Setting::number(
     "assumed_stay_s",
     28_800,
@@ -15,6 +25,12 @@ pub const ASSUMED_STAY_S: Setting = Setting::number(
     "how long a vehicle stays that hasn't said when it leaves",
 );
 /// The setting of [`Assumed::energy_wh`].
+///
+/// ```
+/// use wattle_policy::{settings, stay::ASSUMED_ENERGY_WH};
+///
+/// assert_eq!(settings::read(&[ASSUMED_ENERGY_WH], "").unwrap().number("assumed_energy_wh"), 20_000);
+/// ```
 pub const ASSUMED_ENERGY_WH: Setting = Setting::number(
     "assumed_energy_wh",
     20_000,
@@ -24,6 +40,14 @@ pub const ASSUMED_ENERGY_WH: Setting = Setting::number(
 );
 
 /// What is assumed of a vehicle of which it isn't known.
+///
+/// ```
+/// use wattle_policy::{kit::Site, stay::Assumed};
+///
+/// let snapshot = Site::new([20_000; 3]).asking("a").snapshot();
+/// let wish = Assumed { stay_s: 3_600, energy_wh: 7_000 }.wish(&snapshot.chargers[0], snapshot.now);
+/// assert_eq!((wish.energy_wh, wish.is_stated), (7_000, false));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Assumed {
     /// How long it stays after its arrival, seconds.
@@ -33,6 +57,13 @@ pub struct Assumed {
 }
 
 /// What a vehicle wants.
+///
+/// ```
+/// use wattle_policy::stay::Wish;
+///
+/// let wish = Wish { energy_wh: 2_300, stay_s: 7_200, is_stated: true };
+/// assert_eq!((wish.seconds_at(2_300), wish.laxity_s(2_300)), (3_600, 3_600));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wish {
     /// What it still needs, Wh; 0 if it has what was asked for.
@@ -45,6 +76,13 @@ pub struct Wish {
 
 impl Assumed {
     /// What a policy's settings say, of which [`ASSUMED_STAY_S`] and [`ASSUMED_ENERGY_WH`] are two.
+    ///
+    /// ```
+    /// use wattle_policy::{settings, stay::{ASSUMED_ENERGY_WH, ASSUMED_STAY_S, Assumed}};
+    ///
+    /// let values = settings::read(&[ASSUMED_STAY_S, ASSUMED_ENERGY_WH], r#"{"assumed_stay_s":600}"#).unwrap();
+    /// assert_eq!(Assumed::read(&values), Assumed { stay_s: 600, energy_wh: 20_000 });
+    /// ```
     pub fn read(values: &Values) -> Self {
         Self { stay_s: values.number("assumed_stay_s"), energy_wh: values.number("assumed_energy_wh") }
     }
@@ -77,12 +115,24 @@ impl Assumed {
 
 impl Wish {
     /// How long the energy takes at a power, in whole seconds, rounded up.
+    ///
+    /// ```
+    /// use wattle_policy::stay::Wish;
+    ///
+    /// assert_eq!(Wish { energy_wh: 1_000, stay_s: 0, is_stated: true }.seconds_at(3_700), 973);
+    /// ```
     pub fn seconds_at(self, watts: i64) -> i64 {
         let watt_seconds = self.energy_wh.max(0).saturating_mul(3_600);
         watt_seconds / watts.max(1) + i64::from(watt_seconds % watts.max(1) > 0)
     }
 
     /// The time to spare at a power: how long it stays less how long it has to charge, seconds.
+    ///
+    /// ```
+    /// use wattle_policy::stay::Wish;
+    ///
+    /// assert_eq!(Wish { energy_wh: 1_000, stay_s: 600, is_stated: true }.laxity_s(3_600), -400);
+    /// ```
     pub fn laxity_s(self, watts: i64) -> i64 {
         self.stay_s.saturating_sub(self.seconds_at(watts))
     }
@@ -90,6 +140,14 @@ impl Wish {
 
 impl Charger {
     /// The power of a current on each of its phases, W, at [`VOLTS`].
+    ///
+    /// ```
+    /// use wattle_policy::{Phase, kit::{Site, charger}};
+    ///
+    /// let site = Site::new([20_000; 3]).asking("a").charger(charger("b").phases(&Phase::ALL));
+    /// let chargers = site.snapshot().chargers;
+    /// assert_eq!((chargers[0].watts(10_000), chargers[1].watts(10_000)), (2_300, 6_900));
+    /// ```
     pub fn watts(&self, milliamps: i32) -> i64 {
         i64::from(milliamps) * self.phases.len() as i64 * VOLTS / 1_000
     }

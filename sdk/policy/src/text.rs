@@ -4,6 +4,10 @@
 //! instructions.
 
 /// A whole number.
+///
+/// ```
+/// assert_eq!(wattle_policy::text::number(1_203), "1203");
+/// ```
 pub fn number(number: u64) -> String {
     let mut digits = Digits::default();
     digits.whole(number);

@@ -88,6 +88,38 @@ fn each_folder_says_what_lives_in_it() {
     }
 }
 
+/// Whether a line begins something that authors of policies call.
+fn is_public(line: &str) -> bool {
+    let line = line.trim_start();
+    ["pub fn", "pub const", "pub struct", "pub enum", "pub trait", "macro_rules! export"]
+        .iter()
+        .any(|begin| line.starts_with(begin))
+}
+
+#[test]
+fn each_public_item_of_the_guest_sdk_has_an_example() {
+    // The allocator in the guest, the macro of `log` and what `export!` uses are nobody's to call.
+    let inner = ["heap.rs", "log.rs"];
+    let mut looked_at = 0;
+    for path in files(".rs").into_iter().filter(|path| path.starts_with("sdk/policy/src")) {
+        if path.ends_with("tests.rs") || inner.iter().any(|name| path.ends_with(name)) {
+            continue;
+        }
+        let text = read(&path);
+        let lines: Vec<_> = text.lines().collect();
+        for (at, line) in lines.iter().enumerate().filter(|(_, line)| is_public(line)) {
+            let above = lines[..at].iter().rev().map(|line| line.trim_start());
+            let docs = above.take_while(|line| line.starts_with("///") || line.starts_with("#["));
+            let has_example = docs.clone().any(|line| line == "/// ```");
+            let is_hidden =
+                docs.clone().any(|line| line == "#[doc(hidden)]") || line.contains("fn tell_panics");
+            assert!(has_example || is_hidden, "{}: no example above `{}`", path.display(), line.trim());
+            looked_at += 1;
+        }
+    }
+    assert!(looked_at > 60, "{looked_at} items");
+}
+
 #[test]
 fn no_file_has_grown_a_second_responsibility() {
     for path in files(".rs") {

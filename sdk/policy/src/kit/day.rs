@@ -49,6 +49,27 @@ struct Visit {
 }
 
 /// What became of a day.
+///
+/// ```
+/// # use wattle_policy::{Allocation, Description, Plan, Policy, Snapshot, settings};
+/// # struct Ten;
+/// # impl Policy for Ten {
+/// #     fn describe() -> Description {
+/// #         Description { name: "ten".into(), ..Description::default() }
+/// #     }
+/// #     fn validate_settings(settings: &str) -> Vec<String> { settings::none(settings) }
+/// #     fn decide(snapshot: &Snapshot, _: &str, _: &[u8]) -> Result<Plan, String> {
+/// #         let asking = snapshot.chargers.iter().enumerate().filter(|(_, charger)| charger.asks());
+/// #         let ten = |(index, _)| Allocation { charger: index as u32, limit: 10_000, reason: "10 A".into() };
+/// #         Ok(Plan { allocations: asking.map(ten).collect(), state: Vec::new() })
+/// #     }
+/// # }
+/// use wattle_policy::kit::{Day, Site};
+///
+/// let day = Day::new(&Site::new([20_000; 3]).asking("a")).visit("a", 0..3_600, 1_000);
+/// let outcome = day.run::<Ten>("");
+/// assert_eq!((outcome.total_wh(), outcome.peak_ma, outcome.interruptions), (1_000, 10_000, 0));
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// What each visit got, Wh, in the order in which they were named.
@@ -61,6 +82,26 @@ pub struct Outcome {
 
 impl Day {
     /// A day of a site, whose chargers are empty until a vehicle comes. The day begins at the site's own time.
+    ///
+    /// ```
+    /// # use wattle_policy::{Allocation, Description, Plan, Policy, Snapshot, settings};
+    /// # struct Ten;
+    /// # impl Policy for Ten {
+    /// #     fn describe() -> Description {
+    /// #         Description { name: "ten".into(), ..Description::default() }
+    /// #     }
+    /// #     fn validate_settings(settings: &str) -> Vec<String> { settings::none(settings) }
+    /// #     fn decide(snapshot: &Snapshot, _: &str, _: &[u8]) -> Result<Plan, String> {
+    /// #         let asking = snapshot.chargers.iter().enumerate().filter(|(_, charger)| charger.asks());
+    /// #         let ten = |(index, _)| Allocation { charger: index as u32, limit: 10_000, reason: "10 A".into() };
+    /// #         Ok(Plan { allocations: asking.map(ten).collect(), state: Vec::new() })
+    /// #     }
+    /// # }
+    /// use wattle_policy::kit::{Day, Site};
+    ///
+    /// let day = Day::new(&Site::new([20_000; 3]).asking("a"));
+    /// assert_eq!(day.run::<Ten>("").total_wh(), 0, "nobody comes");
+    /// ```
     pub fn new(site: &Site) -> Self {
         let mut empty = site.snapshot();
         for charger in &mut empty.chargers {
@@ -74,6 +115,26 @@ impl Day {
     ///
     /// # Panics
     /// When there is no such charger.
+    ///
+    /// ```
+    /// # use wattle_policy::{Allocation, Description, Plan, Policy, Snapshot, settings};
+    /// # struct Ten;
+    /// # impl Policy for Ten {
+    /// #     fn describe() -> Description {
+    /// #         Description { name: "ten".into(), ..Description::default() }
+    /// #     }
+    /// #     fn validate_settings(settings: &str) -> Vec<String> { settings::none(settings) }
+    /// #     fn decide(snapshot: &Snapshot, _: &str, _: &[u8]) -> Result<Plan, String> {
+    /// #         let asking = snapshot.chargers.iter().enumerate().filter(|(_, charger)| charger.asks());
+    /// #         let ten = |(index, _)| Allocation { charger: index as u32, limit: 10_000, reason: "10 A".into() };
+    /// #         Ok(Plan { allocations: asking.map(ten).collect(), state: Vec::new() })
+    /// #     }
+    /// # }
+    /// use wattle_policy::kit::{Day, Site};
+    ///
+    /// let day = Day::new(&Site::new([20_000; 3]).asking("a")).visit("a", 0..3_600, 9_000);
+    /// assert_eq!(day.run::<Ten>("").delivered_wh, [2_300], "10 A for an hour");
+    /// ```
     pub fn visit(mut self, charger: &str, stay_s: Range<i64>, energy_wh: i64) -> Self {
         let found = self.empty.chargers.iter().position(|one| one.id == charger);
         let charger = found.unwrap_or_else(|| panic!("the test's site has no charger `{charger}`"));
@@ -85,6 +146,26 @@ impl Day {
     ///
     /// # Panics
     /// When there is no such circuit.
+    ///
+    /// ```
+    /// # use wattle_policy::{Allocation, Description, Plan, Policy, Snapshot, settings};
+    /// # struct Ten;
+    /// # impl Policy for Ten {
+    /// #     fn describe() -> Description {
+    /// #         Description { name: "ten".into(), ..Description::default() }
+    /// #     }
+    /// #     fn validate_settings(settings: &str) -> Vec<String> { settings::none(settings) }
+    /// #     fn decide(snapshot: &Snapshot, _: &str, _: &[u8]) -> Result<Plan, String> {
+    /// #         let asking = snapshot.chargers.iter().enumerate().filter(|(_, charger)| charger.asks());
+    /// #         let ten = |(index, _)| Allocation { charger: index as u32, limit: 10_000, reason: "10 A".into() };
+    /// #         Ok(Plan { allocations: asking.map(ten).collect(), state: Vec::new() })
+    /// #     }
+    /// # }
+    /// use wattle_policy::kit::{Day, Site};
+    ///
+    /// let day = Day::new(&Site::new([20_000; 3]).asking("a")).visit("a", 0..60, 9_000).load("grid", 0, [10_000; 3]);
+    /// assert_eq!(day.run::<Ten>("").peak_ma, 10_000);
+    /// ```
     pub fn load(mut self, circuit: &str, from_s: i64, uncontrolled: [i32; 3]) -> Self {
         let found = self.empty.circuits.iter().position(|one| one.id == circuit);
         let circuit = found.unwrap_or_else(|| panic!("the test's site has no circuit `{circuit}`"));
@@ -97,6 +178,26 @@ impl Day {
     ///
     /// # Panics
     /// When the policy declines, or a plan doesn't fit ([`assert_fits`]).
+    ///
+    /// ```
+    /// # use wattle_policy::{Allocation, Description, Plan, Policy, Snapshot, settings};
+    /// # struct Ten;
+    /// # impl Policy for Ten {
+    /// #     fn describe() -> Description {
+    /// #         Description { name: "ten".into(), ..Description::default() }
+    /// #     }
+    /// #     fn validate_settings(settings: &str) -> Vec<String> { settings::none(settings) }
+    /// #     fn decide(snapshot: &Snapshot, _: &str, _: &[u8]) -> Result<Plan, String> {
+    /// #         let asking = snapshot.chargers.iter().enumerate().filter(|(_, charger)| charger.asks());
+    /// #         let ten = |(index, _)| Allocation { charger: index as u32, limit: 10_000, reason: "10 A".into() };
+    /// #         Ok(Plan { allocations: asking.map(ten).collect(), state: Vec::new() })
+    /// #     }
+    /// # }
+    /// use wattle_policy::kit::{Day, Site};
+    ///
+    /// let day = Day::new(&Site::new([20_000; 3]).asking("a")).visit("a", 0..7_200, 9_000);
+    /// assert_eq!(day.run::<Ten>("").total_wh(), 4_600);
+    /// ```
     pub fn run<P: Policy>(&self, settings: &str) -> Outcome {
         let mut outcome = Outcome { delivered_wh: vec![0; self.visits.len()], ..Outcome::default() };
         let mut watt_seconds = vec![0; self.visits.len()];
@@ -173,6 +274,12 @@ fn peak(snapshot: &Snapshot, limits: &[i32]) -> i64 {
 
 impl Outcome {
     /// What all visits got together, Wh.
+    ///
+    /// ```
+    /// use wattle_policy::kit::Outcome;
+    ///
+    /// assert_eq!(Outcome { delivered_wh: vec![3, 4], ..Outcome::default() }.total_wh(), 7);
+    /// ```
     pub fn total_wh(&self) -> i64 {
         self.delivered_wh.iter().sum()
     }

@@ -13,6 +13,31 @@ const MOST_STATE: usize = 64 * 1024;
 /// Runs a policy on a thousand random sites, several decisions each. Panics with the seed unless every plan
 /// fits ([`assert_fits`]), names exactly those who ask, each with a reason, and comes out the same again;
 /// the state is bounded, and rubbish in its place is no reason to fail.
+///
+/// ```
+/// use wattle_policy::{Allocation, Description, Plan, Policy, Snapshot, kit, settings};
+///
+/// /// Nobody gets anything: sound, if of little use.
+/// struct Nothing;
+///
+/// impl Policy for Nothing {
+///     fn describe() -> Description {
+///         Description::default()
+///     }
+///
+///     fn validate_settings(settings: &str) -> Vec<String> {
+///         settings::none(settings)
+///     }
+///
+///     fn decide(snapshot: &Snapshot, _: &str, _: &[u8]) -> Result<Plan, String> {
+///         let asking = snapshot.chargers.iter().enumerate().filter(|(_, charger)| charger.asks());
+///         let none = |(index, _)| Allocation { charger: index as u32, limit: 0, reason: "none".into() };
+///         Ok(Plan { allocations: asking.map(none).collect(), state: Vec::new() })
+///     }
+/// }
+///
+/// kit::assert_sound::<Nothing>("");
+/// ```
 pub fn assert_sound<P: Policy>(settings: &str) {
     for seed in 0..SEEDS {
         let mut random = Random::new(seed);
@@ -46,22 +71,42 @@ fn assert_plan(snapshot: &Snapshot, plan: &Plan, seed: u64) {
 }
 
 /// Numbers that look random and are the same for the same seed.
+///
+/// ```
+/// use wattle_policy::kit::Random;
+///
+/// assert_eq!(Random::new(7).snapshot(), Random::new(7).snapshot());
+/// ```
 #[derive(Debug, Clone)]
 pub struct Random(u64);
 
 impl Random {
     /// A source for a seed.
+    ///
+    /// ```
+    /// use wattle_policy::kit::Random;
+    ///
+    /// assert_eq!(Random::new(7).below(1_000), Random::new(7).below(1_000));
+    /// ```
     pub fn new(seed: u64) -> Self {
         Self(seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
     /// A number from 0 up to, but without, `bound`, which is above 0.
+    ///
+    /// ```
+    /// assert!(wattle_policy::kit::Random::new(7).below(10) < 10);
+    /// ```
     pub fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % bound
     }
 
     /// True once in `of` times.
+    ///
+    /// ```
+    /// assert!(wattle_policy::kit::Random::new(7).once_in(1));
+    /// ```
     pub fn once_in(&mut self, of: u64) -> bool {
         self.below(of) == 0
     }
@@ -71,6 +116,11 @@ impl Random {
     }
 
     /// A site: up to six circuits in a tree, up to twelve chargers of all kinds, most of which ask.
+    ///
+    /// ```
+    /// let snapshot = wattle_policy::kit::Random::new(7).snapshot();
+    /// assert_eq!(snapshot.circuits[0].parent, None);
+    /// ```
     pub fn snapshot(&mut self) -> Snapshot {
         let mut site = Site::new(self.currents(120_000));
         let mut circuits = vec!["grid".to_string()];
@@ -93,6 +143,16 @@ impl Random {
 
     /// Lets time pass: chargers do what the plan says, vehicles draw less than they may, some come and go, other
     /// consumers change.
+    ///
+    /// ```
+    /// use wattle_policy::{Plan, kit::Random};
+    ///
+    /// let mut random = Random::new(7);
+    /// let mut snapshot = random.snapshot();
+    /// let before = snapshot.now;
+    /// random.pass(&mut snapshot, &Plan { allocations: vec![], state: vec![] });
+    /// assert!(snapshot.now > before);
+    /// ```
     pub fn pass(&mut self, snapshot: &mut Snapshot, plan: &Plan) {
         let limits = super::limits(snapshot, plan);
         snapshot.now += self.pick(&[1, 1, 1, 30, 70, 900]) * 1_000_000;

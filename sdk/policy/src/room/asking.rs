@@ -5,6 +5,15 @@ use std::cmp::Reverse;
 use crate::{Charger, Phase, Snapshot};
 
 /// A charger that asks.
+///
+/// ```
+/// use wattle_policy::{kit::{Site, charger}, room};
+///
+/// let site = Site::new([20_000; 3]).charger(charger("a").range(6_000, 25_500, 1_000).priority(1));
+/// let snapshot = site.asking("b").snapshot();
+/// let asking = room::asking(&snapshot).unwrap();
+/// assert_eq!((asking[0].index, asking[0].path.as_slice(), asking[0].least), (0, &[0][..], Some(6_000)));
+/// ```
 #[derive(Debug, Clone)]
 pub struct Asking<'a> {
     /// Its index in the snapshot.
@@ -20,11 +29,29 @@ pub struct Asking<'a> {
 
 impl Asking<'_> {
     /// Its step, mA, at least 1.
+    ///
+    /// ```
+    /// use wattle_policy::{kit::{Site, charger}, room};
+    ///
+    /// let site = Site::new([20_000; 3]).charger(charger("a").range(6_000, 25_500, 1_000).priority(1));
+    /// let snapshot = site.asking("b").snapshot();
+    /// let asking = room::asking(&snapshot).unwrap();
+    /// assert_eq!(asking[0].step(), 1_000);
+    /// ```
     pub fn step(&self) -> i32 {
         self.charger.step.max(1)
     }
 
     /// The most that it can be given, mA: its maximum in whole steps.
+    ///
+    /// ```
+    /// use wattle_policy::{kit::{Site, charger}, room};
+    ///
+    /// let site = Site::new([20_000; 3]).charger(charger("a").range(6_000, 25_500, 1_000).priority(1));
+    /// let snapshot = site.asking("b").snapshot();
+    /// let asking = room::asking(&snapshot).unwrap();
+    /// assert_eq!(asking[0].most(), 25_000);
+    /// ```
     pub fn most(&self) -> i32 {
         let maximum = self.charger.maximum.max(0);
         maximum - maximum % self.step()
@@ -32,6 +59,15 @@ impl Asking<'_> {
 
     /// The most that it could have if nobody else drew anything, mA: its maximum and the limits above it, in
     /// whole steps, but at least what it can charge with.
+    ///
+    /// ```
+    /// use wattle_policy::{kit::{Site, charger}, room};
+    ///
+    /// let site = Site::new([20_000; 3]).charger(charger("a").range(6_000, 25_500, 1_000).priority(1));
+    /// let snapshot = site.asking("b").snapshot();
+    /// let asking = room::asking(&snapshot).unwrap();
+    /// assert_eq!(asking[0].alone(&snapshot), 20_000);
+    /// ```
     pub fn alone(&self, snapshot: &Snapshot) -> i32 {
         let mut most = self.most();
         for circuit in &self.path {
@@ -43,12 +79,31 @@ impl Asking<'_> {
     }
 
     /// How many phases it loads.
+    ///
+    /// ```
+    /// use wattle_policy::{kit::{Site, charger}, room};
+    ///
+    /// let site = Site::new([20_000; 3]).charger(charger("a").range(6_000, 25_500, 1_000).priority(1));
+    /// let snapshot = site.asking("b").snapshot();
+    /// let asking = room::asking(&snapshot).unwrap();
+    /// assert_eq!(asking[0].loads(), 1);
+    /// ```
     pub fn loads(&self) -> i64 {
         self.phases().count() as i64
     }
 
     /// Where it stands in line: highest priority first, then who arrived first, then who was registered first.
     /// Who has no session yet arrives last.
+    ///
+    /// ```
+    /// use wattle_policy::{kit::{Site, charger}, room};
+    ///
+    /// let site = Site::new([20_000; 3]).charger(charger("a").range(6_000, 25_500, 1_000).priority(1));
+    /// let snapshot = site.asking("b").snapshot();
+    /// let mut asking = room::asking(&snapshot).unwrap();
+    /// asking.sort_by_key(|one| one.by_arrival());
+    /// assert_eq!(asking[0].charger.id, "a", "it has priority");
+    /// ```
     pub fn by_arrival(&self) -> (Reverse<i32>, i64, usize) {
         let arrived = self.charger.session.as_ref().map_or(i64::MAX, |session| session.arrived);
         (Reverse(self.charger.priority), arrived, self.index)
@@ -74,6 +129,15 @@ impl Asking<'_> {
 ///
 /// # Errors
 /// When one of them hangs below a circuit that isn't there or that doesn't stand behind the one that feeds it.
+///
+/// ```
+/// use wattle_policy::{kit::{Site, charger}, room};
+///
+/// let site = Site::new([20_000; 3]).charger(charger("a").range(6_000, 25_500, 1_000).priority(1));
+/// let snapshot = site.asking("b").snapshot();
+/// let asking = room::asking(&snapshot).unwrap();
+/// assert_eq!(asking.len(), 2);
+/// ```
 pub fn asking(snapshot: &Snapshot) -> Result<Vec<Asking<'_>>, String> {
     let chargers = snapshot.chargers.iter().enumerate();
     chargers

@@ -24,6 +24,18 @@ struct Shared {
 
 impl Room<'_> {
     /// Shares what is left evenly among those of `positions`, in their order, that were admitted.
+    ///
+    /// ```
+    /// use wattle_policy::{kit::Site, room::{self, Room}};
+    ///
+    /// let snapshot = Site::new([17_000, 0, 0]).asking("a").asking("b").snapshot();
+    /// let order = room::asking(&snapshot).unwrap();
+    /// let mut room = Room::new(&snapshot, &order);
+    /// room.admit(0);
+    /// room.admit(1);
+    /// room.fill_evenly(&[0, 1]);
+    /// assert_eq!([room.amount(0), room.amount(1)], [9_000, 8_000]);
+    /// ```
     pub fn fill_evenly(&mut self, positions: &[usize]) {
         let mut rises = vec![false; self.seats.len()];
         for position in positions {
