@@ -170,12 +170,42 @@ impl Group {
         Ok(())
     }
 
+    /// Takes up what was sealed. The checkpoint goes first: what it covers makes room before anything is dropped.
+    ///
+    /// # Errors
+    /// The first that failed; the rest is done all the same, and [`Group::relieve`] tries again.
+    pub fn sealed(
+        &mut self,
+        sealing: Result<Sealing, JournalError>,
+        now: Micros,
+    ) -> Result<(), JournalError> {
+        let written = self.write_checkpoint();
+        let taken = sealing.and_then(|sealing| self.store.log().sealed(sealing, now));
+        written.and(taken)
+    }
+
+    /// Makes the room that could not be made when it was due.
+    ///
+    /// # Errors
+    /// When the disk still fails.
+    pub fn relieve(&mut self) -> Result<(), JournalError> {
+        if !self.store.log().is_strained() {
+            return Ok(());
+        }
+        let written = self.write_checkpoint();
+        let made = self.store.log().make_room();
+        written.and(made)
+    }
+
     /// Writes the checkpoint, if there is more to know. Only between commits, so that it is behind its rows.
     ///
     /// # Errors
     /// When the disk fails; the checkpoint before it still holds.
     pub fn write_checkpoint(&mut self) -> Result<(), JournalError> {
-        if let Some(covered) = self.checkpoint.covered().filter(|_| self.kept_more) {
+        // A node whose sites have no device has nothing to know again.
+        let nobody = self.checkpoint.devices.is_empty() && !self.sites.is_empty();
+        let covered = if nobody { Some(self.last) } else { self.checkpoint.covered() };
+        if let Some(covered) = covered.filter(|_| self.kept_more || nobody) {
             self.store.log().checkpoint(covered, &self.checkpoint.encode())?;
             self.kept_more = false;
         }

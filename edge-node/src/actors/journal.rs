@@ -169,7 +169,11 @@ impl Journal {
         }
         let now = self.shared.clock.now();
         match self.group.log().seal_job(now) {
-            Ok(None) => {}
+            Ok(None) => {
+                if let Err(error) = self.group.relieve() {
+                    self.report_sealing(Err(error));
+                }
+            }
             Ok(Some(job)) => {
                 self.sealing = true;
                 let (done, result) = tokio::sync::oneshot::channel();
@@ -251,9 +255,7 @@ impl Handler<Sealed> for Journal {
     fn handle(&mut self, Sealed(result): Sealed, ctx: &mut Self::Context) {
         self.sealing = false;
         let now = self.shared.clock.now();
-        let log = self.group.log();
-        let taken = result.and_then(|sealing| log.sealed(sealing, now));
-        let taken = taken.and_then(|()| self.group.write_checkpoint());
+        let taken = self.group.sealed(result, now);
         let sealed = taken.is_ok();
         self.report_sealing(taken);
         self.tell_sealed();

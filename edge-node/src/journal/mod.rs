@@ -50,7 +50,7 @@
 //!   quarter of the budget; then the readings of the oldest segment that has some; then the oldest segments as a
 //!   whole; then the rest of that log. Log that the checkpoint doesn't cover is never dropped: without it the core would take
 //!   again what it has. Nor are rows that aren't sealed: when they alone reach the budget, because nothing can be
-//!   sealed, new rows are refused.
+//!   sealed, new rows are refused; and when all log reaches it while a checkpoint can't be written or nothing be removed.
 
 mod aside;
 mod budget;
@@ -143,8 +143,11 @@ pub struct Journal {
     dropped: u64,
     damaged: u64,
     over_budget: bool,
-    /// Whether the log alone is above the budget, because rows can't be sealed.
+    /// Whether the log alone is above the budget, because rows can't be sealed, or what is sealed can't be let go.
     log_full: bool,
+    /// Whether the last try to make room, or to write a checkpoint, has failed.
+    no_room_made: bool,
+    no_checkpoint: bool,
     kept: kept::Kept,
     /// Whether the file `identity` is written.
     named: bool,
@@ -187,7 +190,7 @@ impl Journal {
     ///
     /// # Errors
     /// [`JournalError::Full`] when the buffer is full, [`JournalError::LogFull`] when the log is, with rows that could not
-    /// be sealed yet, [`JournalError::RecordTooLarge`], and [`JournalError::GapAppended`]. The row was not taken, and no
+    /// be sealed or let go yet, [`JournalError::RecordTooLarge`], and [`JournalError::GapAppended`]. The row was not taken, and no
     /// sequence was used up.
     pub fn append(&mut self, at: Micros, row: Row) -> Result<u64, JournalError> {
         if matches!(row, Row::Gap(_)) {
@@ -287,10 +290,25 @@ impl Journal {
                 self.segments.push(segment, oldest_at);
             }
         }
-        self.release()?;
-        let kept = self.keep_budget(self.now);
+        self.make_room()
+    }
+
+    /// Frees what may go, and keeps the byte budget; each is tried whatever becomes of the other.
+    ///
+    /// # Errors
+    /// When a file can't be removed or rewritten.
+    pub fn make_room(&mut self) -> Result<(), JournalError> {
+        let released = self.release();
+        let made = released.and(self.keep_budget(self.now));
+        self.no_room_made = made.is_err();
         self.note_room();
-        kept
+        made
+    }
+
+    /// Whether the log may hold more than it should, since room could not be made or a checkpoint not be written: then
+    /// [`Journal::checkpoint`] and [`Journal::make_room`] are to be tried again.
+    pub fn is_strained(&self) -> bool {
+        self.no_room_made || self.no_checkpoint
     }
 
     /// The first segment with entries after `sequence` (none: the first of all), for the uplink.
@@ -390,7 +408,10 @@ impl Journal {
             self.log.write(true)?;
         }
         let Place { disk, dir, incarnation } = &self.place;
-        stamp::write_position(&**disk, dir, stamp::CHECKPOINT, *incarnation, sequence, state)?;
+        let written = stamp::write_position(&**disk, dir, stamp::CHECKPOINT, *incarnation, sequence, state);
+        self.no_checkpoint = written.is_err();
+        self.note_room();
+        written?;
         self.checkpoint = sequence;
         self.release()
     }
@@ -460,7 +481,8 @@ impl Journal {
     }
 
     fn note_room(&mut self) {
-        self.log_full = self.log.bytes() - self.log_bytes_to(self.sealed_to()) > self.options.budget_bytes;
+        let counted = if self.is_strained() { 0 } else { self.log_bytes_to(self.sealed_to()) };
+        self.log_full = self.log.bytes() - counted > self.options.budget_bytes;
     }
 
     fn release(&mut self) -> Result<(), JournalError> {

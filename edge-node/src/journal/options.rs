@@ -68,7 +68,9 @@ impl Options {
 
     /// The length at which a log file is closed.
     pub(super) fn log_bytes(&self) -> u64 {
-        self.segment_bytes.clamp(1 << 10, 8 << 20) * LOG_PER_SEALED
+        // Log goes by whole files: several fit into the budget.
+        let most = (self.budget_bytes / 16).max(1 << 12);
+        (self.segment_bytes.clamp(1 << 10, 8 << 20) * LOG_PER_SEALED).min(most)
     }
 }
 

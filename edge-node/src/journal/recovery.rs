@@ -92,6 +92,8 @@ pub(super) fn open(
         damaged: repaired.damaged_places,
         over_budget: false,
         log_full: false,
+        no_room_made: false,
+        no_checkpoint: false,
         kept,
         named,
         unfilled: false,

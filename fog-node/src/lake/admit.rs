@@ -16,7 +16,7 @@ use super::LakeError;
 use super::error::Context as _;
 use super::settle;
 
-/// The first number that a journal gives is 0 or 1.
+/// The first number that a journal gives.
 const FIRST: u64 = 1;
 
 /// One life of one edge's journal.
@@ -87,6 +87,9 @@ pub fn check(segment: &Segment) -> Result<(), Refusal> {
     let told = settle::gaps(&segment.events).map_err(|_| untrue("a gap that can't be read"))?;
     if told.iter().any(|(_, gap)| gap.from > gap.to || gap.to > *to || gap.from < *from) {
         return Err(untrue("a gap"));
+    }
+    if *from < FIRST {
+        return Err(untrue("the number 0"));
     }
     if i64::try_from(*to).is_err() {
         return Err(untrue("numbers beyond 63 bits"));

@@ -15,18 +15,18 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use deltalake::DeltaTable;
 use deltalake::kernel::transaction::{CommitData, TransactionError};
 use deltalake::kernel::{Action, Add, Remove};
 use deltalake::logstore::CommitOrBytes;
 use deltalake::operations::vacuum::{Clock, VacuumMode};
 use deltalake::protocol::DeltaOperation;
 use deltalake::writer::{DeltaWriter as _, RecordBatchWriter};
-use deltalake::{DeltaTable, DeltaTableError};
 use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 
 use super::error::QueryContext as _;
-use super::head::entry;
+use super::head::entry as log_entry;
 use super::table::{Table, address, file_properties, table_error};
 use super::{Lake, LakeError};
 
@@ -157,7 +157,7 @@ async fn merge(table: &Table, snapshot: &DeltaTable, bin: &[DataFile]) -> Result
     table.sync_files(&added).await?;
     let written = added.len();
     added.iter_mut().for_each(|add| add.data_change = false);
-    let version = replace(snapshot, bin, added).await.map_err(writing)?;
+    let version = replace(table, snapshot, bin, added).await?;
     let Some(version) = version else { return Ok(None) };
     table.sync_log(version).await?;
     Ok(Some(written))
@@ -166,21 +166,24 @@ async fn merge(table: &Table, snapshot: &DeltaTable, bin: &[DataFile]) -> Result
 /// Commits that files have taken the place of others, and gives the version. None when another writer has changed the table, or has
 /// taken out one of them himself.
 async fn replace(
+    table: &Table,
     snapshot: &DeltaTable,
     bin: &[DataFile],
     added: Vec<Add>,
-) -> Result<Option<u64>, DeltaTableError> {
+) -> Result<Option<u64>, LakeError> {
+    let writing = |source| table_error(table.name(), "compacted", source);
     let paths: BTreeSet<&str> = bin.iter().map(|file| file.path.as_str()).collect();
     let bytes = bin.iter().map(|file| file.bytes).sum::<u64>();
     let target_size = i64::try_from(bytes).unwrap_or(i64::MAX);
     let operation = DeltaOperation::Optimize { predicate: None, target_size };
     let removed = bin.iter().map(|file| Action::Remove(removal(file)));
     let actions = removed.chain(added.into_iter().map(Action::Add)).collect();
-    let bytes = CommitData::new(actions, operation, Default::default(), Vec::new()).get_bytes()?;
+    let entry = CommitData::new(actions, operation, Default::default(), Vec::new());
+    let bytes = entry.get_bytes().map_err(|source| writing(source.into()))?;
     let log = snapshot.log_store();
     let mut version = snapshot.version().unwrap_or_default();
     loop {
-        while let Some(actions) = entry(&log, version + 1).await? {
+        while let Some(actions) = log_entry(&log, version + 1).await.map_err(writing)? {
             let hinders = |action: &Action| match action {
                 Action::Remove(remove) => paths.contains(remove.path.as_str()),
                 Action::Metadata(_) | Action::Protocol(_) => true,
@@ -191,11 +194,13 @@ async fn replace(
             }
             version += 1;
         }
+        // Another's entry that this one stands on lasts before it does.
+        table.sync_entries(snapshot.version().unwrap_or_default()..=version).await?;
         let entry = CommitOrBytes::LogBytes(bytes.clone());
         match log.write_commit_entry(version + 1, entry, Default::default()).await {
             Ok(()) => break,
             Err(TransactionError::VersionAlreadyExists(_)) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(writing(error.into())),
         }
     }
     Ok(Some(version + 1))

@@ -185,7 +185,9 @@ impl<'a, T: RawTable> RawTables<'a, T> {
         .await?;
         report.fenced = readings.fenced.union(&decisions.fenced).cloned().collect();
         journals.retain(|journal, _| !report.fenced.contains(journal));
-        let settling = self.settling(&journals, &readings, &decisions).await?;
+        let (settling, unknown) = self.settling(&journals, &readings, &decisions).await?;
+        journals.retain(|journal, _| !unknown.contains(journal));
+        report.fenced.extend(unknown);
         let events = self.commit_table(self.events, Raw::Events, &journals, &settling, guard).await?;
         report.fenced.extend(events.fenced);
         report.readings = readings.rows;
@@ -198,28 +200,43 @@ impl<'a, T: RawTable> RawTables<'a, T> {
         Ok(report)
     }
 
-    /// What the events of these journals have to be settled with. Nothing but for what a commit left that was cut off, or what
-    /// another writer has brought.
+    /// What the events of these journals have to be settled with, and the journals of which that can't be told now. Nothing
+    /// but for what a commit left that was cut off, or what another writer has brought.
     async fn settling(
         &self,
         journals: &Admitted,
         readings: &Written,
         decisions: &Written,
-    ) -> Result<Settling, LakeError> {
-        let mut settling = Settling::new();
+    ) -> Result<(Settling, BTreeSet<Journal>), LakeError> {
+        let (mut settling, mut unknown) = (Settling::new(), BTreeSet::new());
         let head = self.events.head();
-        for journal in journals.keys() {
+        for (journal, segments) in journals {
             let before = |written: &Written| written.before.get(journal).copied().flatten();
             let others = before(readings).max(before(decisions)).unwrap_or(0);
+            let to = segments.iter().map(|segment| segment.header.to).max().unwrap_or(0).min(others);
             let position = self.events.position(&head, &journal.app_id()).await?.unwrap_or(0);
-            if others > position {
-                let range = position + 1..=others;
-                let mut numbers = self.readings.numbers(journal, range.clone()).await?;
-                numbers.append(&mut self.decisions.numbers(journal, range).await?);
-                settling.insert(journal.clone(), Standing { to: others, numbers });
+            if to <= position {
+                continue;
+            }
+            match self.standing(journal, position + 1..=to).await {
+                Ok(numbers) => drop(settling.insert(journal.clone(), Standing { to, numbers })),
+                Err(error) => {
+                    tracing::error!(%error, edge = %journal.edge, "rows of a cut commit can't be read back");
+                    unknown.insert(journal.clone());
+                }
             }
         }
-        Ok(settling)
+        Ok((settling, unknown))
+    }
+
+    async fn standing(
+        &self,
+        journal: &Journal,
+        range: RangeInclusive<u64>,
+    ) -> Result<BTreeSet<u64>, LakeError> {
+        let mut numbers = self.readings.numbers(journal, range.clone()).await?;
+        numbers.append(&mut self.decisions.numbers(journal, range).await?);
+        Ok(numbers)
     }
 
     /// The position of each journal that segments are of.

@@ -50,12 +50,13 @@ pub(crate) fn settled(
     let mut gaps: Vec<_> =
         said.iter().filter_map(|(at, gap)| Some((*at, part(gap, open..=header.to)?))).collect();
     if let Some(standing) = standing {
-        let here: BTreeSet<u64> = sequences(&rows).collect();
-        let range = header.from.max(after + 1)..=header.to.min(standing.to);
-        let nowhere = range.filter(|number| !here.contains(number) && !standing.numbers.contains(number));
+        let mut present = standing.numbers.clone();
+        present.extend(sequences(&rows));
         let at = arrival(segment);
-        gaps.extend(runs(nowhere).into_iter().map(|(from, to)| {
-            let known = said.iter().find(|(_, gap)| (gap.from..=gap.to).contains(&from));
+        let range = header.from.max(after + 1)..=header.to.min(standing.to);
+        gaps.extend(missing(&present, range).into_iter().map(|(from, to)| {
+            let known = said.partition_point(|(_, gap)| gap.from <= from).checked_sub(1);
+            let known = known.map(|index| &said[index]).filter(|(_, gap)| gap.to >= from);
             let (at, reason) = known.map_or((at, GapReason::Budget), |(at, gap)| (*at, gap.reason));
             (at, Gap { from, to, reason })
         }));
@@ -106,14 +107,35 @@ fn sequences(batch: &RecordBatch) -> impl Iterator<Item = u64> + '_ {
     batch.column(2).as_primitive::<Int64Type>().values().iter().map(|number| number.unsigned_abs())
 }
 
-/// Rising numbers as ranges.
-fn runs(numbers: impl Iterator<Item = u64>) -> Vec<(u64, u64)> {
-    let mut runs: Vec<(u64, u64)> = Vec::new();
-    for number in numbers {
-        match runs.last_mut() {
-            Some((_, last)) if *last + 1 == number => *last = number,
-            _ => runs.push((number, number)),
-        }
+/// The ranges of numbers within `range` that are not there; as long in the making as there are numbers that are.
+fn missing(present: &BTreeSet<u64>, range: RangeInclusive<u64>) -> Vec<(u64, u64)> {
+    let (mut next, end) = range.clone().into_inner();
+    let mut missing = Vec::new();
+    if next > end {
+        return missing;
     }
-    runs
+    for number in present.range(range) {
+        if *number > next {
+            missing.push((next, number - 1));
+        }
+        next = number + 1;
+    }
+    if next <= end {
+        missing.push((next, end));
+    }
+    missing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_told_by_range_however_long() {
+        let present = BTreeSet::from([3, 4, 9, 20]);
+        assert_eq!(missing(&present, 1..=10), [(1, 2), (5, 8), (10, 10)]);
+        assert_eq!(missing(&present, 3..=4), []);
+        assert_eq!(missing(&BTreeSet::new(), 1..=1 << 62), [(1, 1 << 62)]);
+        assert_eq!(missing(&present, RangeInclusive::new(5, 4)), []);
+    }
 }

@@ -90,7 +90,7 @@ impl Table {
             .map_err(opening)?;
         let head = Head::of(&table).map_err(opening)?;
         sync(vec![folder.join("_delta_log"), folder.clone(), lake.to_owned()]).await?;
-        sync_entries(&folder, head.version()..=head.version()).await?;
+        sync_entries(&folder, 0..=head.version()).await?;
         let head = Mutex::new(head);
         Ok(Self {
             name,
@@ -110,7 +110,10 @@ impl Table {
     /// The table as it stands on the disk now.
     pub(crate) async fn reload(&self) -> Result<DeltaTable, LakeError> {
         let mut table = self.snapshot();
+        let since = table.version().map_or(0, |version| version + 1);
         table.update_state().await.map_err(|source| table_error(self.name, "read", source))?;
+        // What is made of it must not outlast it.
+        sync_entries(&self.folder, since..=table.version().unwrap_or_default()).await?;
         self.keep(&table);
         Ok(table)
     }
@@ -216,6 +219,8 @@ impl Table {
             return Ok(());
         }
         create_checkpoint(&table, None).await.map_err(writing)?;
+        // What came before it is dropped for it: so it has to last.
+        self.sync_checkpoint().await?;
         cleanup_metadata(&table, None).await.map_err(writing)?;
         // Positions are looked up in the log from a checkpoint on: what came before the last may be gone.
         let table = self.reload().await?;
@@ -223,6 +228,26 @@ impl Table {
         *head = head.rebased(&table).map_err(writing)?;
         self.checkpointed.store(version, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Brings entries of the log to the disk that others may have written; see [`sync_entries`].
+    pub(super) async fn sync_entries(&self, versions: RangeInclusive<u64>) -> Result<(), LakeError> {
+        sync_entries(&self.folder, versions).await
+    }
+
+    /// Brings the checkpoints of the log to the disk.
+    async fn sync_checkpoint(&self) -> Result<(), LakeError> {
+        let log = self.folder.join("_delta_log");
+        let reading = |source| LakeError::Folder { path: log.clone(), source };
+        let mut files = Vec::new();
+        for file in std::fs::read_dir(&log).map_err(reading)? {
+            let path = file.map_err(reading)?.path();
+            if path.file_name().is_some_and(|name| name.to_string_lossy().contains("checkpoint")) {
+                files.push(path);
+            }
+        }
+        files.push(log);
+        sync(files).await
     }
 
     async fn write_files(&self, onto: &DeltaTable, batches: Vec<RecordBatch>) -> Result<Vec<Add>, LakeError> {

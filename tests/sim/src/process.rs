@@ -419,17 +419,19 @@ impl Process {
             return;
         }
         // What the disk refuses is tried again at the next tick.
-        if let Ok(Some(job)) = self.group.log().seal_job(now) {
-            self.job = Some(job);
-            effects.push(Effect::After(agenda.random.below(100 * MS), EdgeEvent::Sealed));
+        match self.group.log().seal_job(now) {
+            Ok(Some(job)) => {
+                self.job = Some(job);
+                effects.push(Effect::After(agenda.random.below(100 * MS), EdgeEvent::Sealed));
+            }
+            _ => drop(self.group.relieve()),
         }
     }
 
     fn sealed(&mut self, now: Micros, agenda: &mut Agenda, effects: &mut Vec<Effect>) {
         let Some(job) = self.job.take() else { return };
         let sealing = self.group.sealing(job)();
-        let taken = sealing.and_then(|sealing| self.group.log().sealed(sealing, now));
-        if taken.and_then(|()| self.group.write_checkpoint()).is_ok() {
+        if self.group.sealed(sealing, now).is_ok() {
             self.seal(now, agenda, effects);
         }
         self.pump(agenda, effects);
