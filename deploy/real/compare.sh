@@ -6,7 +6,7 @@
 #   deploy/real/compare.sh FOLDER
 #
 # Programs are those in $CARGO_TARGET_DIR/debug, policies those in $WATTLE_POLICIES (`make compare` sets both).
-# ONLY=NAME runs one policy and prints its rows without writing them. `--check` instead of a folder runs nothing: it looks
+# JOBS=n runs so many at once (as many as there are processors). ONLY=NAME runs one policy and prints its rows without writing them. `--check` instead of a folder runs nothing: it looks
 # whether the page says traces, limit, price, surplus and commit, has each policy for each trace, and no breach.
 set -euo pipefail
 export LC_ALL=C
@@ -38,6 +38,7 @@ check_page() {
 [ -x "$wattle" ] || { echo "compare: $wattle is not there; build it: make build" >&2; exit 2; }
 mapfile -t files < <(find "$traces" -type f \( -name '*.csv' -o -name '*.csv.gz' \) | sort)
 [ ${#files[@]} -gt 0 ] || { echo "compare: no *.csv or *.csv.gz below $traces" >&2; exit 2; }
+jobs=${JOBS:-$(nproc)}
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 
 # What is run: a name for the table, the policy, and its settings as lines of TOML.
@@ -55,8 +56,8 @@ runs=(
 # The name of a trace: its folder and its own, without endings.
 name_of() { local name; name=$(basename "$(dirname "$1")")/$(basename "$1"); name=${name%.gz}; echo "${name%.csv}"; }
 
-# field NAME: a number of the summary.
-field() { sed -E "s/.*\"$1\":([0-9.]+).*/\1/" "$work/summary.json"; }
+# field NAME: a number of the summary that is looked at.
+field() { sed -E "s/.*\"$1\":([0-9.]+).*/\1/" "$summary"; }
 
 # The site file with a policy and its settings.
 site_file() {
@@ -76,18 +77,42 @@ row() {
         }'
 }
 
-# compare TRACE: its section.
+# is_run POLICY: whether it is one of those to run.
+is_run() { [ -z "${ONLY:-}" ] || [ "$ONLY" = "$1" ]; }
+
+# simulate FOLDER TRACE POLICY SETTINGS: leaves the summary in the folder.
+simulate() {
+    mkdir -p "$1"
+    site_file "$3" "$4" > "$1/site.toml"
+    "$wattle" simulate --site "$1/site.toml" --trace "$2" --lake "$1/lake" --json \
+        --prices "$here/prices.csv" --surplus "$here/surplus.csv" > "$1/summary.json"
+    rm -rf "$1/lake"
+}
+
+# Runs all policies on all traces, so many at once. A run that fails leaves no summary, on which the table then ends.
+simulate_all() {
+    local trace run name policy settings
+    for trace in "${!files[@]}"; do
+        for run in "${!runs[@]}"; do
+            IFS='|' read -r name policy settings <<< "${runs[run]}"
+            is_run "$policy" || continue
+            while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do wait -n || true; done
+            echo "$(name_of "${files[trace]}"), $name" >&2
+            simulate "$work/$trace.$run" "${files[trace]}" "$policy" "$settings" &
+        done
+    done
+    wait
+}
+
+# compare INDEX: the section of that trace.
 compare() {
-    local trace=$1 run name policy settings seconds=0 rows=0
+    local trace=${files[$1]} run name policy settings seconds=0 rows=0
     : > "$work/rows"
-    for run in "${runs[@]}"; do
-        IFS='|' read -r name policy settings <<< "$run"
-        [ -z "${ONLY:-}" ] || [ "$ONLY" = "$policy" ] || continue
-        site_file "$policy" "$settings" > "$work/site.toml"
-        rm -rf "$work/lake"
-        echo "$(name_of "$trace"), $name" >&2
-        "$wattle" simulate --site "$work/site.toml" --trace "$trace" --lake "$work/lake" --json \
-            --prices "$here/prices.csv" --surplus "$here/surplus.csv" > "$work/summary.json"
+    for run in "${!runs[@]}"; do
+        IFS='|' read -r name policy settings <<< "${runs[run]}"
+        is_run "$policy" || continue
+        summary=$work/$1.$run/summary.json
+        [ -s "$summary" ] || { echo "compare: $(name_of "$trace"), $name: the run has failed" >&2; exit 1; }
         if [ "$(field breaches)" != 0 ] || [ "$(field policy_failures)" != 0 ]; then
             echo "compare: $name: $(field breaches) breaches, $(field policy_failures) failures" >&2
             failures=$((failures + 1))
@@ -108,6 +133,7 @@ compare() {
 
 commit=$(git -C "$root" rev-parse --short HEAD 2> /dev/null || echo unknown)
 git -C "$root" diff --quiet HEAD -- . ':!docs' 2> /dev/null || commit=$commit+
+simulate_all
 limit=$(sed -n 's/^limit_a = //p' "$here/compare.toml")
 {
     echo "$begin"
@@ -116,7 +142,7 @@ limit=$(sed -n 's/^limit_a = //p' "$here/compare.toml")
     echo "- **Price per kWh:** $(tail -n +2 "$here/prices.csv" | tr '\n' ';' | sed 's/,/ /g; s/;$//; s/;/, /g'), by the site's clocks (\`deploy/real/prices.csv\`)"
     echo "- **Surplus:** $(awk -F, 'NR > 1 {if (NR > 2) wh += w * ($1 - h); h = $1; w = $2; if (w > most) most = w} END {printf "%.0f kWh a day, at most %.0f kW", wh / 1e3, most / 1e3}' "$here/surplus.csv") (\`deploy/real/surplus.csv\`)"
     echo "- **Commit:** $commit"
-    for trace in "${files[@]}"; do compare "$trace"; done
+    for trace in "${!files[@]}"; do compare "$trace"; done
     printf '\n%s\n' "$end"
 } > "$work/block"
 
