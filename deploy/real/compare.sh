@@ -6,7 +6,7 @@
 #   deploy/real/compare.sh FOLDER
 #
 # Programs are those in $CARGO_TARGET_DIR/debug, policies those in $WATTLE_POLICIES (`make compare` sets both).
-# JOBS=n runs so many at once (as many as there are processors). ONLY=NAME runs one policy and prints its rows without writing them. `--check` instead of a folder runs nothing: it looks
+# MONTH=2019-07 takes only the sessions that began in that month of the traces. JOBS=n runs so many at once (as many as there are processors). ONLY=NAME runs one policy and prints its rows without writing them. `--check` instead of a folder runs nothing: it looks
 # whether the page says traces, limit, price, surplus and commit, has each policy for each trace, and no breach.
 set -euo pipefail
 export LC_ALL=C
@@ -40,6 +40,15 @@ mapfile -t files < <(find "$traces" -type f \( -name '*.csv' -o -name '*.csv.gz'
 [ ${#files[@]} -gt 0 ] || { echo "compare: no *.csv or *.csv.gz below $traces" >&2; exit 2; }
 jobs=${JOBS:-$(nproc)}
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
+
+# taken INDEX: the trace as it is run.
+taken() {
+    if [ -z "${MONTH:-}" ]; then echo "${files[$1]}"; return; fi
+    local into=$work/$1.csv reader=cat
+    [[ ${files[$1]} != *.gz ]] || reader=zcat
+    [ -s "$into" ] || "$reader" "${files[$1]}" | awk -v month="$MONTH" 'NR == 1 || index($0, month) == 1' > "$into"
+    echo "$into"
+}
 
 # What is run: a name for the table, the policy, and its settings as lines of TOML.
 runs=(
@@ -98,7 +107,7 @@ simulate_all() {
             is_run "$policy" || continue
             while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do wait -n || true; done
             echo "$(name_of "${files[trace]}"), $name" >&2
-            simulate "$work/$trace.$run" "${files[trace]}" "$policy" "$settings" &
+            simulate "$work/$trace.$run" "$(taken "$trace")" "$policy" "$settings" &
         done
     done
     wait
@@ -138,6 +147,7 @@ limit=$(sed -n 's/^limit_a = //p' "$here/compare.toml")
 {
     echo "$begin"
     printf '\n- **Traces:** %s\n' "$(for trace in "${files[@]}"; do printf '`%s` ' "$(name_of "$trace")"; done)"
+    [ -z "${MONTH:-}" ] || echo "- **Month:** $MONTH"
     echo "- **Limit:** $limit A on each phase (\`deploy/real/compare.toml\`)"
     echo "- **Price per kWh:** $(tail -n +2 "$here/prices.csv" | tr '\n' ';' | sed 's/,/ /g; s/;$//; s/;/, /g'), by the site's clocks (\`deploy/real/prices.csv\`)"
     echo "- **Surplus:** $(awk -F, 'NR > 1 {if (NR > 2) wh += w * ($1 - h); h = $1; w = $2; if (w > most) most = w} END {printf "%.0f kWh a day, at most %.0f kW", wh / 1e3, most / 1e3}' "$here/surplus.csv") (\`deploy/real/surplus.csv\`)"
