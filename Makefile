@@ -50,7 +50,7 @@ real: build policies ## Run the real sessions in TRACES=DIR through the whole li
 torture: build policies kafka ## Kill every process at random moments and count what is lost (KILLS=200 SEED=n WAY=kafka)
 	@$(BIN)/wattle-torture --kills $(or $(KILLS),200) --way $(or $(WAY),kafka) $(if $(SEED),--seed $(SEED))
 
-compare: build policies ## Run the real sessions in TRACES=DIR under each policy, and write the table of docs/policies/comparison.md
+compare: build policies ## Run the real sessions in TRACES=DIR under each policy, and write docs/policies/comparison.md (MONTH=2019-07 JOBS=n)
 	@test -n "$(TRACES)" || { echo "say where the traces are: make compare TRACES=DIR"; exit 2; }
 	@deploy/real/compare.sh "$(TRACES)"
 

@@ -146,7 +146,7 @@ simulate_all
 limit=$(sed -n 's/^limit_a = //p' "$here/compare.toml")
 {
     echo "$begin"
-    printf '\n- **Traces:** %s\n' "$(for trace in "${files[@]}"; do printf '`%s` ' "$(name_of "$trace")"; done)"
+    printf '\n- **Traces:**'; for trace in "${files[@]}"; do printf ' `%s`' "$(name_of "$trace")"; done; echo
     [ -z "${MONTH:-}" ] || echo "- **Month:** $MONTH"
     echo "- **Limit:** $limit A on each phase (\`deploy/real/compare.toml\`)"
     echo "- **Price per kWh:** $(tail -n +2 "$here/prices.csv" | tr '\n' ';' | sed 's/,/ /g; s/;$//; s/;/, /g'), by the site's clocks (\`deploy/real/prices.csv\`)"
