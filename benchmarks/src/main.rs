@@ -1,6 +1,6 @@
 //! `wattle-bench`: every figure that we quote, each beside its limit or its peer in the same run.
 //!
-//! [`ingest`], [`memory`], [`journal`], [`outage`], [`decide`], [`policy`], [`fleet`], [`sites`], `commit` and [`control`]
+//! [`ingest`], [`memory`], [`journal`], `outage`, [`decide`], [`policy`], [`fleet`], [`sites`], `commit` and [`control`]
 //! measure one thing each; `README.md` says how, and what limits
 //! it. Brokers, publishers and the client that readings are counted against are processes of their own ([`load`]), and
 //! so is the edge: the program that people run. The result is a table on standard output and
@@ -18,6 +18,7 @@ mod ingest;
 mod journal;
 mod load;
 mod memory;
+#[cfg(feature = "commit")]
 mod outage;
 mod policy;
 mod report;
@@ -48,7 +49,7 @@ enum Bench {
     Memory,
     /// Rows appended and synced.
     Journal,
-    /// A day without a fog node: bytes, restart, drain.
+    /// A day without a fog node: bytes, restart, drain; only where this program was built with the lake.
     Outage,
     /// From a meter reading to the setpoint.
     Decide,
@@ -99,6 +100,7 @@ fn measure(only: Option<Bench>) -> anyhow::Result<()> {
     if wanted(Bench::Journal) {
         journal::measure(&mut report)?;
     }
+    #[cfg(feature = "commit")]
     if wanted(Bench::Outage) {
         outage::measure(&mut report)?;
     }
