@@ -75,6 +75,7 @@ impl Direct {
         if let Some(name) = &tls.server_name {
             config = config.domain_name(name);
         }
+        wattle_process::choose_crypto();
         endpoint.tls_config(config).map_err(|error| LinkError::Tls(chain(&error)))
     }
 }

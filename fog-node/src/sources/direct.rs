@@ -63,6 +63,7 @@ pub async fn serve(
     };
     let mut server = Server::builder();
     if let Some(tls) = tls {
+        wattle_process::choose_crypto();
         server = server.tls_config(tls)?;
     }
     server.add_service(service).serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopped).await

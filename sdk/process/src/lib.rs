@@ -1,6 +1,7 @@
 //! What every Wattle process does alike: logs, health, metrics, a drain on SIGTERM.
 //!
 //! - [`init_tracing`]: log lines on standard error, `RUST_LOG` decides which (default `info`).
+//! - [`choose_crypto`]: what TLS computes with.
 //! - [`shutdown_signal`]: ends when the process is asked to stop; the caller drains.
 //! - [`Health`]: whether the process does its work, and if not, why.
 //! - [`serve_http`]: `/healthz`, `/metrics` (Prometheus text) and `/status` (JSON).
@@ -35,6 +36,13 @@ pub fn init_tracing() {
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .try_init();
+}
+
+/// Chooses what TLS computes with. Has to be called before the first connection with TLS: libraries bring two of them, and
+/// rustls takes none by itself then.
+pub fn choose_crypto() {
+    // Whoever has chosen before has chosen well.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }
 
 /// Ends at SIGTERM or SIGINT.
