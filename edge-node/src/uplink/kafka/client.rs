@@ -1,7 +1,8 @@
 //! librdkafka's two clients, on a thread of their own: their calls block, and their destructors wait.
 //!
-//! Both queues are bounded by the sender's rules: at most the open segments wait to be produced, and at most as many
-//! deliveries and one position per commit of the lake wait to be heard.
+//! Both queues are bounded. What waits to be produced is what the sender's rules let be open, and the last segment's pieces. At most
+//! [`MAX_NEWS`] news wait to be heard; then the thread waits, and librdkafka keeps the rest: deliveries of what is open, and
+//! what [`POSITIONS_KBYTES`] hold of positions.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -15,7 +16,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig};
 use rdkafka::{Offset, TopicPartitionList};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc;
 use wattle_kafka::{Faults, KafkaConfig};
 use wattle_wire::EdgeId;
 use wattle_wire::kafka::{
@@ -30,6 +31,11 @@ use crate::uplink::{LinkError, Options};
 const LOOK: Duration = Duration::from_millis(20);
 /// How long one question to the brokers may take.
 const QUESTION: Duration = Duration::from_secs(2);
+
+/// How many news wait to be heard.
+const MAX_NEWS: usize = 64;
+/// What librdkafka holds of positions that wait to be heard, KiB.
+const POSITIONS_KBYTES: &str = "1024";
 
 /// What the thread tells.
 #[derive(Debug)]
@@ -54,7 +60,7 @@ type Command = (SegmentHeader, Bytes);
 /// The thread's other end. Dropping it ends the thread, and what isn't delivered by then is forgotten.
 pub(super) struct Client {
     commands: Sender<Command>,
-    news: UnboundedReceiver<News>,
+    news: mpsc::Receiver<News>,
 }
 
 impl Client {
@@ -67,7 +73,7 @@ impl Client {
         incarnation: Incarnation,
     ) -> Result<Self, LinkError> {
         let (commands, queue) = channel();
-        let (told, news) = unbounded_channel();
+        let (told, news) = mpsc::channel(MAX_NEWS);
         let key = position_key(edge, incarnation);
         let settings = Settings {
             kafka: kafka.clone(),
@@ -81,7 +87,7 @@ impl Client {
         let run = move || {
             if let Err(text) = run(&settings, &queue, &told) {
                 // Whoever listened may have gone.
-                let _ = told.send(News::Failed(text));
+                let _ = told.blocking_send(News::Failed(text));
             }
         };
         thread.spawn(run).map_err(|error| LinkError::Kafka(format!("no thread for it: {error}")))?;
@@ -123,7 +129,7 @@ struct Settings {
 #[derive(Clone)]
 struct Listener {
     faults: Arc<Faults>,
-    news: UnboundedSender<News>,
+    news: mpsc::Sender<News>,
 }
 
 impl ClientContext for Listener {
@@ -150,7 +156,7 @@ impl ProducerContext for Listener {
             Err((error, _)) => News::Failed(said(&self.faults, error)),
         };
         // Whoever listened may have gone.
-        let _ = self.news.send(news);
+        let _ = self.news.blocking_send(news);
     }
 }
 
@@ -165,7 +171,7 @@ fn said(faults: &Faults, error: &KafkaError) -> String {
     error.rdkafka_error_code().map_or(error.to_string(), |code| wattle_kafka::said(code, &error.to_string()))
 }
 
-fn run(settings: &Settings, queue: &Receiver<Command>, news: &UnboundedSender<News>) -> Result<(), String> {
+fn run(settings: &Settings, queue: &Receiver<Command>, news: &mpsc::Sender<News>) -> Result<(), String> {
     let faults = Arc::new(Faults::default());
     let listener = Listener { faults: faults.clone(), news: news.clone() };
     let deadline = Instant::now() + settings.kafka.start_timeout;
@@ -177,7 +183,7 @@ fn run(settings: &Settings, queue: &Receiver<Command>, news: &UnboundedSender<Ne
     let producer = producer(settings, listener)?;
     // What went wrong on the way to the first answers is over.
     drop(faults.take());
-    let _ = news.send(News::Ready(position));
+    let _ = news.blocking_send(News::Ready(position));
     let ended = serve(settings, queue, news, &consumer, &producer, partition, &faults);
     // Nothing is waited for: what isn't delivered is sent again by the next connection.
     producer.purge(PurgeConfig::default().queue().inflight());
@@ -191,7 +197,7 @@ fn consumer(settings: &Settings, listener: Listener) -> Result<BaseConsumer<List
     // Nothing is committed: a new connection reads the few positions of its partition again.
     config.set("enable.auto.commit", "false").set("enable.partition.eof", "true");
     // Positions are small; so is what may wait of them.
-    config.set("queued.max.messages.kbytes", "1024").set("fetch.max.bytes", "1048576");
+    config.set("queued.max.messages.kbytes", POSITIONS_KBYTES).set("fetch.max.bytes", "1048576");
     overridden(&mut config, settings);
     config.create_with_context(listener).map_err(unusable)
 }
@@ -289,7 +295,7 @@ fn position(settings: &Settings, key: Option<&[u8]>, payload: Option<&[u8]>) -> 
 fn serve(
     settings: &Settings,
     queue: &Receiver<Command>,
-    news: &UnboundedSender<News>,
+    news: &mpsc::Sender<News>,
     consumer: &BaseConsumer<Listener>,
     producer: &BaseProducer<Listener>,
     partition: i32,
@@ -306,14 +312,14 @@ fn serve(
             let Ok(message) = message else { continue };
             if let Some(position) = position(settings, message.key(), message.payload()) {
                 // Whoever listened may have gone; then the queue tells.
-                let _ = news.send(News::Position(position));
+                let _ = news.blocking_send(News::Position(position));
             }
         }
         if let Some((code, text)) = producer.client().fatal_error() {
             return Err(wattle_kafka::said(code, &text));
         }
         if let Some(fault) = faults.take() {
-            let _ = news.send(News::Trouble(fault.text));
+            let _ = news.blocking_send(News::Trouble(fault.text));
         }
     }
 }
