@@ -10,7 +10,8 @@
 //! - The journal is freed by the lake's position; by a delivery only with [`Rules::free_on_delivery`].
 //! - Whoever says that entries are missing after a position ([`Position::needs`]) gets all after it again.
 //! - What is missing there and freed here is said to be so, in a gap of its own. Only a lake that has told where it stands is
-//!   told of a gap: without its word, what was freed is taken to be in it.
+//!   told of a gap: without its word, what was freed is taken to be in it. If it is known that nothing is left there
+//!   ([`Sender::missing`]), the gap doesn't wait for the next segment.
 //! - When something was delivered and nothing has been heard for [`Rules::probe_after`], the oldest uncommitted segment is sent
 //!   once more. It is dropped where it is known, and its answer comes again; each further time waits twice as long.
 //! - At most [`Rules::bytes_per_second`] are sent, over more than a second; order is kept, so that what has waited goes first.
@@ -90,6 +91,8 @@ pub struct Sender {
     /// The last sequence that was sent, as far as nothing is to be sent again.
     sent: Option<u64>,
     committed: Option<u64>,
+    /// The last sequence that the journal was let free.
+    freed: Option<u64>,
     /// Whether the lake has said itself that it lacks what comes after `sent`.
     told: bool,
     /// Last sequence and bytes of what is open, in the order of sending.
@@ -113,6 +116,7 @@ impl Sender {
             rules,
             sent: None,
             committed: None,
+            freed: None,
             told: false,
             open: VecDeque::new(),
             open_bytes: 0,
@@ -154,7 +158,9 @@ impl Sender {
         {
             self.open_bytes -= bytes;
         }
-        self.rules.free_on_delivery.then_some(to)
+        let freed = self.rules.free_on_delivery.then_some(to);
+        self.freed = self.freed.max(freed);
+        freed
     }
 
     /// What to do now.
@@ -174,6 +180,13 @@ impl Sender {
     pub fn offer(&self, from: u64) -> Offer {
         let next = self.sent.map_or(FIRST, |sent| sent + 1);
         if self.told && from > next { Offer::GapFirst { from: next, to: from - 1 } } else { Offer::Send }
+    }
+
+    /// First and last of the entries that are sent next and that the journal was let free. What it has of them still is sent, and
+    /// if that is nothing, a gap over all of them.
+    pub fn missing(&self) -> Option<(u64, u64)> {
+        let next = self.sent.map_or(FIRST, |sent| sent + 1);
+        self.freed.filter(|freed| self.told && *freed >= next).map(|freed| (next, freed))
     }
 
     /// Something that ends at `to` was sent.
@@ -235,6 +248,7 @@ impl Sender {
         }
         self.committed = position;
         self.probes = 0;
+        self.freed = self.freed.max(position);
         position
     }
 
@@ -341,6 +355,25 @@ mod tests {
         let mut sender = Sender::new(RULES, at(0));
         sender.welcome(None, at(0));
         assert_eq!(sender.offer(1001), Offer::GapFirst { from: 1, to: 1000 });
+    }
+
+    #[test]
+    fn what_is_missing_and_was_freed_is_known_without_another_segment() {
+        let mut sender = Sender::new(Rules { free_on_delivery: true, ..RULES }, at(0));
+        for to in [10, 20, 30] {
+            sender.sent(to, 10, at(0));
+            assert_eq!(sender.delivered(to), Some(to));
+        }
+        assert_eq!(sender.position(said(Some(10), false), at(1)), Some(10));
+        assert_eq!(sender.missing(), None, "nobody has said that anything is");
+        sender.position(said(Some(10), true), at(2));
+        assert_eq!(sender.missing(), Some((11, 30)));
+        sender.sent(30, 10, at(2));
+        assert_eq!(sender.missing(), None);
+        let mut sender = Sender::new(RULES, at(0));
+        through(&mut sender, &[10, 20, 30], at(0));
+        sender.position(said(Some(10), true), at(1));
+        assert_eq!(sender.missing(), None, "nothing after it was freed");
     }
 
     #[test]

@@ -71,14 +71,21 @@ impl Source {
         loop {
             // Seen before it is asked: what is sealed in between wakes the wait below.
             self.sealed.borrow_and_update();
-            let (reply, answer) = oneshot::channel();
-            self.ask(Request::Next { after, reply }).await?;
-            let failed = |_| SourceError::Journal("it could not read its next segment".to_owned());
-            if let Some(segment) = answer.await.map_err(failed)? {
+            if let Some(segment) = self.now(after).await? {
                 return Ok(segment);
             }
             self.sealed.changed().await.map_err(|_| SourceError::Closed)?;
         }
+    }
+
+    /// The next segment after a sequence, if there is one now. May be dropped at any await.
+    pub(super) async fn now(
+        &self,
+        after: Option<u64>,
+    ) -> Result<Option<(SegmentHeader, Bytes)>, SourceError> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Request::Next { after, reply }).await?;
+        answer.await.map_err(|_| SourceError::Journal("it could not read its next segment".to_owned()))
     }
 
     /// Tells the journal how far the lake is.

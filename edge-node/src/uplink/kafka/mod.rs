@@ -105,6 +105,14 @@ async fn exchange(
     }
     loop {
         let step = sender.next(clock.now());
+        if let (Step::Read { after }, Some((from, to))) = (step, sender.missing())
+            && source.now(after).await?.is_none()
+        {
+            tracing::warn!(from, to, "the lake lacks entries that were freed; it gets a gap for them");
+            let (header, bytes) = gap::freed(source.edge(), source.incarnation(), from, to)?;
+            send(&client, &mut sender, fit::parts(header, bytes, limit)?, clock, progress)?;
+            continue;
+        }
         let (read, not_before) = match step {
             Step::Read { after } => (Some(after), None),
             Step::Full => (None, None),

@@ -6,7 +6,8 @@
 //! - A segment that begins beyond the lake's position is a **hole**. The topic may hold what is missing, before the place where
 //!   reading began: so the partition is read once from its beginning. If the hole is still there then, the topic has lost the
 //!   segments, and the edge is told to send them again ([`Position::needs`]). The segment beyond the hole is let go: the
-//!   edge keeps it, since it is told of no position that covers it.
+//!   edge keeps it, since it is told of no position that covers it. An edge that frees on delivery has it no more: so where it
+//!   stands is remembered, and once the hole is filled, by rows or by a gap, the partition is read again from there.
 //! - A hole holds up nobody: other journals of the partition go on.
 //! - When the lake can't be written, the partition is read again from the first message that isn't in it, after a wait.
 //! - Each time that a partition is read from another place it gets a new generation: what was taken from it before is neither
@@ -85,6 +86,8 @@ pub struct Intake {
     partitions: BTreeMap<i32, Partition>,
     known: BTreeMap<Journal, u64>,
     asked: BTreeMap<Journal, (Option<u64>, Micros)>,
+    /// The first segment beyond a journal's hole: its first sequence, and where it stands.
+    beyond: BTreeMap<Journal, (u64, i32, i64)>,
     tell: BTreeMap<Journal, Position>,
     seek: BTreeMap<i32, ReadFrom>,
     wait_until: Micros,
@@ -99,6 +102,7 @@ impl Intake {
             partitions: BTreeMap::new(),
             known: BTreeMap::new(),
             asked: BTreeMap::new(),
+            beyond: BTreeMap::new(),
             tell: BTreeMap::new(),
             seek: BTreeMap::new(),
             wait_until: now,
@@ -120,6 +124,12 @@ impl Intake {
         self.fences.revoke(partition);
         self.partitions.remove(&partition);
         self.seek.remove(&partition);
+        self.beyond.retain(|_, (_, stands_in, _)| *stands_in != partition);
+    }
+
+    /// The first sequence that the topic has beyond a journal's hole.
+    pub fn beyond(&self, journal: &Journal) -> Option<u64> {
+        self.beyond.get(journal).map(|(from, ..)| *from)
     }
 
     /// A message has come, with what its headers say.
@@ -167,11 +177,13 @@ impl Intake {
             Outcome::Committed(position) => {
                 self.reached(journal, position);
                 self.done(partition, offset);
+                self.go_on_beyond(journal, position);
             }
-            Outcome::Refused(position, Refusal::Hole { .. }) => {
+            Outcome::Refused(position, Refusal::Hole { from, .. }) => {
                 if self.may_search(partition, now) {
                     self.search(partition, now);
                 } else {
+                    self.let_go(journal, from, partition, offset);
                     self.ask(journal, position, now);
                     self.done(partition, offset);
                 }
@@ -251,6 +263,26 @@ impl Intake {
         }
         self.asked.insert(journal.clone(), (position, now));
         self.tell.insert(journal.clone(), Position { sequence: position, needs: true });
+    }
+
+    fn let_go(&mut self, journal: &Journal, from: u64, partition: i32, offset: i64) {
+        if self.beyond.len() >= REMEMBERED {
+            self.beyond.clear();
+        }
+        let first = self.beyond.entry(journal.clone()).or_insert((from, partition, offset));
+        *first = (*first).min((from, partition, offset));
+    }
+
+    /// Reads what stands beyond a hole, once that is filled.
+    fn go_on_beyond(&mut self, journal: &Journal, position: Option<u64>) {
+        let next = position.map_or(1, |position| position + 1);
+        let Some((_, partition, offset)) =
+            self.beyond.get(journal).copied().filter(|(from, ..)| *from <= next)
+        else {
+            return;
+        };
+        self.beyond.remove(journal);
+        self.read_from(partition, ReadFrom::Offset(offset));
     }
 
     fn may_search(&self, partition: i32, now: Micros) -> bool {

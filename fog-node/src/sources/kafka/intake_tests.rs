@@ -127,6 +127,41 @@ fn a_hole_that_the_topic_can_not_fill_is_asked_for_and_holds_up_nobody() {
 }
 
 #[test]
+fn what_stands_beyond_a_hole_is_read_once_that_is_filled() {
+    let mut rig = Rig::new();
+    let beyond = header("e1", 99, 110);
+    for _ in 0..2 {
+        let generation = rig.offered(50, &beyond);
+        rig.answer(generation, 50, &beyond, hole(11), 0);
+        rig.intake.seeks();
+    }
+    let further = header("e1", 111, 120);
+    let generation = rig.offered(51, &further);
+    let refusal = Refusal::Hole { from: 111, next: 11 };
+    rig.answer(generation, 51, &further, Outcome::Refused(Some(10), refusal), 0);
+    assert_eq!(rig.intake.beyond(&Journal::of(&beyond)), Some(99));
+    for (from, to, seeks) in [(11, 50, None), (51, 98, Some(ReadFrom::Offset(50))), (99, 110, None)] {
+        let filling = header("e1", from, to);
+        let generation = rig.offered(from as i64 + 100, &filling);
+        rig.answer(generation, from as i64 + 100, &filling, Outcome::Committed(Some(to)), 1);
+        assert_eq!(rig.intake.seeks().remove(&0), seeks, "after {to}");
+    }
+}
+
+#[test]
+fn what_stands_beyond_a_hole_is_another_nodes_when_the_partition_is() {
+    let mut rig = Rig::new();
+    let beyond = header("e1", 99, 110);
+    for _ in 0..2 {
+        let generation = rig.offered(50, &beyond);
+        rig.answer(generation, 50, &beyond, hole(11), 0);
+        rig.intake.seeks();
+    }
+    rig.intake.revoked(0);
+    assert_eq!(rig.intake.beyond(&Journal::of(&beyond)), None);
+}
+
+#[test]
 fn what_was_taken_before_a_revocation_is_neither_committed_nor_counted() {
     let mut rig = Rig::new();
     let segment = header("e1", 1, 10);

@@ -11,6 +11,7 @@
 //! A session ends with an error after which librdkafka can't keep its promises, or while the topics aren't there; the next one
 //! begins after a wait. Every trouble is told once, by log and health, as a sentence that says what to do.
 
+mod closing;
 pub mod intake;
 #[cfg(test)]
 mod intake_tests;
@@ -28,6 +29,7 @@ use wattle_kafka::KafkaConfig;
 use wattle_process::Health;
 
 use super::LakeWriter;
+use closing::Closing;
 
 /// What librdkafka may hold of what comes next, KiB.
 pub const PREFETCH_KBYTES: usize = 16 << 10;
@@ -104,19 +106,12 @@ impl KafkaSource {
         let runtime = tokio::runtime::Handle::current();
         let told = stop.clone();
         let thread = tokio::task::spawn_blocking(move || {
-            let mut last = String::new();
-            while !told.is_set() {
-                match session::run(&options, &writer, &health, &told, &runtime) {
-                    Ok(()) => break,
-                    Err(text) => {
-                        if text != last {
-                            tracing::error!(why = text, "segments can't be read from Kafka; trying again");
-                        }
-                        health.fail("kafka", text.clone());
-                        last = text;
-                    }
-                }
-                wait(AGAIN, &told);
+            let mut closing = None;
+            keep_reading(&options, &writer, &health, &told, &runtime, &mut closing);
+            if closing.is_some_and(|closing: Closing| !closing.is_over_within(closing::LIMIT)) {
+                tracing::warn!(
+                    "Kafka doesn't answer; leaving without keeping the newest offsets: what comes again is known"
+                );
             }
         });
         Self { stop, thread }
@@ -143,6 +138,29 @@ impl KafkaSource {
 impl Drop for KafkaSource {
     fn drop(&mut self) {
         self.stop.set(Stop::AT_ONCE);
+    }
+}
+
+/// One session after the other, until `stop`.
+fn keep_reading(
+    options: &Options,
+    writer: &LakeWriter,
+    health: &Health,
+    stop: &Stop,
+    runtime: &tokio::runtime::Handle,
+    closing: &mut Option<Closing>,
+) {
+    let mut last = String::new();
+    while !stop.is_set() {
+        if closing.as_ref().is_none_or(|closing| closing.is_over_within(LOOK)) {
+            let Err(text) = session::run(options, writer, health, stop, runtime, closing) else { return };
+            if text != last {
+                tracing::error!(why = text, "segments can't be read from Kafka; trying again");
+            }
+            health.fail("kafka", text.clone());
+            last = text;
+        }
+        wait(AGAIN, stop);
     }
 }
 

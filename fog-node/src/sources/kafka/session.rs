@@ -6,13 +6,15 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use rdkafka::Offset;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{BorrowedMessage, Message as _};
-use wattle_columns::Segment;
+use wattle_columns::{Segment, SegmentBuilder};
 use wattle_process::Health;
 use wattle_wire::Micros;
+use wattle_wire::row::{Gap, GapReason, Record, Row};
 use wattle_wire::uplink::SegmentHeader;
 
+use super::closing::Closing;
 use super::intake::{Intake, ReadFrom, Take};
 use super::listener::{Change, Listener};
 use super::tell::Teller;
@@ -20,6 +22,8 @@ use super::{Options, PREFETCH_KBYTES, Stop, message, topics};
 use crate::lake::Journal;
 use crate::sources::{Fence, Fences, LakeWriter, Outcome};
 
+/// How brokers name this client in their logs.
+const CLIENT_ID: &str = "wattle-fog";
 /// How long a look for the next message takes at most.
 const LOOK: Duration = Duration::from_millis(20);
 /// How long a change of place, and what is under way at the end, may take.
@@ -38,7 +42,7 @@ struct Waiting {
 /// What has become of one.
 type Answered = (i32, u64, i64, Journal, Outcome);
 
-/// Reads until `stop`.
+/// Reads until `stop`. The consumer's end goes on in `closing`.
 ///
 /// # Errors
 /// What keeps it from going on, and what to do.
@@ -48,11 +52,19 @@ pub(super) fn run(
     health: &Health,
     stop: &Stop,
     runtime: &tokio::runtime::Handle,
+    closing: &mut Option<Closing>,
 ) -> Result<(), String> {
     let fences = Arc::new(Fences::default());
     let listener = Listener::new(&options.connection.segments_topic, fences.clone());
-    let client_id = "wattle-fog";
-    let mut config = wattle_kafka::consumer(&options.connection, client_id, &options.group)
+    let consumer = consumer(options, listener)?;
+    let ended = read(options, &consumer, fences, writer, health, stop, runtime);
+    *closing = Closing::start(consumer).ok();
+    ended
+}
+
+/// A member of the group that keeps offsets when it is told to, and at its end.
+fn consumer(options: &Options, listener: Listener) -> Result<BaseConsumer<Listener>, String> {
+    let mut config = wattle_kafka::consumer(&options.connection, CLIENT_ID, &options.group)
         .map_err(|error| format!("kafka.sasl: {error}"))?;
     config
         .set("enable.auto.commit", "true")
@@ -65,12 +77,22 @@ pub(super) fn run(
     for (key, value) in &options.overrides {
         config.set(key, value);
     }
-    let consumer: BaseConsumer<Listener> =
-        config.create_with_context(listener).map_err(|error| format!("{error}; check [kafka]"))?;
-    let partitions = topics::ensure(options, &consumer, runtime)?;
+    config.create_with_context(listener).map_err(|error| format!("{error}; check [kafka]"))
+}
+
+fn read(
+    options: &Options,
+    consumer: &BaseConsumer<Listener>,
+    fences: Arc<Fences>,
+    writer: &LakeWriter,
+    health: &Health,
+    stop: &Stop,
+    runtime: &tokio::runtime::Handle,
+) -> Result<(), String> {
+    let partitions = topics::ensure(options, consumer, runtime)?;
     // What went wrong on the way to the first answer is over.
     drop(consumer.context().faults.take());
-    let teller = options.tell_positions.then(|| Teller::new(options, client_id, partitions)).transpose()?;
+    let teller = options.tell_positions.then(|| Teller::new(options, CLIENT_ID, partitions)).transpose()?;
     let topic = options.connection.segments_topic.as_str();
     consumer.subscribe(&[topic]).map_err(|error| error.to_string())?;
     let (answer, answers) = mpsc::channel();
@@ -78,7 +100,7 @@ pub(super) fn run(
     let session = Session {
         intake: Intake::new(fences.clone(), Micros(0)),
         fences: fences.clone(),
-        consumer: &consumer,
+        consumer,
         topic,
         writer,
         health,
@@ -211,6 +233,7 @@ impl Session<'_> {
             match Segment::decode(&waiting.bytes) {
                 Ok(segment) if segment.header == waiting.header => {
                     let (answer, journal) = (self.answer.clone(), Journal::of(&segment.header));
+                    let segment = up_to_what_stands_beyond(segment, self.intake.beyond(&journal));
                     let done = move |outcome| {
                         // A session that has ended reads it again.
                         let _ = answer.send((partition, generation, offset, journal, outcome));
@@ -310,7 +333,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Waits for what is under way, and keeps the offsets.
+    /// Waits for what is under way. The offsets are kept when the consumer is closed.
     fn drain(mut self) -> Result<(), String> {
         let end = Instant::now() + DRAIN;
         if let Ok(ours) = self.consumer.assignment() {
@@ -337,9 +360,23 @@ impl Session<'_> {
         if let Some(teller) = &self.teller {
             teller.flush(SEEK);
         }
-        if let Err(error) = self.consumer.commit_consumer_state(CommitMode::Sync) {
-            tracing::debug!(%error, "offsets were not kept; what comes again is known");
-        }
         Ok(())
     }
+}
+
+/// An edge that frees on delivery doesn't know what of it the topic still has: its gap ends where the topic goes on.
+fn up_to_what_stands_beyond(segment: Segment, beyond: Option<u64>) -> Segment {
+    let SegmentHeader { edge, incarnation, from, to } = &segment.header;
+    let Some(last) = beyond.map(|first| first - 1).filter(|last| (*from..*to).contains(last)) else {
+        return segment;
+    };
+    let record = segment.records().ok().and_then(|records| <[Record; 1]>::try_from(records).ok());
+    let Some([Record { at_us, row: Row::Gap(gap), .. }]) = record else { return segment };
+    if gap.reason != GapReason::Freed {
+        return segment;
+    }
+    let row = Row::Gap(Gap { to: last, ..gap });
+    let mut builder = SegmentBuilder::new(edge.clone(), *incarnation);
+    let pushed = builder.push(&Record { sequence: *from, at_us, row });
+    pushed.ok().and_then(|()| builder.finish()).unwrap_or(segment)
 }
