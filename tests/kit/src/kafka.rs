@@ -170,7 +170,7 @@ fn properties(folder: &Path, ports: Ports) -> Result<String> {
          listener.name.sasl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;\n\
          offsets.topic.replication.factor=1\noffsets.topic.num.partitions=1\n\
          transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
-         group.initial.rebalance.delay.ms=0\nlog.cleaner.dedupe.buffer.size=2097152\nauto.create.topics.enable=false\n"
+         group.initial.rebalance.delay.ms=0\ngroup.min.session.timeout.ms=1000\nlog.cleaner.dedupe.buffer.size=2097152\nauto.create.topics.enable=false\n"
     )?;
     Ok(text)
 }

@@ -78,11 +78,13 @@ pub async fn an_outage_that_outlasts_every_timeout_costs_nothing(rig: Rig) {
     }
     rig.cluster.down();
     let away = tokio::time::Instant::now();
+    let edges = std::cell::RefCell::new(&mut edge);
     // Five times what any request may take here, as five minutes are five times a minute.
-    while away.elapsed() < Duration::from_secs(5) {
-        edge.measure(20);
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    until("the outage to be long", || async {
+        edges.borrow_mut().measure(2);
+        away.elapsed() > Duration::from_secs(5)
+    })
+    .await;
     until("the edge to notice", || async { !edge.status().connected }).await;
     rig.cluster.up();
     let fog = match fog {
@@ -118,17 +120,35 @@ pub async fn a_fog_node_that_is_killed_between_two_tables_goes_on_from_the_lowes
 pub async fn a_copy_of_a_journal_brings_nothing_twice(rig: Rig) {
     let fog = rig.fog().await;
     let mut edge = rig.edge("edge-1");
-    edge.measure(200);
-    copy(&rig.path("edge-1"), &rig.path("copy"));
+    edge.measure(100);
     edge.start(rig.options());
     rig.settles(&fog, &[&edge]).await;
     edge.kill().await;
-    // The same rows from another disk, that has heard of no commit.
+    // The copy is made while half of the rows are on the disk only.
+    edge.measure(100);
+    copy(&rig.path("edge-1"), &rig.path("copy"));
     let mut copied = Edge::open(&rig.path("copy"), "edge-1");
+    assert_ne!(copied.incarnation, edge.incarnation);
+    // What the copy holds of the former life goes up as that, and what it does from now on as its own.
+    let [folder] = &wattle_edge::journal::former(&rig.path("copy")).expect("readable")[..] else {
+        panic!("one former life")
+    };
+    let mut former = Edge::open(folder, "edge-1");
+    assert_eq!((former.incarnation, former.last()), (edge.incarnation, edge.last()));
+    copied.measure(50);
     copied.start(rig.options());
-    let last = copied.last();
-    until("the copy to be freed", || async { copied.freed() == last }).await;
+    former.start(rig.options());
+    rig.settles(&fog, &[&copied]).await;
+    let last = edge.last();
+    until("the former life to be freed", || async { former.freed() == last }).await;
     rig.has_once(&fog.lake, &edge).await;
+    former.kill().await;
+    // The original comes back, has heard of nothing, and goes on.
+    let mut edge = edge.reopened(&rig.path("edge-1")).await;
+    edge.measure(30);
+    edge.start(rig.options());
+    rig.settles(&fog, &[&edge, &copied]).await;
+    edge.kill().await;
     copied.kill().await;
     fog.stop().await;
 }
@@ -145,7 +165,11 @@ pub async fn two_fog_nodes_on_one_lake_write_nothing_twice(rig: Rig) {
     }
     for _ in 0..10 {
         edges.iter_mut().for_each(|edge| edge.measure(30));
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        let before: Vec<u64> = edges.iter().map(Edge::freed).collect();
+        until("some of it to be in the lake", || async {
+            edges.iter().zip(&before).any(|(edge, before)| edge.freed() > *before)
+        })
+        .await;
     }
     rig.settles(&fogs[0], &edges.iter().collect::<Vec<_>>()).await;
     for edge in &mut edges {

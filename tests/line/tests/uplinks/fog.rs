@@ -14,7 +14,7 @@ use wattle_fog::sources::{LakeWriter, WriterLimits, direct};
 use wattle_process::Health;
 
 use crate::cluster::{Cluster, PARTITIONS};
-use crate::rig::quick;
+use crate::rig::fog_overrides;
 
 pub struct Fog {
     pub lake: Arc<Lake>,
@@ -50,8 +50,11 @@ impl Fog {
                 serving = Some(tokio::spawn(async move { served.await.expect("the server") }));
             }
             Cluster::Mock(_, config) | Cluster::Apache(_, config) => {
-                let mut options =
-                    Options { partitions: PARTITIONS, overrides: quick(), ..Options::new(config.clone()) };
+                let mut options = Options {
+                    partitions: PARTITIONS,
+                    overrides: fog_overrides(cluster),
+                    ..Options::new(config.clone())
+                };
                 change(&mut options);
                 kafka = Some(KafkaSource::start(options, writer, health.clone()));
             }

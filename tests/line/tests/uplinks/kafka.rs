@@ -1,6 +1,6 @@
 //! What can happen to topics and groups.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
@@ -17,6 +17,8 @@ use crate::rig::{Rig, numbers, until};
 
 const GROUP: &str = "wattle-fog";
 const QUESTION: Duration = Duration::from_secs(20);
+/// After what librdkafka is made to give up a message.
+const TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Each test on librdkafka's mock and on Apache Kafka.
 macro_rules! on_mock_and_apache {
@@ -39,7 +41,7 @@ on_mock_and_apache! {
     offsets_that_were_set_back_bring_nothing_twice(rig) {
         let (mut edges, fog) = settled(&rig).await;
         fog.stop().await;
-        set_offsets(config(&rig), |low, _| low);
+        set_offsets(config(&rig), |low, _| low).await;
         let fog = rig.fog().await;
         edges.iter_mut().for_each(|edge| edge.measure(20));
         finish(&rig, edges, fog).await;
@@ -57,7 +59,7 @@ on_mock_and_apache! {
         for edge in &edges {
             until("the deliveries", || async { edge.freed() == edge.last() }).await;
         }
-        set_offsets(config(&rig), |_, high| high);
+        set_offsets(config(&rig), |_, high| high).await;
         let fog = rig.fog().await;
         edges.iter_mut().for_each(|edge| edge.measure(20));
         for edge in &edges {
@@ -84,7 +86,10 @@ on_mock_and_apache! {
         for round in 0..6 {
             for _ in 0..5 {
                 edges.iter_mut().for_each(|edge| edge.measure(10));
-                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            // Every other time the next change comes while the last one is under way.
+            if round % 2 == 0 {
+                goes_on(&edges).await;
             }
             // One comes, one goes in order, one is killed.
             match round % 3 {
@@ -132,7 +137,7 @@ on_mock_and_apache! {
         let (mut edges, fog) = settled(&rig).await;
         for _ in 0..10 {
             edges.iter_mut().for_each(|edge| edge.measure(10));
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            goes_on(&edges).await;
         }
         finish(&rig, edges, fog).await;
         twin.stop().await;
@@ -144,7 +149,7 @@ on_mock_and_apache! {
         for edge in &mut edges {
             edge.kill().await;
             edge.start(rig.kafka_options(|kafka| {
-                kafka.overrides.push(("message.timeout.ms".into(), "500".into()));
+                kafka.overrides.push(("message.timeout.ms".into(), TIMEOUT.as_millis().to_string()));
                 kafka.start_timeout = Duration::from_secs(2);
             }));
         }
@@ -153,15 +158,39 @@ on_mock_and_apache! {
         }
         rig.cluster.down();
         edges.iter_mut().for_each(|edge| edge.measure(20));
-        for edge in &edges {
-            let last = edge.status().connections;
-            until("the message to be given up", || async {
-                !edge.status().connected && edge.status().connections == last
-            })
-            .await;
-        }
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        let before: Vec<u64> = edges.iter().map(|edge| edge.status().connections).collect();
+        let down = Instant::now();
+        until("four times what a message may take to pass", || async { down.elapsed() > 4 * TIMEOUT }).await;
         rig.cluster.up();
+        for (edge, before) in edges.iter().zip(before) {
+            until("another connection", || async { edge.status().connections > before }).await;
+        }
+        finish(&rig, edges, fog).await;
+    }
+
+    a_fog_node_that_ends_in_order_has_kept_its_offsets(rig) {
+        let (edges, fog) = settled(&rig).await;
+        fog.stop().await;
+        let consumer = consumer(config(&rig), GROUP);
+        let kept = kept_offsets(&consumer, config(&rig));
+        for (partition, kept) in kept {
+            let topic = &config(&rig).segments_topic;
+            let (_, high) = consumer.fetch_watermarks(topic, partition, QUESTION).expect("watermarks");
+            assert_eq!(kept.unwrap_or(0), high, "partition {partition}");
+        }
+        drop(edges);
+    }
+
+    a_fog_node_ends_while_the_brokers_are_away(rig) {
+        let rig = if matches!(rig.cluster, crate::cluster::Cluster::Apache(..)) { Rig::apache_alone() } else { rig };
+        let (mut edges, fog) = settled(&rig).await;
+        rig.cluster.down();
+        // Offsets that were not kept yet are what librdkafka would wait for.
+        let ended = tokio::time::timeout(crate::rig::LIMIT, fog.stop()).await;
+        assert!(ended.is_ok(), "the fog node hasn't ended");
+        rig.cluster.up();
+        edges.iter_mut().for_each(|edge| edge.measure(10));
+        let fog = rig.fog().await;
         finish(&rig, edges, fog).await;
     }
 
@@ -245,8 +274,8 @@ async fn a_broker_that_is_killed_again_and_again_costs_nothing() {
     for _ in 0..3 {
         for _ in 0..5 {
             edges.iter_mut().for_each(|edge| edge.measure(10));
-            tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        goes_on(&edges).await;
         rig.cluster.down();
         edges.iter_mut().for_each(|edge| edge.measure(10));
         rig.cluster.up();
@@ -278,8 +307,30 @@ async fn finish(rig: &Rig, mut edges: Vec<Edge>, fog: Fog) {
     fog.stop().await;
 }
 
+/// Waits until the lake has more of any of these.
+async fn goes_on(edges: &[Edge]) {
+    let before: Vec<u64> = edges.iter().map(Edge::freed).collect();
+    until("some of it to be in the lake", || async {
+        edges.iter().zip(&before).any(|(edge, before)| edge.freed() > *before)
+    })
+    .await;
+}
+
+/// The group's offset of each partition, if it has one.
+fn kept_offsets(consumer: &BaseConsumer, config: &KafkaConfig) -> Vec<(i32, Option<i64>)> {
+    let mut list = TopicPartitionList::new();
+    for partition in 0..PARTITIONS {
+        list.add_partition(&config.segments_topic, partition);
+    }
+    let kept = consumer.committed_offsets(list, QUESTION).expect("the group's offsets");
+    let offset = |offset| if let Offset::Offset(offset) = offset { Some(offset) } else { None };
+    kept.elements().iter().map(|element| (element.partition(), offset(element.offset()))).collect()
+}
+
 fn consumer(config: &KafkaConfig, group: &str) -> BaseConsumer {
-    wattle_kafka::consumer(config, "test", group).expect("no secret").create().expect("a consumer")
+    let mut settings = wattle_kafka::consumer(config, "test", group).expect("no secret");
+    // Whoever looks at a topic keeps no offsets.
+    settings.set("enable.auto.commit", "false").create().expect("a consumer")
 }
 
 fn producer(config: &KafkaConfig) -> BaseProducer {
@@ -291,7 +342,7 @@ fn admin(config: &KafkaConfig) -> AdminClient<DefaultClientContext> {
 }
 
 /// Sets the group's offsets, from the first and the end of each partition. Nobody may be in the group.
-fn set_offsets(config: &KafkaConfig, to: impl Fn(i64, i64) -> i64) {
+async fn set_offsets(config: &KafkaConfig, to: impl Fn(i64, i64) -> i64) {
     let consumer = consumer(config, GROUP);
     let mut list = TopicPartitionList::new();
     for partition in 0..PARTITIONS {
@@ -300,7 +351,8 @@ fn set_offsets(config: &KafkaConfig, to: impl Fn(i64, i64) -> i64) {
         list.add_partition_offset(&config.segments_topic, partition, Offset::Offset(to(low, high)))
             .expect("fits");
     }
-    consumer.commit(&list, CommitMode::Sync).expect("the group is empty");
+    // Members that have left are forgotten in a while.
+    until("the group to be empty", || async { consumer.commit(&list, CommitMode::Sync).is_ok() }).await;
 }
 
 /// Everything that is in the topic, once more at its end.
