@@ -38,40 +38,6 @@ macro_rules! on_mock_and_apache {
 }
 
 on_mock_and_apache! {
-    offsets_that_were_set_back_bring_nothing_twice(rig) {
-        let (mut edges, fog) = settled(&rig).await;
-        fog.stop().await;
-        set_offsets(config(&rig), |low, _| low).await;
-        let fog = rig.fog().await;
-        edges.iter_mut().for_each(|edge| edge.measure(20));
-        finish(&rig, edges, fog).await;
-    }
-
-    offsets_that_were_set_ahead_lose_nothing_that_is_in_the_topic(rig) {
-        let (mut edges, fog) = settled(&rig).await;
-        fog.stop().await;
-        // Freed by the delivery: nobody but the topic has these.
-        for edge in &mut edges {
-            edge.kill().await;
-            edge.measure(40);
-            edge.start(rig.kafka_options(|kafka| kafka.free_on_delivery = true));
-        }
-        for edge in &edges {
-            until("the deliveries", || async { edge.freed() == edge.last() }).await;
-        }
-        set_offsets(config(&rig), |_, high| high).await;
-        let fog = rig.fog().await;
-        edges.iter_mut().for_each(|edge| edge.measure(20));
-        for edge in &edges {
-            let last = edge.last();
-            until("what was skipped", || async {
-                fog.lake.positions(&edge.id, edge.incarnation).await.expect("positions") == Some(last)
-            })
-            .await;
-        }
-        finish(&rig, edges, fog).await;
-    }
-
     a_topic_that_is_played_again_brings_nothing_twice(rig) {
         let (mut edges, fog) = settled(&rig).await;
         play_again(config(&rig));
@@ -206,6 +172,44 @@ on_mock_and_apache! {
         edges.iter_mut().for_each(|edge| edge.measure(20));
         finish(&rig, edges, fog).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn offsets_that_were_set_back_bring_nothing_twice() {
+    let rig = Rig::apache();
+    let (mut edges, fog) = settled(&rig).await;
+    fog.stop().await;
+    set_offsets(config(&rig), |low, _| low).await;
+    let fog = rig.fog().await;
+    edges.iter_mut().for_each(|edge| edge.measure(20));
+    finish(&rig, edges, fog).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn offsets_that_were_set_ahead_lose_nothing_that_is_in_the_topic() {
+    let rig = Rig::apache();
+    let (mut edges, fog) = settled(&rig).await;
+    fog.stop().await;
+    // Freed by the delivery: nobody but the topic has these.
+    for edge in &mut edges {
+        edge.kill().await;
+        edge.measure(40);
+        edge.start(rig.kafka_options(|kafka| kafka.free_on_delivery = true));
+    }
+    for edge in &edges {
+        until("the deliveries", || async { edge.freed() == edge.last() }).await;
+    }
+    set_offsets(config(&rig), |_, high| high).await;
+    let fog = rig.fog().await;
+    edges.iter_mut().for_each(|edge| edge.measure(20));
+    for edge in &edges {
+        let last = edge.last();
+        until("what was skipped", || async {
+            fog.lake.positions(&edge.id, edge.incarnation).await.expect("positions") == Some(last)
+        })
+        .await;
+    }
+    finish(&rig, edges, fog).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -351,7 +355,7 @@ async fn set_offsets(config: &KafkaConfig, to: impl Fn(i64, i64) -> i64) {
         list.add_partition_offset(&config.segments_topic, partition, Offset::Offset(to(low, high)))
             .expect("fits");
     }
-    // Members that have left are forgotten in a while.
+    // A member that has left is forgotten in a while.
     until("the group to be empty", || async { consumer.commit(&list, CommitMode::Sync).is_ok() }).await;
 }
 
