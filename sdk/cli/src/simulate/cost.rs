@@ -3,7 +3,10 @@
 //! Energy is power times time, in microjoules, between any two changes of power or price; money is in millionths of the
 //! currency, rounded once, at the end. All energy is paid for, surplus too: what it is worth otherwise is the owner's to say.
 
-use super::series::Values;
+use std::path::Path;
+
+use super::series::{Quantity, Values};
+use crate::Usage;
 
 /// Microjoules of a kWh.
 const KWH_UJ: i128 = 3_600_000_000_000;
@@ -17,6 +20,18 @@ pub struct Outside {
     pub prices: Option<Values>,
     /// What the site has to spare.
     pub surplus: Option<Values>,
+}
+
+impl Outside {
+    /// Reads the files that there are; `zone` is that of the site's clocks.
+    ///
+    /// # Errors
+    /// [`Usage`] with the first line that makes no sense.
+    pub fn read(prices: Option<&Path>, surplus: Option<&Path>, zone: &str) -> Result<Self, Usage> {
+        let read =
+            |path: Option<&Path>, quantity| path.map(|path| Values::read(path, zone, quantity)).transpose();
+        Ok(Self { prices: read(prices, Quantity::Price)?, surplus: read(surplus, Quantity::Surplus)? })
+    }
 }
 
 /// Adds up.
@@ -78,9 +93,6 @@ impl Cost {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
-    use super::super::series::Quantity;
     use super::*;
 
     const HOUR: u64 = 3_600_000;

@@ -121,6 +121,12 @@ impl Edge {
         Ok(())
     }
 
+    /// Tells the site something from outside.
+    pub fn tell(&mut self, input: SiteInput, at: Micros) {
+        let due = self.scribe.take(&mut self.site, at, &[], vec![input]);
+        self.due = due.or(self.due);
+    }
+
     /// What a device is to be told of what it has sent; while it is busy only once that is enough.
     pub fn acknowledge(&mut self, device: usize, is_busy: bool) -> Vec<Ack> {
         if is_busy && self.taken[device] < ACK_EVERY {

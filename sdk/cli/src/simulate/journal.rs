@@ -1,7 +1,7 @@
 //! The edge's journal without its disk: rows get their numbers, become columns, and go to the lake in large segments.
 //!
 //! Segments are committed by a task of its own while the simulation goes on; [`QUEUE`] of them may wait, then the
-//! simulation does.
+//! simulation does. Where no lake is wanted, rows go to whoever asks for them, and are kept nowhere.
 
 use std::sync::Arc;
 
@@ -19,11 +19,17 @@ const SEGMENT_ENTRIES: u64 = 100_000;
 /// Segments that wait for the lake.
 const QUEUE: usize = 1;
 
-/// Numbers rows and fills segments.
+/// Numbers rows and hands them on.
 pub struct Journal {
-    builder: SegmentBuilder,
     next: u64,
-    segments: mpsc::Sender<Segment>,
+    to: To,
+}
+
+enum To {
+    /// Segments for a lake.
+    Lake(Box<SegmentBuilder>, mpsc::Sender<Segment>),
+    /// Row by row.
+    Listener(Box<dyn FnMut(Micros, Row) + Send>),
 }
 
 /// What becomes of the segments; done when the journal is closed.
@@ -35,7 +41,13 @@ impl Journal {
         let edge = EdgeId::new("simulation").expect("a name");
         let (segments, waiting) = mpsc::channel(QUEUE);
         let task = tokio::spawn(commit(lake, waiting));
-        (Self { builder: SegmentBuilder::new(edge, incarnation), next: 1, segments }, Committing(task))
+        let to = To::Lake(Box::new(SegmentBuilder::new(edge, incarnation)), segments);
+        (Self { next: 1, to }, Committing(task))
+    }
+
+    /// A journal that goes to whoever listens.
+    pub fn listened(listener: impl FnMut(Micros, Row) + Send + 'static) -> Self {
+        Self { next: 1, to: To::Listener(Box::new(listener)) }
     }
 
     /// Takes the next row. Called on a thread that may wait.
@@ -43,9 +55,18 @@ impl Journal {
     /// # Errors
     /// When the lake takes no more; [`Committing::done`] says why.
     pub fn push(&mut self, at_us: Micros, row: Row) -> anyhow::Result<()> {
-        self.builder.push(&Record { sequence: self.next, at_us, row })?;
+        let sequence = self.next;
         self.next += 1;
-        if self.builder.len() >= SEGMENT_ENTRIES { self.seal() } else { Ok(()) }
+        match &mut self.to {
+            To::Lake(builder, _) => {
+                builder.push(&Record { sequence, at_us, row })?;
+                if builder.len() >= SEGMENT_ENTRIES { self.seal() } else { Ok(()) }
+            }
+            To::Listener(listener) => {
+                listener(at_us, row);
+                Ok(())
+            }
+        }
     }
 
     /// Hands on what is left.
@@ -58,8 +79,9 @@ impl Journal {
     }
 
     fn seal(&mut self) -> anyhow::Result<()> {
-        let Some(segment) = self.builder.finish() else { return Ok(()) };
-        self.segments.blocking_send(segment).map_err(|_| anyhow::anyhow!("the lake takes no more"))
+        let To::Lake(builder, segments) = &mut self.to else { return Ok(()) };
+        let Some(segment) = builder.finish() else { return Ok(()) };
+        segments.blocking_send(segment).map_err(|_| anyhow::anyhow!("the lake takes no more"))
     }
 }
 

@@ -10,6 +10,7 @@
 //! between devices and edge, and the vehicles. Nothing is random: the same site, policy and trace give the same rows.
 //!
 //! - [`trace`] and [`row`] read the sessions and refuse what is none; [`site`] gives the trace's stations chargers.
+//! - [`guest`] is a vehicle with what it wants, from a trace here and from the history of a site in [`crate::backtest`].
 //! - [`world`] is the clock; [`stall`] the devices and vehicles; [`edge`] and [`journal`] the edge node.
 //! - [`series`] reads prices and surplus; [`cost`] and [`service`] tell what energy cost and how vehicles were served.
 //! - [`watch`] tells from outside whether the limit was kept; [`check`] asks the lake whether it holds the trace.
@@ -17,6 +18,7 @@
 pub mod check;
 pub mod cost;
 pub mod edge;
+pub mod guest;
 pub mod journal;
 pub mod row;
 pub mod series;
@@ -46,15 +48,15 @@ use crate::output::Output;
 use crate::source::Source;
 use cost::Outside;
 use edge::Edge;
+use guest::Guest;
 use journal::Journal;
-use series::{Quantity, Values};
 use site::{Equipped, Site};
 use summary::Summary;
 use trace::Trace;
-use world::{Ran, World};
+use world::{Ran, Scene, World};
 
 /// The simulation begins this long before the first vehicle comes.
-const LEAD_MS: u64 = 1_000;
+pub const LEAD_MS: u64 = 1_000;
 
 /// Run the sessions of a trace through the whole line on virtual time
 ///
@@ -114,8 +116,8 @@ async fn simulate(args: &Args) -> anyhow::Result<Summary> {
     if let Some(policy) = &args.policy {
         site.file.control.policy.clone_from(policy);
     }
-    let outside = outside(args, &site.file.time_zone)?;
-    let policy = load_policy(&site.file.control)?;
+    let outside = Outside::read(args.prices.as_deref(), args.surplus.as_deref(), &site.file.time_zone)?;
+    let (_, policy) = load_policy(&policy::folder(None), &site.file.control)?;
     let lake = Arc::new(new_lake(&args.lake).await?);
     let (site, trace) = (Arc::new(site), Arc::new(trace));
     let ran = play(site.clone(), policy, outside, trace.clone(), lake.clone()).await?;
@@ -150,21 +152,15 @@ async fn simulate(args: &Args) -> anyhow::Result<Summary> {
 }
 
 /// To a tenth of a second; 0 for none.
-fn mean_s(all_ms: u64, count: u64) -> f64 {
+pub fn mean_s(all_ms: u64, count: u64) -> f64 {
     (all_ms as f64 / count.max(1) as f64 / 100.0).round() / 10.0
 }
 
-fn outside(args: &Args, zone: &str) -> Result<Outside, Usage> {
-    let read = |path: &Option<PathBuf>, quantity| {
-        path.as_ref().map(|path| Values::read(path, zone, quantity)).transpose()
-    };
-    let prices = read(&args.prices, Quantity::Price)?;
-    Ok(Outside { prices, surplus: read(&args.surplus, Quantity::Surplus)? })
-}
-
-/// The policy, which must load: a simulation with another one than was asked for helps nobody.
-fn load_policy(control: &Control) -> anyhow::Result<SitePolicy> {
-    let folder = policy::folder(None);
+/// The policy, which must load, with its name and version: a simulation with another one than was asked for helps nobody.
+///
+/// # Errors
+/// [`Usage`] if it can't be used.
+pub fn load_policy(folder: &Path, control: &Control) -> anyhow::Result<(String, SitePolicy)> {
     // Fuel is the limit that binds, on a busy machine too.
     let host = Host::new(Limits { deadline: Duration::from_secs(10), ..Limits::default() })?;
     let unusable = |why: &dyn std::fmt::Display| {
@@ -175,10 +171,11 @@ fn load_policy(control: &Control) -> anyhow::Result<SitePolicy> {
         );
         Usage(text)
     };
-    if let Some(source) = policy::Source::active(&folder, control) {
-        source.load(&host).map_err(|error| unusable(&error))?;
-    }
-    Ok(SitePolicy::load(&host, &folder, control))
+    let name = match policy::Source::active(folder, control) {
+        Some(source) => source.load(&host).map_err(|error| unusable(&error))?.name(),
+        None => "built-in equal share".to_owned(),
+    };
+    Ok((name, SitePolicy::load(&host, folder, control)))
 }
 
 async fn new_lake(folder: &Path) -> anyhow::Result<Lake> {
@@ -209,7 +206,9 @@ async fn play(
         edge.refuse(&trace.refused, from)?;
         let until = trace.stays.last().map_or(from_ms, |stay| world::millis(stay.departure));
         let mut progress = Progress::new(from_ms, until);
-        let ran = World::new(&site, &trace.stays, edge, outside, from_ms).run(|at| progress.tell(at));
+        let guests: Vec<Guest> = trace.stays.iter().map(Guest::from).collect();
+        let scene = Scene { outside, ..Scene::default() };
+        let ran = World::new(&site, &guests, &scene, edge, from_ms).run(|at| progress.tell(at));
         progress.end();
         ran
     });

@@ -52,6 +52,14 @@ impl Site {
     pub fn read(path: &Path) -> Result<Self, Usage> {
         let name = path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|error| Usage(format!("{name}: {error}")))?;
+        Self::of(name, text)
+    }
+
+    /// A site file with this text; `name` is how messages name it.
+    ///
+    /// # Errors
+    /// [`Usage`] with every mistake.
+    pub fn of(name: String, text: String) -> Result<Self, Usage> {
         let file = SiteFile::parse(&name, &text).map_err(|problems| Usage(problems.to_string()))?;
         Ok(Self::new(file, name, text))
     }

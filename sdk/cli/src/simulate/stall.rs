@@ -1,7 +1,7 @@
 //! A charger with the vehicle that stands at it, and a meter, as virtual devices: the firmware's machines, driven.
 //!
-//! A vehicle takes what it may, at most [`VEHICLE_MA`] at [`VOLTAGE`] on one phase, until it has what the trace says
-//! was delivered, exactly: the last fraction of a millisecond is drawn at a lower power for a whole one.
+//! A vehicle takes what it may, at most its own most on each of its phases, until it has what it needs, exactly: the last
+//! fraction of a millisecond is drawn at a lower power for a whole one.
 
 use wattle_device_core::plant::Vehicle;
 use wattle_device_core::{
@@ -11,12 +11,12 @@ use wattle_device_core::{
 use wattle_wire::message::Phases;
 use wattle_wire::{Micros, Milliamps, Millivolts, PerPhase};
 
+use super::guest::Guest;
 use super::site::READING_MS;
-use super::trace::Stay;
 
-/// The most that a vehicle draws.
+/// The most that a vehicle draws of which no more is known.
 pub const VEHICLE_MA: Milliamps = Milliamps::from_amps(32);
-/// Of each phase, always.
+/// Of each phase, where no other is known.
 pub const VOLTAGE: Millivolts = Millivolts(230_000);
 const MICROJOULES_PER_WATT_HOUR: u64 = 3_600_000_000;
 
@@ -46,6 +46,7 @@ pub fn now(at_ms: u64) -> Now {
 pub struct Stall {
     charger: Charger,
     vehicle: Option<Vehicle>,
+    voltage: Millivolts,
     limit: Milliamps,
     draw: Milliamps,
     power_mw: i64,
@@ -54,7 +55,12 @@ pub struct Stall {
 
 impl Stall {
     /// A new charger, connected, with no vehicle.
-    pub fn new(model: &wattle_edge_core::Charger, at_ms: u64, sent: &mut dyn FnMut(Publish)) -> Self {
+    pub fn new(
+        model: &wattle_edge_core::Charger,
+        voltage: Millivolts,
+        at_ms: u64,
+        sent: &mut dyn FnMut(Publish),
+    ) -> Self {
         let config = ChargerConfig {
             line: line(),
             pace: pace(),
@@ -65,23 +71,33 @@ impl Stall {
         };
         let charger = Charger::new(config, None, now(at_ms)).expect("a new device reads no storage");
         let nothing = Milliamps::ZERO;
-        let mut stall =
-            Self { charger, vehicle: None, limit: nothing, draw: nothing, power_mw: 0, since_ms: at_ms };
+        let (limit, draw) = (nothing, nothing);
+        let mut stall = Self { charger, vehicle: None, voltage, limit, draw, power_mw: 0, since_ms: at_ms };
         stall.handle(at_ms, Input::Connected, sent);
-        stall.handle(at_ms, Input::Measured(measurement(nothing, 0)), sent);
+        let measured = stall.measurement();
+        stall.handle(at_ms, Input::Measured(measured), sent);
         stall
     }
 
-    /// A vehicle comes and its user starts the charge.
-    pub fn arrive(&mut self, stay: &Stay, at_ms: u64, sent: &mut dyn FnMut(Publish)) {
-        let need = stay.delivered.0.unsigned_abs() * MICROJOULES_PER_WATT_HOUR;
-        self.handle(at_ms, Input::PluggedAs(stay.session.clone()), sent);
-        self.vehicle = Some(Vehicle { need_uj: Some(need), ..Vehicle::single_phase(VEHICLE_MA) });
+    /// A vehicle comes.
+    pub fn arrive(&mut self, guest: &Guest, at_ms: u64, sent: &mut dyn FnMut(Publish)) {
+        let need = guest.need.0.unsigned_abs() * MICROJOULES_PER_WATT_HOUR;
+        self.handle(at_ms, Input::PluggedAs(guest.session.clone()), sent);
+        self.vehicle = Some(Vehicle {
+            min_ma: guest.min_ma,
+            max_ma: guest.max_ma,
+            phases: guest.phases,
+            need_uj: Some(need),
+        });
+    }
+
+    /// Its user starts the charge.
+    pub fn start(&mut self, guest: &Guest, at_ms: u64, sent: &mut dyn FnMut(Publish)) {
         let start = Start {
-            user: stay.user.clone(),
-            requested_wh: stay.requested,
-            departure_us: stay.estimated_departure,
-            session: Some(stay.session.clone()),
+            user: guest.user.clone(),
+            requested_wh: guest.requested,
+            departure_us: guest.estimated_departure,
+            session: Some(guest.session.clone()),
         };
         self.handle(at_ms, Input::Started(start), sent);
         self.end_if_full(at_ms, sent);
@@ -112,7 +128,7 @@ impl Stall {
                 return;
             }
             (self.draw, self.power_mw) = (draw, power_mw);
-            self.charger.handle(now(at_ms), Input::Measured(measurement(draw, power_mw)));
+            self.charger.handle(now(at_ms), Input::Measured(self.measurement()));
             self.carry_out(sent);
         }
     }
@@ -145,12 +161,13 @@ impl Stall {
     fn demand(&self) -> (Milliamps, i64) {
         let Some(vehicle) = self.vehicle else { return (Milliamps::ZERO, 0) };
         let draw = vehicle.draw_ma(self.limit);
-        let power_mw = vehicle.power_mw(draw, VOLTAGE);
+        let power_mw = vehicle.power_mw(draw, self.voltage);
         match (vehicle.full_in_ms(power_mw), vehicle.need_uj) {
             // Microjoules over one millisecond are milliwatts.
             (Some(0), Some(need)) => {
                 let power_mw = i64::try_from(need).unwrap_or(i64::MAX).min(power_mw);
-                (Milliamps((power_mw * 1000 / i64::from(VOLTAGE.0)) as i32), power_mw)
+                let volts = i64::from(self.voltage.0) * i64::from(vehicle.phases);
+                (Milliamps((power_mw * 1000 / volts) as i32), power_mw)
             }
             _ => (draw, power_mw),
         }
@@ -168,7 +185,7 @@ impl Stall {
         self.charger.state().asks()
     }
 
-    /// What the vehicle draws.
+    /// What the vehicle draws on each of its phases.
     pub fn draw(&self) -> Milliamps {
         self.draw
     }
@@ -177,45 +194,42 @@ impl Stall {
     pub fn power_mw(&self) -> i64 {
         self.power_mw
     }
-}
 
-fn measurement(draw: Milliamps, power_mw: i64) -> Measurement {
-    Measurement {
-        current_ma: Some(Phases::new(&[draw])),
-        voltage_mv: Some(Phases::new(&[VOLTAGE])),
-        power_mw,
-        ..Measurement::default()
+    fn measurement(&self) -> Measurement {
+        let phases = usize::from(self.vehicle.map_or(1, |vehicle| vehicle.phases));
+        Measurement {
+            current_ma: Some(Phases::new(&[self.draw; 3][..phases.min(3)])),
+            voltage_mv: Some(Phases::new(&[self.voltage; 3][..phases.min(3)])),
+            power_mw: self.power_mw,
+            ..Measurement::default()
+        }
     }
 }
 
 /// A meter of one circuit.
 pub struct Gauge {
     meter: Meter,
+    voltage: Millivolts,
 }
 
 impl Gauge {
     /// A new meter, connected, that measures nothing yet.
-    pub fn new(at_ms: u64, sent: &mut dyn FnMut(Publish)) -> Self {
+    pub fn new(voltage: Millivolts, at_ms: u64, sent: &mut dyn FnMut(Publish)) -> Self {
         let config = MeterConfig { line: line(), pace: pace() };
         let meter = Meter::new(config, None, now(at_ms)).expect("a new device reads no storage");
-        let mut gauge = Self { meter };
+        let mut gauge = Self { meter, voltage };
         gauge.handle(at_ms, Input::Connected, sent);
-        gauge.measure(at_ms, PerPhase::default(), 0, sent);
+        gauge.measure(at_ms, PerPhase::default(), sent);
         gauge
     }
 
     /// What flows through its circuit from now on.
-    pub fn measure(
-        &mut self,
-        at_ms: u64,
-        current: PerPhase<Milliamps>,
-        power_mw: i64,
-        sent: &mut dyn FnMut(Publish),
-    ) {
+    pub fn measure(&mut self, at_ms: u64, current: PerPhase<Milliamps>, sent: &mut dyn FnMut(Publish)) {
+        let power = |i: &Milliamps| i64::from(i.0) * i64::from(self.voltage.0) / 1000;
         let measurement = Measurement {
             current_ma: Some(Phases::new(&current.0)),
-            voltage_mv: Some(Phases::new(&[VOLTAGE; 3])),
-            power_mw,
+            voltage_mv: Some(Phases::new(&[self.voltage; 3])),
+            power_mw: current.0.iter().map(power).sum(),
             ..Measurement::default()
         };
         self.handle(at_ms, Input::Measured(measurement), sent);
@@ -239,13 +253,14 @@ impl Gauge {
 
 #[cfg(test)]
 mod tests {
+    use super::super::trace::Stay;
     use super::*;
     use wattle_wire::message::{self, Number, Session, Setpoint};
     use wattle_wire::topic::Channel;
     use wattle_wire::{Millis, WattHours};
 
-    fn stay(delivered: i64) -> Stay {
-        Stay {
+    fn guest(delivered: i64) -> Guest {
+        Guest::from(&Stay {
             row: 1,
             arrival: Micros::ZERO,
             departure: Micros::from_secs(7200),
@@ -255,7 +270,7 @@ mod tests {
             session: "s".parse().expect("name"),
             estimated_departure: None,
             user: None,
-        }
+        })
     }
 
     fn model() -> wattle_edge_core::Charger {
@@ -277,8 +292,9 @@ mod tests {
     fn charged(delivered: i64, limit: i32) -> (i64, i64) {
         let mut published = Vec::new();
         let mut sent = |publish: Publish| published.push(publish);
-        let mut stall = Stall::new(&model(), 0, &mut sent);
-        stall.arrive(&stay(delivered), 1000, &mut sent);
+        let mut stall = Stall::new(&model(), VOLTAGE, 0, &mut sent);
+        stall.arrive(&guest(delivered), 1000, &mut sent);
+        stall.start(&guest(delivered), 1000, &mut sent);
         let setpoint = Setpoint {
             number: 1,
             limit_ma: Milliamps(limit),

@@ -3,7 +3,10 @@
 //! A **breach** is a moment from which on, on a phase of a circuit, either what is drawn or what *may* be drawn is above
 //! the breaker's limit. What a charger may draw is the highest of: any setpoint sent to it that is not expired and that
 //! it has not superseded or refused by a confirmation that has arrived; what it draws; its safe current. It is
-//! looked at with every change. There is no other load here, so no excess is ever excused.
+//! looked at with every change. Other load counts as the least that it was in the last [`Watch::new`]'s `excuse_ms`: an excess
+//! that its rise causes is none for so long.
+
+use std::collections::VecDeque;
 
 use wattle_edge_core::SiteModel;
 use wattle_wire::message::{Confirm, Setpoint};
@@ -17,15 +20,20 @@ struct Sent {
 
 struct Outlet {
     path: Vec<usize>,
-    phase: Phase,
+    /// Those that its vehicle loads.
+    phases: Vec<Phase>,
     safe: Milliamps,
     draw: Milliamps,
     sent: Vec<Sent>,
 }
 
+#[derive(Default)]
 struct Breaker {
     limit: PerPhase<Milliamps>,
     is_over: PerPhase<bool>,
+    load: PerPhase<Milliamps>,
+    /// What the load was, and until when that counts.
+    loads: VecDeque<(u64, PerPhase<Milliamps>)>,
 }
 
 /// The observer.
@@ -34,30 +42,42 @@ pub struct Watch {
     breakers: Vec<Breaker>,
     peak: PerPhase<Milliamps>,
     breaches: u64,
+    excuse_ms: u64,
 }
 
 impl Watch {
-    /// An observer of a site in which nothing flows; `phases` is the one phase that each charger's vehicles load.
-    pub fn new(model: &SiteModel, phases: &[Phase]) -> Self {
+    /// An observer of a site in which nothing flows; `phases` is the first phase that each charger's vehicles load.
+    pub fn new(model: &SiteModel, phases: &[Phase], excuse_ms: u64) -> Self {
         let path =
             |circuit| std::iter::successors(Some(circuit), |at: &usize| model.circuits[*at].parent).collect();
         let outlets = model.chargers.iter().zip(phases).map(|(charger, phase)| Outlet {
             path: path(charger.circuit),
-            phase: *phase,
+            phases: vec![*phase],
             safe: charger.safe_ma,
             draw: Milliamps::ZERO,
             sent: Vec::new(),
         });
-        let breakers = model
-            .circuits
-            .iter()
-            .map(|circuit| Breaker { limit: circuit.limit_ma, is_over: PerPhase::all(false) });
+        let breakers =
+            model.circuits.iter().map(|circuit| Breaker { limit: circuit.limit_ma, ..Breaker::default() });
         Self {
             outlets: outlets.collect(),
             breakers: breakers.collect(),
             peak: PerPhase::default(),
             breaches: 0,
+            excuse_ms,
         }
+    }
+
+    /// A vehicle comes that loads these phases.
+    pub fn comes(&mut self, charger: usize, phases: Vec<Phase>) {
+        self.outlets[charger].phases = phases;
+    }
+
+    /// Other consumers draw otherwise than before.
+    pub fn load(&mut self, circuit: usize, load: PerPhase<Milliamps>, at_ms: u64) {
+        let breaker = &mut self.breakers[circuit];
+        breaker.loads.push_back((at_ms.saturating_add(self.excuse_ms), breaker.load));
+        breaker.load = load;
     }
 
     /// A setpoint leaves the edge.
@@ -87,9 +107,11 @@ impl Watch {
 
     /// What flows through a circuit.
     pub fn flow(&self, circuit: usize) -> PerPhase<Milliamps> {
-        let mut flow = PerPhase::default();
+        let mut flow = self.breakers[circuit].load;
         for outlet in self.outlets.iter().filter(|outlet| outlet.path.contains(&circuit)) {
-            flow[outlet.phase] += outlet.draw;
+            for phase in &outlet.phases {
+                flow[*phase] += outlet.draw;
+            }
         }
         flow
     }
@@ -101,15 +123,22 @@ impl Watch {
         for outlet in &mut self.outlets {
             outlet.sent.retain(|sent| sent.expires_ms > at_ms);
             let told = outlet.sent.iter().map(|sent| sent.limit).fold(outlet.safe, Milliamps::max);
-            drawn[outlet.phase] += outlet.draw;
-            for circuit in &outlet.path {
-                may[*circuit][outlet.phase] += told.max(outlet.draw);
+            for phase in &outlet.phases {
+                drawn[*phase] += outlet.draw;
+                for circuit in &outlet.path {
+                    may[*circuit][*phase] += told.max(outlet.draw);
+                }
             }
         }
         self.peak = self.peak.zip(drawn, Milliamps::max);
         for (breaker, may) in self.breakers.iter_mut().zip(may) {
+            breaker.loads.retain(|(until_ms, _)| *until_ms > at_ms);
+            let least =
+                breaker.loads.iter().fold(breaker.load, |least, (_, load)| least.zip(*load, Milliamps::min));
             for phase in Phase::ALL {
-                let is_over = may[phase] > breaker.limit[phase];
+                let load = least[phase].max(Milliamps::ZERO);
+                // What others draw beyond the limit by themselves is no charger's doing.
+                let is_over = may[phase] > Milliamps::ZERO && may[phase] + load > breaker.limit[phase];
                 self.breaches += u64::from(is_over && !breaker.is_over[phase]);
                 breaker.is_over[phase] = is_over;
             }
@@ -171,7 +200,7 @@ mod tests {
             systems: vec![],
             local_time: Default::default(),
         };
-        Watch::new(&model, &[Phase::L1, Phase::L1])
+        Watch::new(&model, &[Phase::L1, Phase::L1], 1_000)
     }
 
     fn setpoint(number: u64, limit: i32) -> Setpoint {
@@ -207,6 +236,33 @@ mod tests {
         confirmed.sent(1, &setpoint(5, 32), 1500);
         confirmed.look(1500);
         assert_eq!(confirmed.breaches(), 0, "the others have expired");
+    }
+
+    #[test]
+    fn a_rise_of_the_other_load_is_excused_for_a_time_and_its_fall_at_once() {
+        let mut watch = watch();
+        watch.sent(0, &setpoint(1, 20), 0);
+        let load = |load| PerPhase([amps(load), amps(0), amps(0)]);
+        for (at_ms, now, breaches) in [(0, 12, 0), (10, 13, 0), (20, 0, 0), (30, 13, 0)] {
+            watch.load(1, load(now), at_ms);
+            watch.look(at_ms);
+            assert_eq!(watch.breaches(), breaches, "{now} A at {at_ms} ms");
+        }
+        watch.sent(0, &Setpoint { validity_ms: Millis(10_000), ..setpoint(2, 20) }, 40);
+        watch.look(1_029);
+        assert_eq!(watch.breaches(), 0, "what it was at 20 ms still counts");
+        watch.look(1_031);
+        assert_eq!(watch.breaches(), 1);
+        assert_eq!(watch.flow(1), load(13));
+    }
+
+    #[test]
+    fn a_vehicle_of_three_phases_counts_on_each() {
+        let mut watch = watch();
+        watch.comes(0, Phase::ALL.to_vec());
+        watch.draws(0, amps(33));
+        watch.look(0);
+        assert_eq!((watch.breaches(), watch.flow(1)), (3, PerPhase::all(amps(33))));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! - A message takes [`LATENCY_MS`] either way, in order, and none is lost.
 //! - Of what happens at one moment, first the edge takes what has come, then devices do, then vehicles leave, fill up
 //!   and come; then meters see what flows; then the limit is looked at; then the edge decides.
+//! - Other load and what the site is told from outside change as the [`Scene`] says.
 //! - A decision is made when the edge's machine says that one is due, when a raise delay that began with such a
 //!   decision is over, and every interval while a vehicle asks for energy.
 //! - While none does, nothing flows and nothing can change: meters are read and decisions made only when a vehicle
@@ -12,20 +13,24 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use wattle_device_core::{Input, Publish};
+use wattle_edge_core::SiteInput;
 use wattle_wire::message::{self, Confirm};
 use wattle_wire::topic::Channel;
-use wattle_wire::{Micros, Milliamps, PerPhase};
+use wattle_wire::{Micros, Milliamps, Millivolts, PerPhase, Phase};
 
 use super::cost::{Cost, Outside};
 use super::edge::Edge;
+use super::guest::Guest;
 use super::service::{Served, Service};
 use super::site::Equipped;
-use super::stall::{Gauge, Stall};
-use super::trace::Stay;
+use super::stall::{Gauge, Stall, VOLTAGE};
 use super::watch::Watch;
 
 /// How long a message is under way.
 pub const LATENCY_MS: u64 = 20;
+
+/// What a rise of the other load is excused for beyond an interval: the way of a reading, a setpoint and its answer.
+const EXCUSE_MS: u64 = 1_000;
 
 /// What happens at a moment, in the order in which it happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,8 +39,45 @@ enum Happening {
     Leave(usize),
     /// This charger or its vehicle has something to do.
     Wake(usize),
-    /// The vehicle of this stay comes.
+    /// This vehicle comes.
     Arrive(usize),
+    /// The user of this vehicle starts the charge.
+    Start(usize),
+    /// This change of the other load.
+    Load(usize),
+    /// The site is told this from outside.
+    Tell(usize),
+}
+
+/// What other consumers draw through a circuit from a moment on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Load {
+    /// When.
+    pub at_ms: u64,
+    /// The circuit's index.
+    pub circuit: usize,
+    /// How much.
+    pub current: PerPhase<Milliamps>,
+}
+
+/// What there is around the vehicles.
+#[derive(Debug, Clone)]
+pub struct Scene {
+    /// Of each phase.
+    pub voltage: Millivolts,
+    /// Other load of the circuits that have a meter, in order of time.
+    pub loads: Vec<Load>,
+    /// What the site is told from outside: when, ms, and what.
+    pub told: Vec<(u64, SiteInput)>,
+    /// By what energy is paid for and covered.
+    pub outside: Outside,
+}
+
+impl Default for Scene {
+    /// No other load, and nothing is told.
+    fn default() -> Self {
+        Self { voltage: VOLTAGE, loads: Vec::new(), told: Vec::new(), outside: Outside::default() }
+    }
 }
 
 /// What a simulation came to.
@@ -61,9 +103,14 @@ pub struct Ran {
 
 /// The simulated site with its edge.
 pub struct World<'a> {
-    stays: &'a [Stay],
+    guests: &'a [Guest],
+    scene: &'a Scene,
     places: Vec<usize>,
     stalls: Vec<Stall>,
+    /// Who stands at each.
+    present: Vec<Option<usize>>,
+    /// The phases that a vehicle at each loads, as far as it uses them.
+    wired: Vec<Vec<Phase>>,
     gauges: Vec<Gauge>,
     circuits: Vec<usize>,
     edge: Edge,
@@ -90,38 +137,49 @@ pub struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    /// A site before its first vehicle, at `from_ms`. Every station of `stays` is a charger of the site.
-    pub fn new(site: &Equipped, stays: &'a [Stay], edge: Edge, outside: Outside, from_ms: u64) -> Self {
+    /// A site before its first vehicle, at `from_ms`. Every station of `guests` is a charger of the site.
+    pub fn new(site: &Equipped, guests: &'a [Guest], scene: &'a Scene, edge: Edge, from_ms: u64) -> Self {
         let model = &site.model;
         let mut up = VecDeque::new();
         let mut stalls = Vec::with_capacity(model.chargers.len());
         for (index, charger) in model.chargers.iter().enumerate() {
             let mut sent = |message| up.push_back((from_ms + LATENCY_MS, index, message));
-            stalls.push(Stall::new(charger, from_ms, &mut sent));
+            stalls.push(Stall::new(charger, scene.voltage, from_ms, &mut sent));
         }
         let mut gauges = Vec::with_capacity(model.meters.len());
         for index in 0..model.meters.len() {
             let mut sent = |message| up.push_back((from_ms + LATENCY_MS, stalls.len() + index, message));
-            gauges.push(Gauge::new(from_ms, &mut sent));
+            gauges.push(Gauge::new(scene.voltage, from_ms, &mut sent));
         }
-        let place = |stay: &Stay| model.chargers.iter().position(|charger| charger.id == stay.station);
-        let places: Vec<_> = stays.iter().map(|stay| place(stay).expect("stations are chargers")).collect();
-        let mut happenings = BinaryHeap::with_capacity(stays.len() * 2 + stalls.len());
-        for (index, (stay, place)) in stays.iter().zip(&places).enumerate() {
-            happenings.push(Reverse((millis(stay.arrival), Happening::Arrive(index))));
-            happenings.push(Reverse((millis(stay.departure), Happening::Leave(*place))));
+        let place = |guest: &Guest| model.chargers.iter().position(|charger| charger.id == guest.station);
+        let places: Vec<_> =
+            guests.iter().map(|guest| place(guest).expect("stations are chargers")).collect();
+        let mut happenings = BinaryHeap::with_capacity(guests.len() * 3 + stalls.len() + scene.loads.len());
+        for (index, (guest, place)) in guests.iter().zip(&places).enumerate() {
+            happenings.push(Reverse((millis(guest.arrival), Happening::Arrive(index))));
+            happenings.push(Reverse((millis(guest.departure), Happening::Leave(*place))));
         }
+        let to_come = happenings.len();
+        let late = guests.iter().enumerate().filter(|(_, guest)| guest.start > guest.arrival);
+        happenings.extend(late.map(|(index, guest)| Reverse((millis(guest.start), Happening::Start(index)))));
+        let loads = scene.loads.iter().enumerate();
+        happenings.extend(loads.map(|(index, load)| Reverse((load.at_ms, Happening::Load(index)))));
+        let told = scene.told.iter().enumerate();
+        happenings.extend(told.map(|(index, (at_ms, _))| Reverse((*at_ms, Happening::Tell(index)))));
         Self {
-            stays,
+            guests,
+            scene,
             places,
+            present: vec![None; stalls.len()],
+            wired: wired(site),
             gauges,
             circuits: model.meters.iter().map(|meter| meter.circuit).collect(),
             edge,
-            watch: Watch::new(model, &site.phases),
+            watch: Watch::new(model, &site.phases, model.control.interval_ms.0.unsigned_abs() + EXCUSE_MS),
             service: Service::new(stalls.len()),
-            cost: Cost::new(outside, from_ms),
+            cost: Cost::new(scene.outside.clone(), from_ms),
             clock_ms: from_ms,
-            to_come: happenings.len(),
+            to_come,
             happenings,
             due: vec![None; stalls.len()],
             asks: vec![false; stalls.len()],
@@ -230,14 +288,33 @@ impl<'a> World<'a> {
                 }
             }
             Happening::Leave(index) => {
-                (self.to_come, self.stirred) = (self.to_come - 1, true);
+                (self.to_come, self.stirred, self.present[index]) = (self.to_come - 1, true, None);
                 self.stall(index, at_ms, |stall, sent| stall.leave(at_ms, sent));
             }
             Happening::Arrive(index) => {
                 (self.to_come, self.stirred) = (self.to_come - 1, true);
-                let stay = &self.stays[index];
-                self.stall(self.places[index], at_ms, |stall, sent| stall.arrive(stay, at_ms, sent));
+                let (guest, place) = (&self.guests[index], self.places[index]);
+                self.present[place] = Some(index);
+                let phases = self.wired[place].iter().copied().take(usize::from(guest.phases));
+                self.watch.comes(place, phases.collect());
+                self.stall(place, at_ms, |stall, sent| stall.arrive(guest, at_ms, sent));
+                if guest.start <= guest.arrival {
+                    self.stall(place, at_ms, |stall, sent| stall.start(guest, at_ms, sent));
+                }
             }
+            Happening::Start(index) => {
+                let (guest, place) = (&self.guests[index], self.places[index]);
+                if self.present[place] == Some(index) {
+                    self.stirred = true;
+                    self.stall(place, at_ms, |stall, sent| stall.start(guest, at_ms, sent));
+                }
+            }
+            Happening::Load(index) => {
+                let load = self.scene.loads[index];
+                self.watch.load(load.circuit, load.current, at_ms);
+                self.changed = true;
+            }
+            Happening::Tell(index) => self.edge.tell(self.scene.told[index].1.clone(), micros(at_ms)),
         }
     }
 
@@ -276,10 +353,7 @@ impl<'a> World<'a> {
         for index in 0..self.gauges.len() {
             if self.changed {
                 let flow = self.watch.flow(self.circuits[index]);
-                let power_mw =
-                    flow.0.iter().map(|i| i64::from(i.0) * i64::from(super::stall::VOLTAGE.0) / 1000);
-                let power_mw = power_mw.sum();
-                self.gauge(index, at_ms, |gauge, sent| gauge.measure(at_ms, flow, power_mw, sent));
+                self.gauge(index, at_ms, |gauge, sent| gauge.measure(at_ms, flow, sent));
             } else if is_watched && self.gauges[index].due_ms().is_some_and(|due| due <= at_ms) {
                 self.gauge(index, at_ms, |gauge, sent| gauge.handle(at_ms, Input::Tick, sent));
             }
@@ -312,6 +386,16 @@ impl<'a> World<'a> {
         self.look(at_ms);
         Ok(())
     }
+}
+
+/// The phases that vehicles at each charger load, in the order in which they use them.
+fn wired(site: &Equipped) -> Vec<Vec<Phase>> {
+    let of = |(charger, first): (&wattle_edge_core::Charger, &Phase)| match &charger.phases {
+        Some(phases) if !phases.is_empty() => phases.clone(),
+        // As an electrician rotates them.
+        _ => (0..3).map(|turn| Phase::ALL[(first.index() + turn) % 3]).collect(),
+    };
+    site.model.chargers.iter().zip(&site.phases).map(of).collect()
 }
 
 /// A moment of the trace in ms; traces begin after 1970 and hold whole seconds or fractions.
