@@ -66,6 +66,20 @@ check_energy() {
     check "all months together are the $(field delivered_wh) Wh of the sessions" [ "$sum" = "$(field delivered_wh)" ]
 }
 
+# A backtest of the policy that decided gives what was recorded again: every setpoint, and the energy.
+check_backtest() {
+    local lake=$1 recorded same energies
+    if ! "$wattle" policy backtest --lake "$lake" --site real --policy equal-share --json > "$work/backtest.json"; then
+        check "the backtest runs, without a breach" false
+        return
+    fi
+    recorded=$(sed -E 's/.*"again":\{"recorded":([0-9]+).*/\1/' "$work/backtest.json")
+    same=$(sed -E 's/.*"again":\{"recorded":[0-9]+,"same":([0-9]+).*/\1/' "$work/backtest.json")
+    energies=$(grep -oE '"name":"[^"]*","energy_wh":[0-9]+' "$work/backtest.json" | sed 's/.*://' | sort -u)
+    check "a backtest gives $same of $recorded recorded setpoints again" [ "$same" = "$recorded" ]
+    check "and its energy is that of the sessions" [ "$energies" = "$(field delivered_wh)" ]
+}
+
 # run TRACE LIMIT binding|free: one simulation with its checks.
 run() {
     local trace=$1 limit=$2 kind=$3 lake name
@@ -90,6 +104,7 @@ run() {
     if [ "$kind" = free ]; then
         check "each of $(field easy) sessions that had the time got what the trace says" [ "$(field short)" = 0 ]
     fi
+    if [ "$kind" = binding ]; then check_backtest "$lake"; fi
     check_energy "$lake"
     [ -n "${KEEP:-}" ] || rm -rf "$lake"
 }

@@ -22,7 +22,7 @@ mod tests;
 pub use beside::Beside;
 pub use pack::{bytes, row};
 pub use run::{Audience, Difference, Replay, Silent, Stretch, Tally};
-pub use shelf::{Shelf, Unavailable};
+pub use shelf::{Shelf, Unavailable, components};
 
 /// What keyframes say of the program that has written them.
 pub const PROGRAM: &str = concat!("wattle-edge ", env!("CARGO_PKG_VERSION"));

@@ -64,7 +64,7 @@ impl Shelf {
     /// When the runtime for policies doesn't start.
     pub fn new(folder: &Path) -> Result<Self, HostError> {
         let host = Host::new(Limits { deadline: DEADLINE, ..Limits::default() })?;
-        let files = files(folder);
+        let files = components(folder);
         Ok(Self { host, folder: folder.to_owned(), files, loaded: BTreeMap::new() })
     }
 
@@ -99,7 +99,8 @@ impl Shelf {
     }
 }
 
-fn files(folder: &Path) -> BTreeMap<u64, PathBuf> {
+/// The components of a folder, each by the first eight bytes of its SHA-256.
+pub fn components(folder: &Path) -> BTreeMap<u64, PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let paths = entries.map(|entry| entry.path());
     let components = paths.filter(|path| path.extension().is_some_and(|end| end == "wasm"));

@@ -3,6 +3,7 @@
 //! - [`sql`]: asks a fog node, or a lake folder, and prints a table, CSV, JSON or Parquet.
 //! - [`bill`] and [`receipt`]: what the sessions of a month, or one session, cost.
 //! - [`demo`]: a site with an outage, played by real processes, and checked.
+//! - [`backtest`]: runs the history of a site again under another policy.
 //! - [`policy`]: writes, builds, tests, measures, signs and runs load policies.
 //! - [`replay`]: makes recorded decisions again, and explains one.
 //! - [`signal`]: tells a site limits, prices, surplus and currents by hand.
@@ -12,6 +13,7 @@
 //! Exit codes: 0 done, 1 failed, 2 a command line or configuration that can't be used ([`Usage`]). Answers go
 //! to standard output, everything else to standard error.
 
+pub mod backtest;
 pub mod bill;
 pub mod demo;
 pub mod exit;

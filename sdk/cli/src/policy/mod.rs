@@ -1,11 +1,11 @@
-//! `wattle policy`: write, build, test, measure, sign, run and replay load policies. What an author does stands in
+//! `wattle policy`: write, build, test, measure, sign, run, replay and backtest load policies. What an author does stands in
 //! [`wattle_policy_dev`]; what needs an edge node's own code, here.
 
 mod run;
 
 use wattle_policy_dev::{bench, build, inspect, keys, new, test};
 
-/// Write, build, test, measure, sign, run and replay load policies
+/// Write, build, test, measure, sign, run, replay and backtest load policies
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -20,6 +20,7 @@ enum Command {
     Bench(bench::Args),
     Inspect(inspect::Args),
     Replay(crate::replay::Args),
+    Backtest(crate::backtest::Args),
     Run(run::Args),
     Keygen(keys::KeygenArgs),
     Sign(keys::SignArgs),
@@ -38,6 +39,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         Command::Bench(args) => bench::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Replay(args) => crate::replay::run(args).await,
+        Command::Backtest(args) => crate::backtest::run(args).await,
         Command::Run(args) => run::run(&args),
         Command::Keygen(args) => keys::keygen(&args),
         Command::Sign(args) => keys::sign(&args),

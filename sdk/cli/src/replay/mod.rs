@@ -1,6 +1,6 @@
 //! `wattle policy replay` and `wattle explain`: recorded decisions made again, from a journal or a lake.
 
-mod entries;
+pub mod entries;
 pub mod explain;
 mod report;
 
