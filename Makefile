@@ -63,12 +63,8 @@ test-kafka: kafka ## Run only the suite of the ways up: direct, on a mock of Kaf
 
 check: setup setup-check ## Formatting, lints, dependencies, documentation
 	@cargo fmt --all --check
-<<<<<<< HEAD
 	@deploy/real/compare.sh --check
-	@cargo clippy --workspace --all-targets --features wattle-line-tests/ways -- -D warnings
-=======
 	@cargo clippy --workspace --all-targets -- -D warnings
->>>>>>> 09e7fea (Take the suite of the ways up back into make test, on all three ways)
 	@cargo clippy -p wattle-edge --lib --no-default-features -- -D warnings
 	@cargo deny --log-level error check bans licenses sources
 	@RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --quiet

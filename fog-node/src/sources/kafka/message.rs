@@ -1,8 +1,10 @@
 //! A message of the topic of segments.
 
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use wattle_columns::{Segment, SegmentBuilder};
 use wattle_wire::EdgeId;
 use wattle_wire::kafka::{EDGE_HEADER, FROM_HEADER, INCARNATION_HEADER, TO_HEADER};
+use wattle_wire::row::{Gap, GapReason, Record, Row};
 use wattle_wire::uplink::{Incarnation, SegmentHeader};
 
 /// The digits of an incarnation.
@@ -41,6 +43,23 @@ fn read(
     let to =
         number(to).filter(|to| *to >= from).ok_or("its header wattle-to is no number after wattle-from")?;
     Ok(SegmentHeader { edge, incarnation: Incarnation(incarnation), from, to })
+}
+
+/// An edge that frees on delivery doesn't know what of it the topic still has: its gap ends where the topic goes on.
+pub(super) fn up_to_what_stands_beyond(segment: Segment, beyond: Option<u64>) -> Segment {
+    let SegmentHeader { edge, incarnation, from, to } = &segment.header;
+    let Some(last) = beyond.map(|first| first - 1).filter(|last| (*from..*to).contains(last)) else {
+        return segment;
+    };
+    let record = segment.records().ok().and_then(|records| <[Record; 1]>::try_from(records).ok());
+    let Some([Record { at_us, row: Row::Gap(gap), .. }]) = record else { return segment };
+    if gap.reason != GapReason::Freed {
+        return segment;
+    }
+    let row = Row::Gap(Gap { to: last, ..gap });
+    let mut builder = SegmentBuilder::new(edge.clone(), *incarnation);
+    let pushed = builder.push(&Record { sequence: *from, at_us, row });
+    pushed.ok().and_then(|()| builder.finish()).unwrap_or(segment)
 }
 
 #[cfg(test)]

@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{BorrowedMessage, Message as _};
-use wattle_columns::{Segment, SegmentBuilder};
+use wattle_columns::Segment;
 use wattle_process::Health;
 use wattle_wire::Micros;
-use wattle_wire::row::{Gap, GapReason, Record, Row};
 use wattle_wire::uplink::SegmentHeader;
 
 use super::closing::Closing;
@@ -233,7 +232,7 @@ impl Session<'_> {
             match Segment::decode(&waiting.bytes) {
                 Ok(segment) if segment.header == waiting.header => {
                     let (answer, journal) = (self.answer.clone(), Journal::of(&segment.header));
-                    let segment = up_to_what_stands_beyond(segment, self.intake.beyond(&journal));
+                    let segment = message::up_to_what_stands_beyond(segment, self.intake.beyond(&journal));
                     let done = move |outcome| {
                         // A session that has ended reads it again.
                         let _ = answer.send((partition, generation, offset, journal, outcome));
@@ -362,21 +361,4 @@ impl Session<'_> {
         }
         Ok(())
     }
-}
-
-/// An edge that frees on delivery doesn't know what of it the topic still has: its gap ends where the topic goes on.
-fn up_to_what_stands_beyond(segment: Segment, beyond: Option<u64>) -> Segment {
-    let SegmentHeader { edge, incarnation, from, to } = &segment.header;
-    let Some(last) = beyond.map(|first| first - 1).filter(|last| (*from..*to).contains(last)) else {
-        return segment;
-    };
-    let record = segment.records().ok().and_then(|records| <[Record; 1]>::try_from(records).ok());
-    let Some([Record { at_us, row: Row::Gap(gap), .. }]) = record else { return segment };
-    if gap.reason != GapReason::Freed {
-        return segment;
-    }
-    let row = Row::Gap(Gap { to: last, ..gap });
-    let mut builder = SegmentBuilder::new(edge.clone(), *incarnation);
-    let pushed = builder.push(&Record { sequence: *from, at_us, row });
-    pushed.ok().and_then(|()| builder.finish()).unwrap_or(segment)
 }
