@@ -4,6 +4,7 @@
 //! others by reading theirs. So it costs the same whether the table has ten files or ten thousand.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deltalake::kernel::Action;
@@ -22,15 +23,15 @@ pub(crate) struct Head {
     base: DeltaTable,
     version: u64,
     seen: Instant,
-    /// Positions of commits after the base, and those that were looked up in the base.
-    positions: BTreeMap<String, Option<u64>>,
+    /// Positions of commits after the base, and those that were looked up in the base. Shared by all who look at this head.
+    positions: Arc<BTreeMap<String, Option<u64>>>,
 }
 
 impl Head {
     /// The end of the log as a snapshot has it.
     pub(crate) fn of(base: &DeltaTable) -> Result<Self, DeltaTableError> {
         let version = base.version().ok_or(DeltaTableError::NotInitialized)?;
-        Ok(Self { base: base.clone(), version, seen: Instant::now(), positions: BTreeMap::new() })
+        Ok(Self { base: base.clone(), version, seen: Instant::now(), positions: Arc::default() })
     }
 
     /// The same end of the log, reckoned from a newer snapshot: no commit between the two bases has a position that
@@ -62,7 +63,7 @@ impl Head {
         let mut next = self.clone();
         next.version += 1;
         next.seen = Instant::now();
-        next.positions.extend(positions.into_iter().map(|(app, position)| (app, Some(position))));
+        Arc::make_mut(&mut next.positions).extend(positions.into_iter().map(|(app, position)| (app, Some(position))));
         next
     }
 
@@ -77,7 +78,7 @@ impl Head {
             for action in actions {
                 match action {
                     Action::Txn(txn) => {
-                        self.positions.insert(txn.app_id, u64::try_from(txn.version).ok());
+                        Arc::make_mut(&mut self.positions).insert(txn.app_id, u64::try_from(txn.version).ok());
                     }
                     Action::Metadata(_) | Action::Protocol(_) => return Ok(None),
                     _ => {}
@@ -103,7 +104,7 @@ impl Head {
 
     /// Keeps what was looked up.
     pub(crate) fn remember(&mut self, app: &str, position: Option<u64>) {
-        self.positions.insert(app.to_owned(), position);
+        Arc::make_mut(&mut self.positions).insert(app.to_owned(), position);
     }
 }
 

@@ -150,13 +150,16 @@ impl<'a, T: RawTable> RawTables<'a, T> {
         for table in self.all() {
             table.refresh().await?;
         }
-        self.lowest(journal).await
+        self.lowest(&self.all().map(|table| (table, table.head())), journal).await
     }
 
-    /// The lowest position of all tables, as they were last seen here.
-    async fn lowest(&self, journal: &Journal) -> Result<Option<u64>, LakeError> {
+    /// The lowest position of all tables at their heads.
+    async fn lowest(
+        &self,
+        [readings, events, decisions]: &[(&'a T, T::Head); 3],
+        journal: &Journal,
+    ) -> Result<Option<u64>, LakeError> {
         let app = journal.app_id();
-        let [readings, events, decisions] = self.all().map(|table| (table, table.head()));
         let lowest = readings.0.position(&readings.1, &app).await?;
         let lowest = lowest.min(events.0.position(&events.1, &app).await?);
         Ok(lowest.min(decisions.0.position(&decisions.1, &app).await?))
@@ -242,9 +245,10 @@ impl<'a, T: RawTable> RawTables<'a, T> {
     /// The position of each journal that segments are of.
     async fn known(&self, segments: &[Segment]) -> Result<BTreeMap<Journal, Option<u64>>, LakeError> {
         let journals: BTreeSet<_> = segments.iter().map(|segment| Journal::of(&segment.header)).collect();
+        let heads = self.all().map(|table| (table, table.head()));
         let mut known = BTreeMap::new();
         for journal in journals {
-            let position = self.lowest(&journal).await?;
+            let position = self.lowest(&heads, &journal).await?;
             known.insert(journal, position);
         }
         Ok(known)
