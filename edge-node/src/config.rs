@@ -11,8 +11,10 @@ use wattle_kafka::KafkaConfig;
 use wattle_site::Problems;
 use wattle_wire::EdgeId;
 
+mod deploy;
 mod uplink;
 
+pub use deploy::DeployConfig;
 pub use uplink::{Compression, UplinkConfig, UplinkTls, UplinkWay};
 
 /// The whole file.
@@ -43,6 +45,8 @@ pub struct Config {
     pub kafka: KafkaConfig,
     /// Health, metrics and status.
     pub http: HttpConfig,
+    /// Who may deploy, and from where documents come.
+    pub deploy: DeployConfig,
 }
 
 /// `[broker]`
@@ -180,6 +184,7 @@ impl Default for Config {
             uplink: UplinkConfig::default(),
             kafka: KafkaConfig::default(),
             http: HttpConfig::default(),
+            deploy: DeployConfig::default(),
         }
     }
 }
@@ -244,6 +249,7 @@ impl Config {
         }
         self.validate_uplink(file, problems);
         self.kafka.validate(file, problems);
+        self.validate_deploy(file, problems);
         if self.data.as_os_str().is_empty() {
             problems.add(file, "data", "", "give a folder");
         }

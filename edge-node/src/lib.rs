@@ -19,6 +19,7 @@ pub mod checkpoint;
 pub mod clock;
 pub mod command;
 pub mod config;
+pub mod down;
 pub mod files;
 pub mod foreign;
 mod former;

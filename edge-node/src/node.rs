@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
 use wattle_edge_core::{DeviceOutput, Heard, Part, PeerMachine, SiteInput, SiteMachine};
 use wattle_policy_host::Limits;
-use wattle_process::Health;
+use wattle_process::{Health, Pages};
 use wattle_wire::row::{Event, EventKind, Row};
 use wattle_wire::topic::Channel;
 use wattle_wire::{DeviceId, Micros, SiteId};
@@ -25,12 +25,17 @@ use wattle_wire::{DeviceId, Micros, SiteId};
 use crate::actors::device::{Device, Keep};
 use crate::actors::ingress::{Deliveries, Ingress, MAX_BATCH, Refused, Route, SiteRoute, Unsettled};
 use crate::actors::journal::{Close, Journal, Shared};
-use crate::actors::site::{Intake, Offer, Site, Stop};
+use crate::actors::site::{Deployed, Intake, Offer, Site, Stop};
 use crate::actors::uplink::{Stop as StopUplink, Uplink};
 use crate::broker::RefusedLogin;
 use crate::broker::supervisor::Supervisor as BrokerSupervisor;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::down::follow::follow;
+use crate::down::inbox::inbox;
+use crate::down::kept::Folder;
+use crate::down::worker::{Place, Queue, Worker};
+use crate::down::{self, Board, Down};
 use crate::files::{self, Files};
 use crate::former;
 use crate::mqtt::{Delivery, Lane};
@@ -41,7 +46,7 @@ use crate::policy::keep::Keeper;
 use crate::policy::watch::{Reader, Watch};
 use crate::policy::{self, Role, SitePolicy, Source};
 use crate::restore::Restored;
-use crate::setup::{broker_page, open_journal, start_broker, start_lanes, uplink_way};
+use crate::setup::{broker_page, documents_way, open_journal, start_broker, start_lanes, uplink_way};
 use crate::site_model;
 use crate::status::{SiteBoard, Status};
 use crate::uplink;
@@ -116,8 +121,9 @@ impl Node {
         });
 
         let boards: Vec<_> = sites.iter().map(|s| Arc::new(SiteBoard::new(s.file.id.clone()))).collect();
-        let builder = SiteBuilder { config, clock: &clock, lane: &lanes[0], journal: &journal };
-        let (site_actors, policies) = builder.start(sites, &boards, &note)?;
+        let (down, queue) = Down::new(Board::default());
+        let builder = SiteBuilder { config, clock: &clock, lane: &lanes[0], journal: &journal, down: &down };
+        let (site_actors, policies) = builder.start(sites, &boards, &note, queue)?;
         let (devices, routes) = start_devices(sites, &site_actors, machines, clock.now());
 
         let way = uplink_way(config);
@@ -165,6 +171,10 @@ impl Node {
         actix::spawn(keep_states(devices.clone(), clock.clone()));
         actix::spawn(watch_lanes(lanes.clone(), dropped.clone(), health.clone()));
 
+        if let Some(fog) = documents_way(config) {
+            actix::spawn(follow(fog, config.id.clone(), down.clone()));
+        }
+
         let status = Status {
             edge: config.id.clone(),
             broker: Box::new(broker_page(
@@ -178,11 +188,14 @@ impl Node {
             sites: boards,
             journal: journal_board,
             uplink: uplink_board,
+            documents: down.board().clone(),
         };
-        let http = wattle_process::serve_http(config.http.listen, health, move || status.json())
-            .with_context(|| {
-                format!("can't listen on {} for HTTP; choose another [http] listen", config.http.listen)
-            })?;
+        let names = sites.iter().map(|site| site.file.id.clone()).collect();
+        let inbox = inbox(config.deploy.tokens(), down.clone(), config.id.clone(), names);
+        let pages = Pages::new(move || status.json()).taking(inbox);
+        let http = wattle_process::serve_pages(config.http.listen, health, pages).with_context(|| {
+            format!("can't listen on {} for HTTP; choose another [http] listen", config.http.listen)
+        })?;
         tracing::info!(
             edge = %config.id,
             broker = format!("{}:{}", login.host, login.port),
@@ -271,6 +284,7 @@ struct SiteBuilder<'a> {
     clock: &'a Arc<Clock>,
     lane: &'a Lane,
     journal: &'a Addr<Journal>,
+    down: &'a Down,
 }
 
 impl SiteBuilder<'_> {
@@ -279,6 +293,7 @@ impl SiteBuilder<'_> {
         sites: &[files::Site],
         boards: &[Arc<SiteBoard>],
         note: &str,
+        queue: Queue,
     ) -> anyhow::Result<(Vec<Addr<Site>>, Watch)> {
         let host = policy::host(&self.config.data, Limits::default())
             .context("can't start the runtime for policies")?;
@@ -290,26 +305,53 @@ impl SiteBuilder<'_> {
         let now = self.clock.now();
         let first_number = numbers::take(&self.config.data, now);
         let mut actors = Vec::with_capacity(sites.len());
-        let mut readers = Vec::new();
+        let deployed =
+            Folder::open(&self.config.data).context("can't make the folder for what is deployed")?;
+        let (mut readers, mut places) = (Vec::new(), BTreeMap::new());
         for (site, board) in sites.iter().zip(boards) {
             let machine = SiteMachine::new(site_model(&site.file), first_number, now)
                 .with_context(|| format!("site {}", site.file.id))?;
-            let place = keeper.place(&site.file.id, &site.file.control.policy);
+            let last = keeper.place(&site.file.id, &site.file.control.policy);
             let (control, aside) = (&site.file.control, Some(aside.clone()));
-            let policy = SitePolicy::load_with(&host, &folder, control, Some(place), aside);
+            let mut policy = SitePolicy::load_with(&host, &folder, control, Some(last), aside);
             let sources: Vec<_> = policy.sources().map(|(role, source)| (role, source.clone())).collect();
             let (clock, lane, journal) = (self.clock.clone(), self.lane.clone(), self.journal.clone());
             let topics = peers(&site.file);
             let topics = topics.into_iter().map(|peer| (peer.id, peer.address.topic(Channel::Setpoint)));
-            let (machine, rows) = ((machine, site.text.as_str()), self.first_rows(site, note));
+            let (id, kept) = (&site.file.id, deployed.read(&site.file.id));
+            let standing = down::start::place(&host, &deployed, (id, &site.file.control), &kept, &mut policy);
+            let rows = self.first_rows(site, note).into_iter().chain(standing).collect();
+            let mut place = Place {
+                control: site.file.control.clone(),
+                text: site.text.as_str().into(),
+                sources: of_the_file(&sources),
+                kept,
+                tell: Box::new(|_| ()),
+            };
+            let configuration = place.configuration();
             let (lane, board) = ((lane, topics.collect()), board.clone());
+            let (machine, policy) = ((machine, configuration.as_str()), (policy, self.down.clone()));
             let actor = Site::new(clock, machine, policy, lane, journal, board, rows);
             let address = Supervisor::start(|_| actor);
+            self.down.board().keep(id, &place.kept);
+            let actor = address.clone();
+            // There is one per document and per policy that fails.
+            place.tell = Box::new(move |order| actor.do_send(Deployed(order)));
+            places.insert(id.clone(), place);
             readers.extend(sources.into_iter().map(|(role, source)| reader(role, source, &address)));
             actors.push(address);
         }
         let loads = host.loads();
         tracing::info!(loads.compiled, loads.from_cache, loads.shared, "policies loaded");
+        let worker = Worker {
+            edge: self.config.id.clone(),
+            host: host.clone(),
+            folder: deployed,
+            clock: self.clock.clone(),
+            places,
+            board: self.down.board().clone(),
+        };
+        Down::start(queue, worker).context("can't start the thread that takes what is deployed")?;
         let watch = Watch::start(host, readers).context("can't start the thread that watches policies")?;
         Ok((actors, watch))
     }
@@ -332,7 +374,14 @@ impl SiteBuilder<'_> {
 /// Tells a site of the versions that come from a source.
 fn reader(role: Role, source: Source, site: &Addr<Site>) -> Reader {
     let site = site.clone();
-    (source, Box::new(move |found| site.do_send(Offer { role, found })))
+    let from = source.clone();
+    (source, Box::new(move |found| site.do_send(Offer { role, source: from.clone(), found })))
+}
+
+/// Where a site file's policy and its shadow come from.
+fn of_the_file(sources: &[(Role, Source)]) -> (Option<Source>, Option<Source>) {
+    let of = |role| sources.iter().find(|(of, _)| *of == role).map(|(_, source)| source.clone());
+    (of(Role::Active), of(Role::Shadow))
 }
 
 fn start_devices(

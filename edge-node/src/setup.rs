@@ -175,15 +175,24 @@ pub(crate) fn broker_page(
     }
 }
 
+/// How the fog node is dialled that hands documents down.
+pub(crate) fn documents_way(config: &Config) -> Option<Direct> {
+    let fog = config.documents_from()?;
+    Some(Direct { tls: tls(config), ..Direct::new(fog) })
+}
+
+fn tls(config: &Config) -> Option<Tls> {
+    let tls = config.uplink.tls.clone();
+    tls.map(|UplinkTls { ca, cert, key, server_name }| Tls { ca, cert, key, server_name })
+}
+
 /// The configured way up; none when rows are to stay in the journal.
 pub(crate) fn uplink_way(config: &Config) -> Option<Way> {
     let uplink = &config.uplink;
     match uplink.way {
         UplinkWay::Direct if uplink.address.is_empty() => None,
         UplinkWay::Direct => {
-            let tls = uplink.tls.clone();
-            let tls = tls.map(|UplinkTls { ca, cert, key, server_name }| Tls { ca, cert, key, server_name });
-            Some(Way::Direct(Direct { tls, ..Direct::new(uplink.address.clone()) }))
+            Some(Way::Direct(Direct { tls: tls(config), ..Direct::new(uplink.address.clone()) }))
         }
         #[cfg(feature = "kafka")]
         UplinkWay::Kafka => Some(Way::Kafka(crate::uplink::kafka::Kafka {

@@ -8,15 +8,17 @@ use wattle_wire::policy::{self, Snapshot};
 use wattle_wire::row::{DecidedCharger, Decision, Row};
 use wattle_wire::{EdgeId, Micros, Milliamps, PerPhase, SiteId};
 
+use crate::down::Board;
 use crate::mqtt::Lane;
+use crate::policy::{Running, Stands};
 
 struct Last {
     /// What the last decision was made on.
     snapshot: Snapshot,
     /// The last one that was recorded; one after it that was not has decided the same.
     recorded: Option<Decision>,
-    /// The policies that decide beside the one that is obeyed.
-    shadows: Vec<String>,
+    /// Who is asked, the active version first.
+    running: Vec<Running>,
 }
 
 /// What a site has last decided; its actor writes it, the status page reads it.
@@ -31,21 +33,23 @@ impl SiteBoard {
         Self { id, last: Mutex::new(None) }
     }
 
-    /// Takes a decision: what it was made on, its rows, and which policies decide beside.
-    pub fn decided(&self, snapshot: Snapshot, rows: &[Row], shadows: Vec<String>) {
+    /// Takes a decision: what it was made on, its rows, and which policies are asked.
+    pub fn decided(&self, snapshot: Snapshot, rows: &[Row], running: Vec<Running>) {
         let decision = rows.iter().find_map(|row| match row {
             Row::Decision(decision) => Some(decision.clone()),
             _ => None,
         });
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let recorded = decision.or_else(|| last.take().and_then(|last| last.recorded));
-        *last = Some(Last { snapshot, recorded, shadows });
+        *last = Some(Last { snapshot, recorded, running });
     }
 
-    fn json(&self) -> Value {
+    fn json(&self, documents: &Board) -> Value {
+        let deployed = documents.page(&self.id);
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(Last { snapshot, recorded, shadows }) = last.as_ref() else {
-            return json!({"id": self.id.as_str(), "decided_us": null, "circuits": [], "chargers": []});
+        let Some(Last { snapshot, recorded, running }) = last.as_ref() else {
+            let id = self.id.as_str();
+            return json!({"id": id, "decided_us": null, "deployed": deployed, "circuits": [], "chargers": []});
         };
         let circuits: Vec<Value> = snapshot.circuits.iter().map(circuit).collect();
         let chargers: Vec<Value> = snapshot
@@ -53,17 +57,35 @@ impl SiteBoard {
             .iter()
             .map(|c| charger(c, recorded.iter().flat_map(|d| &d.chargers).find(|d| d.charger == c.id)))
             .collect();
+        let shadows = running.iter().filter(|running| running.stands != Stands::Active);
         json!({
             "id": self.id.as_str(),
             "decided_us": snapshot.now_us.0,
             "cause": recorded.as_ref().map(|d| d.cause.as_str()),
             "policy": recorded.as_ref().map(|d| d.policy.as_str()),
-            "shadows": shadows,
+            "shadows": shadows.map(|running| running.policy.as_str()).collect::<Vec<_>>(),
+            "policies": running.iter().map(self::running).collect::<Vec<_>>(),
+            "deployed": deployed,
             "signals": signals(&snapshot.signals, snapshot.now_us),
             "circuits": circuits,
             "chargers": chargers,
         })
     }
+}
+
+/// Who is asked.
+fn running(running: &Running) -> Value {
+    let figures = &running.figures;
+    json!({
+        "state": running.stands.as_str(),
+        "policy": running.policy,
+        "sha256": wattle_process::sealed::hex(&running.component),
+        "since_us": figures.since.map(|since| since.0),
+        "decisions": figures.decisions,
+        "failures": figures.failures,
+        "last_failure": figures.last_failure,
+        "of": running.of,
+    })
 }
 
 /// What holds at the moment of the decision.
@@ -130,6 +152,8 @@ pub struct Status {
     pub journal: Arc<Mutex<Value>>,
     /// The uplink.
     pub uplink: Arc<Mutex<Value>>,
+    /// The way down.
+    pub documents: Board,
 }
 
 impl Status {
@@ -144,7 +168,8 @@ impl Status {
             "sync": self.sync,
             "journal": read(&self.journal),
             "uplink": read(&self.uplink),
-            "sites": self.sites.iter().map(|site| site.json()).collect::<Vec<_>>(),
+            "documents": self.documents.stream_page(),
+            "sites": self.sites.iter().map(|site| site.json(&self.documents)).collect::<Vec<_>>(),
         })
     }
 }
@@ -155,6 +180,7 @@ mod tests {
     use wattle_wire::row::Cause;
 
     use super::*;
+    use crate::policy::Figures;
 
     #[test]
     fn a_decision_that_was_not_recorded_shows_what_it_was_made_on() {
@@ -180,10 +206,19 @@ mod tests {
             state: Vec::new(),
         };
         board.decided(snapshot(1), &[Row::Decision(decision)], Vec::new());
-        board.decided(snapshot(2), &[], vec!["mine 2".into()]);
-        let page = board.json();
+        let running = |stands, policy: &str| Running {
+            stands,
+            policy: policy.into(),
+            component: [0; 32],
+            figures: Figures { failures: 2, ..Figures::default() },
+            of: None,
+        };
+        let running = vec![running(Stands::Active, "equal-share 1"), running(Stands::Trial, "mine 2")];
+        board.decided(snapshot(2), &[], running);
+        let page = board.json(&Board::default());
         assert_eq!(page["decided_us"], 2);
         assert_eq!(page["policy"], "equal-share");
-        assert_eq!(page["shadows"][0], "mine 2");
+        assert_eq!(page["shadows"], json!(["mine 2"]));
+        assert_eq!((&page["policies"][0]["failures"], &page["deployed"]), (&json!(2), &Value::Null));
     }
 }

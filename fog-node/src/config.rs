@@ -3,6 +3,7 @@
 //! Every key has a default, so that `wattle-fog` runs without a file. An unknown key is a mistake; all mistakes are
 //! told at once.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use wattle_fog_core::clean::Limits;
 use wattle_kafka::{KafkaConfig, TlsConfig};
+use wattle_process::inbox::{Tokens, token_digest};
 use wattle_site::Problems;
 use wattle_wire::Micros;
 
@@ -52,6 +54,26 @@ pub struct FogConfig {
     pub kafka: KafkaConfig,
     /// How Kafka's topics are read and made.
     pub intake: IntakeConfig,
+    /// The folder for documents on their way down to edges. Default: beside the lake, its name with `-documents`.
+    pub documents: Option<PathBuf>,
+    /// Who may send documents.
+    pub deploy: DeployConfig,
+}
+
+/// `[deploy]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeployConfig {
+    /// Who may send documents over HTTP: a name, and the SHA-256 of that person's token, 64 hexadecimal digits. Default: nobody.
+    pub tokens: BTreeMap<String, String>,
+}
+
+impl DeployConfig {
+    /// The digests of the tokens; those that are none are left out.
+    pub fn tokens(&self) -> Tokens {
+        let digest = |(name, text): (&String, &String)| Some((name.clone(), token_digest(text).ok()?));
+        self.tokens.iter().filter_map(digest).collect()
+    }
 }
 
 /// `[uplink_tls]`
@@ -113,6 +135,8 @@ impl Default for FogConfig {
             uplink_tls: None,
             kafka: KafkaConfig::default(),
             intake: IntakeConfig::default(),
+            documents: None,
+            deploy: DeployConfig::default(),
         }
     }
 }
@@ -148,6 +172,11 @@ impl FogConfig {
             problems.add(file, "intake.group", "", "give the group a name");
         }
         self.kafka.validate(file, problems);
+        for (name, text) in &self.deploy.tokens {
+            if let Err(allowed) = token_digest(text) {
+                problems.add(file, format!("deploy.tokens.{name}"), text, allowed);
+            }
+        }
         let addresses = [("uplink", self.uplink), ("sql", self.sql), ("http", self.http)];
         for (index, (key, address)) in addresses.iter().enumerate() {
             let taken =
@@ -167,6 +196,15 @@ impl FogConfig {
         if self.kafka.is_on() {
             self.kafka.check_files(file, problems);
         }
+    }
+
+    /// Where documents are kept.
+    pub fn documents_folder(&self) -> PathBuf {
+        self.documents.clone().unwrap_or_else(|| {
+            let mut name = self.lake.clone().into_os_string();
+            name.push("-documents");
+            name.into()
+        })
     }
 
     /// How Kafka's topics are read; none without brokers.

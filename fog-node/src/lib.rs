@@ -15,6 +15,7 @@
 
 pub mod billing;
 pub mod config;
+pub mod documents;
 pub mod lake;
 pub mod node;
 pub mod query;

@@ -16,9 +16,11 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
-use wattle_process::{Health, HttpHandle, serve_http};
+use wattle_process::{Health, HttpHandle, Pages, serve_pages};
 
 use crate::config::{FogConfig, UplinkTls};
+use crate::documents::Store;
+use crate::documents::inbox::inbox;
 use crate::lake::Lake;
 use crate::query;
 use crate::sources::kafka::KafkaSource;
@@ -61,8 +63,13 @@ impl Node {
         let (writer, writing) = LakeWriter::start(lake.clone(), config.writer_limits(), health.clone());
         let figures = writer.figures();
         let derived = Arc::new(AtomicI64::new(-1));
-        let status = status(config, figures.clone(), derived.clone());
-        let http = serve_http(config.http, health.clone(), status)
+        let folder = config.documents_folder();
+        let documents = Store::open(&folder)
+            .with_context(|| format!("`documents` {} can't be used", folder.display()))?;
+        let documents = Arc::new(documents);
+        let status = status(config, figures.clone(), derived.clone(), documents.clone());
+        let pages = Pages::new(status).taking(inbox(config.deploy.tokens(), documents.clone()));
+        let http = serve_pages(config.http, health.clone(), pages)
             .with_context(|| format!("`http` can't listen on {}: is the port in use?", config.http))?;
         let every = Duration::from_millis(config.derive_interval_ms);
         let deriving = Deriving { lake: lake.clone(), health: health.clone(), figures, derived };
@@ -70,7 +77,14 @@ impl Node {
         let kafka = kafka.map(|options| KafkaSource::start(options, writer.clone(), health.clone()));
         let upkeep = Upkeep { lake: lake.clone(), health, compact_bytes: config.compact_bytes };
         Ok(Self {
-            edges: tokio::spawn(direct::serve(lake.clone(), writer, edge_port, tls, edges_stop.clone())),
+            edges: tokio::spawn(direct::serve(
+                lake.clone(),
+                writer,
+                documents,
+                edge_port,
+                tls,
+                edges_stop.clone(),
+            )),
             kafka,
             queries: tokio::spawn(query::serve(lake.clone(), query_port, is_set(queries_stop))),
             deriving: tokio::spawn(deriving.run(every, edges_stop)),
@@ -156,6 +170,7 @@ fn status(
     config: &FogConfig,
     figures: Arc<WriterFigures>,
     derived: Arc<AtomicI64>,
+    documents: Arc<Store>,
 ) -> impl Fn() -> serde_json::Value + Send + Sync + 'static {
     let lake = config.lake.display().to_string();
     let started = Instant::now();
@@ -169,6 +184,7 @@ fn status(
             "rows": figures.rows.load(Ordering::Relaxed),
             "segments_refused": figures.refused.load(Ordering::Relaxed),
             "last_derivation_ms": (derived_ms >= 0).then_some(derived_ms),
+            "documents": documents.page(),
         })
     }
 }

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use wattle_columns::Segment;
+use wattle_fog::documents::Store;
 use wattle_fog::lake::Lake;
 use wattle_fog::sources::{LakeWriter, WriterLimits, direct};
 use wattle_process::Health;
@@ -164,7 +165,8 @@ impl Fog {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = format!("http://{}", listener.local_addr().expect("an address"));
         let (stop, stopped) = watch::channel(false);
-        let served = direct::serve(lake.clone(), writer, listener, None, stopped);
+        let documents = Store::open(&folder.path().join("documents")).expect("a folder");
+        let served = direct::serve(lake.clone(), writer, documents.into(), listener, None, stopped);
         let serving = tokio::spawn(async move {
             served.await.expect("the server");
             writing.await.expect("the writer");

@@ -35,10 +35,11 @@ use super::journal::{Append, Journal};
 use crate::batch::Part;
 use crate::checkpoint::Kept;
 use crate::clock::Clock;
+use crate::down::{Down, worker::Order};
 use crate::gate::Gate;
 use crate::mqtt::Lane;
 use crate::policy::aside::Imagined;
-use crate::policy::{Role, SitePolicy, Version};
+use crate::policy::{Role, SitePolicy, Source, Version};
 use crate::replay;
 use crate::status::SiteBoard;
 
@@ -72,6 +73,8 @@ pub struct Flush;
 pub struct Offer {
     /// Which of the site's policies it is for.
     pub role: Role,
+    /// Where it was found.
+    pub source: Source,
     /// What was found.
     pub found: Result<Version, String>,
 }
@@ -81,6 +84,11 @@ pub struct Offer {
 #[rtype(result = "()")]
 struct Beside(Imagined);
 
+/// Something that was deployed, or refused.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Deployed(pub Order);
+
 /// The actor.
 pub struct Site {
     id: SiteId,
@@ -88,6 +96,8 @@ pub struct Site {
     machine: SiteMachine,
     scribe: Scribe,
     policy: SitePolicy,
+    /// Who keeps what was deployed.
+    down: Down,
     lane: Lane,
     /// Where each charger gets its setpoints.
     topics: BTreeMap<DeviceId, String>,
@@ -117,7 +127,7 @@ impl Site {
     pub fn new(
         clock: Arc<Clock>,
         (machine, configuration): (SiteMachine, &str),
-        policy: SitePolicy,
+        (policy, down): (SitePolicy, Down),
         (lane, topics): (Lane, BTreeMap<DeviceId, String>),
         journal: Addr<Journal>,
         board: Arc<SiteBoard>,
@@ -131,6 +141,7 @@ impl Site {
             machine,
             scribe,
             policy,
+            down,
             lane,
             topics,
             journal,
@@ -170,7 +181,7 @@ impl Site {
             let tell = move |imagined| address.do_send(Beside(imagined));
             self.policy.ask_shadows(&snapshot, before, (now, is_recorded), tell);
         }
-        self.board.decided(snapshot, &outcome.rows, self.policy.shadows());
+        self.board.decided(snapshot, &outcome.rows, self.policy.running());
         self.record_ticks(now, is_recorded || self.scribe.keyframe_is_due(now));
         self.record(now, outcome.rows);
         if self.scribe.keyframe_is_due(now) {
@@ -193,8 +204,11 @@ impl Site {
         self.record(now, vec![replay::row(&self.id, EventKind::Keyframe, &keyframe.encode())]);
     }
 
-    /// Journals what has happened to the policy.
+    /// Journals what has happened to the policy, and tells who keeps what was deployed.
     fn record_notes(&mut self, now: Micros) {
+        for standing in self.policy.take_standings() {
+            self.down.standing(&self.id, standing);
+        }
         let mut rows = Vec::new();
         for (kind, text) in self.policy.take_notes() {
             metrics::counter!("wattle_edge_policy_events_total", "kind" => kind.as_str()).increment(1);
@@ -338,7 +352,7 @@ impl Handler<Offer> for Site {
         if self.stopped {
             return;
         }
-        self.policy.offer(offer.role, offer.found, self.machine.policy_state());
+        self.policy.offer_from(offer.role, &offer.source, offer.found, self.machine.policy_state());
         self.record_notes(self.clock.now());
         self.flush_soon(ctx);
     }
@@ -357,6 +371,28 @@ impl Handler<Beside> for Site {
             self.record(at, rows);
         }
         self.record_notes(self.clock.now());
+        self.flush_soon(ctx);
+    }
+}
+
+impl Handler<Deployed> for Site {
+    type Result = ();
+
+    fn handle(&mut self, Deployed(order): Deployed, ctx: &mut Self::Context) {
+        if self.stopped {
+            // It is on the disk, and is said at the next start.
+            return;
+        }
+        let now = self.clock.now();
+        self.record_ticks(now, true);
+        self.scribe.configure(order.configuration);
+        self.record(now, order.event.into_iter().map(Row::Event).collect());
+        if let Some(placed) = order.placed {
+            self.policy.place(placed, self.machine.policy_state());
+            // Whoever replays finds the settings there.
+            self.record_keyframe(now);
+        }
+        self.record_notes(now);
         self.flush_soon(ctx);
     }
 }

@@ -22,7 +22,7 @@ pub const MOST_FAILURES: u32 = 3;
 
 /// What tells versions apart.
 pub trait Versioned: Clone {
-    /// The same for the same bytes.
+    /// The same for the same bytes under the same settings.
     fn digest(&self) -> [u8; 32];
 }
 
@@ -94,6 +94,11 @@ impl<V: Versioned> Line<V> {
         self.trial.as_ref().map(|tried| &tried.version)
     }
 
+    /// How many good decisions who is on trial has made, and how many it has to make.
+    pub fn progress(&self) -> Option<(u32, u32)> {
+        self.trial.as_ref().map(|tried| (tried.good, self.trial_decisions))
+    }
+
     /// Whether the active version failed too often, the last time too, and nobody is there to go back to.
     pub fn is_at_a_loss(&self) -> bool {
         let fails = |active: &Tried<V>| active.fails_too_often() && active.failures.0 & 1 == 1;
@@ -108,6 +113,17 @@ impl<V: Versioned> Line<V> {
 
     /// Takes a version that can be used; what that changes.
     pub fn offer(&mut self, version: V) -> Option<Step<V>> {
+        let straight = self.trial_decisions == 0 || self.active.as_ref().is_none_or(Tried::fails_too_often);
+        self.take(version, straight)
+    }
+
+    /// The same without a trial: the version is active at once, one that is on trial too.
+    pub fn offer_at_once(&mut self, version: V) -> Option<Step<V>> {
+        self.trial.take_if(|trial| trial.version.digest() == version.digest());
+        self.take(version, true)
+    }
+
+    fn take(&mut self, version: V, straight: bool) -> Option<Step<V>> {
         if self.active().is_some_and(|active| active.digest() == version.digest()) {
             return self.trial.take().map(|trial| Step::Withdrawn(trial.version));
         }
@@ -115,7 +131,7 @@ impl<V: Versioned> Line<V> {
             return None;
         }
         let newcomer = Tried::new(version);
-        if self.trial_decisions == 0 || self.active.as_ref().is_none_or(Tried::fails_too_often) {
+        if straight {
             self.trial = None;
             return Some(self.activate(newcomer));
         }
@@ -216,6 +232,18 @@ mod tests {
         let mut line = line(0);
         assert_eq!(line.offer(2), Some(Step::Active(Some(1))));
         check(&line, 2, Some(1), None);
+    }
+
+    #[test]
+    fn a_version_that_is_to_decide_at_once_does_so_from_its_trial_too() {
+        let mut line = line(100);
+        assert_eq!(line.offer_at_once(2), Some(Step::Active(Some(1))));
+        line.offer(3);
+        line.tried(false);
+        assert_eq!((line.offer_at_once(3), line.progress()), (Some(Step::Active(Some(2))), None));
+        line.offer(4);
+        assert_eq!(line.offer_at_once(3), Some(Step::Withdrawn(4)));
+        check(&line, 3, Some(2), None);
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub mod watch;
 #[cfg(test)]
 mod restart_tests;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::path::{Path, PathBuf};
 
@@ -54,8 +54,8 @@ use wattle_policy_host::{Cache, Host, HostError, Limits};
 
 use crate::config::Config;
 
-pub use site::{Note, Role, SitePolicy};
-pub use version::{Source, Version, first_eight};
+pub use site::{Figures, Note, Placed, Role, Running, SitePolicy, Standing, Stands};
+pub use version::{Source, Unusable, Version, first_eight, mark, read};
 
 /// Environment variable that names the folder with policies.
 pub const FOLDER_VARIABLE: &str = "WATTLE_POLICIES";

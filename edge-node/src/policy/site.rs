@@ -1,5 +1,8 @@
 //! The policy of one site: which version is asked, what becomes of its state, and what is journaled of it.
 
+mod place;
+mod running;
+
 use std::path::Path;
 
 use wattle_edge_core::replay::Given;
@@ -19,6 +22,9 @@ use super::retry::Retry;
 use super::shadow::Shadow;
 use super::version::built_in;
 use super::{Source, Version};
+
+pub use place::{Placed, Standing, Stands};
+pub use running::{Figures, Running};
 
 /// The most notes that wait to be taken; further ones are dropped, but a decision makes three at most.
 const MOST_NOTES: usize = 32;
@@ -43,6 +49,13 @@ pub struct SitePolicy {
     /// Where the versions come from; none where the policy is off.
     active: Option<Source>,
     shadow: Option<Source>,
+    /// The active one's file as the site file names it; only what comes from there is kept as the last that proved itself.
+    of_the_file: Option<Source>,
+    /// What has become of versions, for who has deployed them.
+    standings: Vec<Standing>,
+    /// How who decides does, and how the policy that is in shadow for good.
+    figures: Figures,
+    beside_figures: Figures,
     line: Line<Version>,
     trial_decisions: u32,
     /// Of the version on trial.
@@ -57,7 +70,7 @@ pub struct SitePolicy {
     /// For how many decisions more the active version isn't asked.
     pub(super) rests: u32,
     /// A version that was too late at taking over the state; it is offered again.
-    late: Option<Version>,
+    late: Option<(Version, bool)>,
     retry: Retry,
     /// Whose state the core keeps.
     left_by: Option<Version>,
@@ -109,8 +122,12 @@ impl SitePolicy {
             errand_is_out: false,
             aside: None,
             proof: Proof::new(place, control.policy_trial),
+            of_the_file: active.clone(),
             active,
             shadow,
+            standings: Vec::new(),
+            figures: Figures::default(),
+            beside_figures: Figures::default(),
             line: Line::new(control.policy_trial),
             trial_decisions: control.policy_trial,
             trial: Shadow::default(),
@@ -142,7 +159,7 @@ impl SitePolicy {
             (self.late, self.retry) = (None, Retry::default());
         }
         match (found, role) {
-            (Ok(version), Role::Active) => self.offer_active(version, state),
+            (Ok(version), Role::Active) => self.offer_active(version, false, state),
             (Ok(version), Role::Shadow) => self.offer_shadow(version),
             (Err(reason), Role::Active) => {
                 let decides = self.line.active().map_or("the built-in equal share".into(), Version::name);
@@ -162,9 +179,9 @@ impl SitePolicy {
             return built_in(snapshot);
         }
         if self.retry.is_due()
-            && let Some(late) = self.late.take()
+            && let Some((late, at_once)) = self.late.take()
         {
-            self.offer_active(late, state);
+            self.offer_active(late, at_once, state);
         }
         let Some(active) = self.line.active().cloned() else {
             self.failure = Some(self.missing.clone());
@@ -174,6 +191,7 @@ impl SitePolicy {
             self.rests -= 1;
             return active.proposal(Err(failure));
         }
+        let now = snapshot.now_us;
         let decided = self.begins_with(&active, state).and_then(|begins_with| {
             let decided = active.decide(snapshot, &begins_with)?;
             Ok((decided, begins_with))
@@ -182,7 +200,7 @@ impl SitePolicy {
             Ok((decided, begins_with)) => {
                 self.given = given(begins_with, state, false);
                 self.left_by = Some(active.clone());
-                if somebody_asks(snapshot) {
+                if somebody_asks(snapshot) && self.active == self.of_the_file {
                     self.proof.take(&active);
                 }
                 (active.proposal(Ok(decided)), None)
@@ -192,6 +210,7 @@ impl SitePolicy {
                 (self.stand_in(&active, &error, snapshot, state), Some(error))
             }
         };
+        self.figures.take(now, failure.as_deref());
         if let Some(Step::RolledBack(_)) = self.line.decided(failure.is_some()) {
             self.proof.begin(true);
             self.note_rollback(&active, failure.as_deref().unwrap_or_default());
@@ -285,6 +304,7 @@ impl SitePolicy {
             let failure = decided.as_ref().err().cloned();
             rows.extend(decided.ok().flatten());
             self.beside_failures.take(failure.is_some());
+            self.beside_figures.take(imagined.at, failure.as_deref());
             if let Some(reason) = failure {
                 self.note_shadow_failure(&version.name(), &reason, imagined.at);
             }
@@ -297,24 +317,30 @@ impl SitePolicy {
         std::mem::take(&mut self.notes)
     }
 
-    fn offer_active(&mut self, version: Version, state: &[u8]) {
-        let name = version.name();
+    /// Takes a version that can be used; `at_once` for one that needs no trial.
+    fn offer_active(&mut self, version: Version, at_once: bool, state: &[u8]) {
+        let (name, mark) = (version.name(), version.digest());
         if self.line.is_new(&version) {
             self.note_loaded(&version, Role::Active);
             match self.taken_over(&version, state) {
                 Ok(state) => self.trial = Shadow::new(state),
                 Err(error) => {
                     if matches!(error, RunError::Deadline(_)) {
-                        self.late = Some(version);
+                        self.late = Some((version, at_once));
                         self.retry.later();
                     }
                     let text = format!("{name} does not take over the state: {error}");
+                    if self.late.is_none() {
+                        self.stands(mark, Stands::Refused, &text);
+                    }
                     return self.note(EventKind::PolicyRefused, text);
                 }
             }
         }
-        match self.line.offer(version) {
+        let step = if at_once { self.line.offer_at_once(version) } else { self.line.offer(version) };
+        match step {
             Some(Step::Trial) => {
+                self.stands(mark, Stands::Trial, "");
                 let decides = self.line.active().map(Version::name).unwrap_or_default();
                 let text = format!("{name} decides beside {decides} for {} decisions", self.trial_decisions);
                 self.note(EventKind::PolicyShadow, text);
@@ -324,10 +350,15 @@ impl SitePolicy {
                 self.note_active(before);
             }
             Some(Step::Withdrawn(trial)) => {
+                self.stands(mark, Stands::Active, "");
                 let text = format!("{} was taken back before it was active; {name} decides", trial.name());
                 self.note(EventKind::PolicyRefused, text);
             }
-            Some(Step::Refused(_) | Step::RolledBack(_)) | None => {}
+            Some(Step::Refused(_) | Step::RolledBack(_)) => {}
+            None if self.line.active().is_some_and(|active| active.digest() == mark) => {
+                self.stands(mark, Stands::Active, "");
+            }
+            None => self.stands(mark, Stands::Trial, ""),
         }
     }
 
@@ -354,6 +385,7 @@ impl SitePolicy {
     }
 
     fn offer_shadow(&mut self, version: Version) {
+        self.stands(version.digest(), Stands::Shadow, "");
         if self.beside.as_ref().is_some_and(|(known, _)| known.digest() == version.digest()) {
             return;
         }
@@ -367,6 +399,7 @@ impl SitePolicy {
         }
         self.note(EventKind::PolicyShadow, text);
         self.beside = Some((version, Shadow::new(state.unwrap_or_default())));
+        self.beside_figures = Figures::default();
         self.beside_failures = Failures::default();
         self.shadow_failed_at = None;
     }
@@ -442,7 +475,11 @@ impl SitePolicy {
     }
 
     fn note_active(&mut self, before: Option<Version>) {
+        self.figures = Figures::default();
         let name = self.line.active().map(Version::name).unwrap_or_default();
+        if let Some(mark) = self.line.active().map(Version::digest) {
+            self.stands(mark, Stands::Active, "");
+        }
         let text = match before {
             Some(before) => format!("{name} decides in place of {}", before.name()),
             None => format!("{name} decides"),
@@ -463,6 +500,7 @@ impl SitePolicy {
                     line::MOST_FAILURES,
                     line::WINDOW,
                 );
+                self.stands(version.digest(), Stands::Refused, &text);
                 self.note(EventKind::PolicyRefused, text);
             }
             _ => {}
@@ -472,13 +510,16 @@ impl SitePolicy {
     /// Notes that the policy in shadow failed; one that failed too often is in shadow no more.
     fn note_shadow_failure(&mut self, name: &str, reason: &str, now: Micros) {
         if self.beside_failures.are_too_many() {
-            self.beside = None;
+            let mark = self.beside.take().map(|(version, _)| version.digest());
             let text = format!(
                 "{name}, in shadow, failed {} of its last {} decisions, the last time: {reason}; it is asked no more until its \
                  file changes",
                 line::MOST_FAILURES,
                 line::WINDOW,
             );
+            if let Some(mark) = mark {
+                self.stands(mark, Stands::Refused, &text);
+            }
             self.note(EventKind::PolicyRefused, text);
         } else if is_time(&mut self.shadow_failed_at, now) {
             self.note(EventKind::PolicyFailed, format!("{name}, in shadow: {reason}"));
@@ -493,6 +534,8 @@ impl SitePolicy {
             line::MOST_FAILURES,
             line::WINDOW,
         );
+        self.figures = Figures::default();
+        self.stands(failed.digest(), Stands::RolledBack, &text);
         self.note(EventKind::PolicyRolledBack, text);
     }
 
@@ -505,7 +548,7 @@ impl SitePolicy {
 
 /// The digest of a version, for people.
 fn hex(version: &Version) -> String {
-    version.digest().iter().map(|byte| format!("{byte:02x}")).collect()
+    version.component().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Whether a vehicle wants energy from a charger that can be reached.

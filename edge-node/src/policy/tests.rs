@@ -20,7 +20,7 @@ pub(super) const V1: &str = "1.0.0-hostile";
 pub(super) const V2: &str = "2.0.0-hostile";
 
 /// The bytes of a component that `make policies` has built.
-pub(super) fn component(name: &str) -> Vec<u8> {
+pub(crate) fn component(name: &str) -> Vec<u8> {
     let folder = std::env::var_os(super::FOLDER_VARIABLE).map(PathBuf::from);
     let folder = folder.unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../target/policies").into());
     let path = folder.join(name).with_extension("wasm");
@@ -28,7 +28,7 @@ pub(super) fn component(name: &str) -> Vec<u8> {
 }
 
 /// The hostile guest of another version.
-pub(super) fn hostile(version: &str) -> Vec<u8> {
+pub(crate) fn hostile(version: &str) -> Vec<u8> {
     let mut bytes = component("hostile");
     let at = bytes.windows(V1.len()).position(|window| window == V1.as_bytes()).expect("its version");
     bytes[at..at + V1.len()].copy_from_slice(version.as_bytes());
@@ -45,7 +45,7 @@ fn of_the_next_interface() -> Vec<u8> {
     bytes
 }
 
-pub(super) fn host() -> Host {
+pub(crate) fn host() -> Host {
     Host::new(limits()).expect("runs")
 }
 

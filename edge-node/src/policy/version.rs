@@ -8,6 +8,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use wattle_edge_core::Proposal;
 use wattle_edge_core::site::equal_share;
+use wattle_policy_host::schema::{self, SchemaError};
 use wattle_policy_host::sign::{SignError, signature_text};
 use wattle_policy_host::{Decided, Grants, Host, LoadError, Policy, RunError};
 use wattle_site::Control;
@@ -47,6 +48,7 @@ pub struct Version {
     settings_digest: u64,
     /// Where the node asks for one: what stood beside the component.
     signature: Option<Arc<str>>,
+    digest: [u8; 32],
 }
 
 impl Source {
@@ -68,10 +70,20 @@ impl Source {
     pub fn with_settings(path: PathBuf, control: &Control, settings: &toml::Table) -> Self {
         let settings =
             serde_json::to_string(settings).expect("a TOML table holds nothing that JSON can't say");
+        Self::with_text(path, control, settings)
+    }
+
+    /// One with settings that are JSON already.
+    pub fn with_text(path: PathBuf, control: &Control, settings: impl Into<Arc<str>>) -> Self {
         let memory_bytes = control.policy_memory_mib as usize * (1 << 20);
         let fuel = u64::from(control.policy_fuel_million) * 1_000_000;
         let grants = Grants { memory_bytes, fuel, unasked_fuel: fuel };
         Self { path, settings: settings.into(), grants }
+    }
+
+    /// What it is told, JSON.
+    pub fn settings(&self) -> &str {
+        &self.settings
     }
 
     /// The first eight bytes of the SHA-256 of what it is told, as decisions record it.
@@ -129,15 +141,19 @@ impl Source {
             let may_pass = matches!(error, LoadError::Describe(RunError::Deadline(_)));
             Unusable::new(format!("{path} can't be used: {error}{more}"), may_pass)
         })?;
-        let faults = policy.validate_settings(&self.settings).map_err(|error| {
-            Unusable::new(format!("{path}: {error}"), matches!(error, RunError::Deadline(_)))
-        })?;
+        let unlooked = |error: SchemaError| {
+            let may_pass = matches!(error, SchemaError::Run(RunError::Deadline(_)));
+            Unusable::new(format!("{path}: {error}"), may_pass)
+        };
+        schema::check(&policy).map_err(unlooked)?;
+        let faults = schema::faults(&policy, &self.settings).map_err(unlooked)?;
         if !faults.is_empty() {
             return Err(Unusable::new(format!("{path} refuses its settings: {}", faults.join("; ")), false));
         }
         let signature = signed_by.and_then(|_| signature_text(file)).map(Arc::from);
+        let digest = mark(&policy.digest(), &self.settings);
         let (settings, settings_digest) = (self.settings.clone(), self.settings_digest());
-        Ok(Version { policy, settings, settings_digest, signature })
+        Ok(Version { policy, settings, settings_digest, signature, digest })
     }
 }
 
@@ -179,6 +195,11 @@ impl Version {
         self.signature.as_ref()
     }
 
+    /// The SHA-256 of its component.
+    pub fn component(&self) -> [u8; 32] {
+        self.policy.digest()
+    }
+
     /// Asks for a plan.
     ///
     /// # Errors
@@ -214,8 +235,13 @@ impl Version {
 
 impl Versioned for Version {
     fn digest(&self) -> [u8; 32] {
-        self.policy.digest()
+        self.digest
     }
+}
+
+/// What tells a component with these settings from others.
+pub fn mark(component: &[u8; 32], settings: &str) -> [u8; 32] {
+    Sha256::new_with_prefix(component).chain_update(settings).finalize().into()
 }
 
 /// Where more can be granted, for a policy that has too little.

@@ -12,7 +12,7 @@ use wattle_wire::{Micros, SiteId};
 
 use super::pack;
 use super::shelf::{Shelf, Unavailable};
-use crate::site_model;
+use crate::{down, site_model};
 
 /// Hears of each decision that is made again, recorded or not.
 pub trait Audience {
@@ -176,6 +176,7 @@ impl<A: Audience> Replay<A> {
             Ok(keyframe) => keyframe,
             Err(error) => return self.lose(record, error.to_string()),
         };
+        down::settings_in(&keyframe.configuration).for_each(|settings| self.shelf.learn(settings));
         match self.playing.take() {
             Some(playing) if playing.player.is_at(&keyframe) => self.compare(record, &playing, &keyframe),
             Some(_) => {

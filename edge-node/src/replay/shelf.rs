@@ -22,6 +22,8 @@ pub struct Shelf {
     folder: PathBuf,
     /// Each component of the folder, by the first eight bytes of its SHA-256.
     files: BTreeMap<u64, PathBuf>,
+    /// Settings that were deployed, by the first eight bytes of their SHA-256.
+    settings: BTreeMap<u64, String>,
     /// Those that were loaded, by component, settings, and the memory and fuel that they were granted.
     loaded: BTreeMap<(u64, u64, (u32, u32)), Version>,
 }
@@ -65,7 +67,18 @@ impl Shelf {
     pub fn new(folder: &Path) -> Result<Self, HostError> {
         let host = Host::new(Limits { deadline: DEADLINE, ..Limits::default() })?;
         let files = components(folder);
-        Ok(Self { host, folder: folder.to_owned(), files, loaded: BTreeMap::new() })
+        Ok(Self {
+            host,
+            folder: folder.to_owned(),
+            files,
+            settings: BTreeMap::new(),
+            loaded: BTreeMap::new(),
+        })
+    }
+
+    /// Takes settings that a policy may have been told without their standing in the site file.
+    pub fn learn(&mut self, settings: &str) {
+        self.settings.insert(first_eight(&Sha256::digest(settings)), settings.to_owned());
     }
 
     /// The version that was asked, at a site with this configuration.
@@ -91,7 +104,10 @@ impl Shelf {
         let control = &site.control;
         let shadow = control.shadow.as_ref().map(|shadow| &shadow.settings);
         let settings = std::iter::once(&control.settings).chain(shadow);
-        let mut sources = settings.map(|settings| Source::with_settings(path.clone(), control, settings));
+        let sources = settings.map(|settings| Source::with_settings(path.clone(), control, settings));
+        let deployed = self.settings.get(&asked.settings_digest);
+        let deployed = deployed.map(|settings| Source::with_text(path.clone(), control, settings.as_str()));
+        let mut sources = sources.chain(deployed);
         let Some(source) = sources.find(|source| source.settings_digest() == asked.settings_digest) else {
             return Err(Unavailable::Settings { policy, digest: asked.settings_digest });
         };

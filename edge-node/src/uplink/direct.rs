@@ -58,7 +58,7 @@ impl Direct {
         }
     }
 
-    fn endpoint(&self) -> Result<Endpoint, LinkError> {
+    pub(crate) fn endpoint(&self) -> Result<Endpoint, LinkError> {
         let endpoint = Endpoint::from_shared(self.fog.clone())
             .map_err(|_| LinkError::Address(self.fog.clone()))?
             .connect_timeout(self.connect_timeout)
@@ -218,7 +218,7 @@ impl Link {
 
 /// Why a stream has ended. A certificate that is refused shows itself only here: the edge believes itself connected
 /// by then.
-fn ending(status: &tonic::Status) -> String {
+pub(crate) fn ending(status: &tonic::Status) -> String {
     let causes = std::error::Error::source(status).map(chain).unwrap_or_default();
     if causes.is_empty() { status.message().to_owned() } else { format!("{}: {causes}", status.message()) }
 }
@@ -238,7 +238,7 @@ fn message(metadata: &impl serde::Serialize, body: Bytes) -> FlightData {
 }
 
 /// An error with its causes, which say more than the error: "transport error: connection refused".
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

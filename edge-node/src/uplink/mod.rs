@@ -22,9 +22,9 @@
 //!
 //! It holds no rows of its own and never blocks: disk is the business of the journal's owner, see [`Source`].
 
-mod backoff;
+pub(crate) mod backoff;
 mod clock;
-mod direct;
+pub(crate) mod direct;
 mod error;
 pub mod gap;
 #[cfg(feature = "kafka")]

@@ -5,6 +5,7 @@ mod brokers;
 mod chain;
 mod command;
 mod control;
+mod deploy;
 mod fake;
 mod journal;
 mod policy;

@@ -159,6 +159,13 @@ impl Edge {
         self.process.kill().expect("killed");
     }
 
+    /// Lines more at the end of its configuration, for the next start.
+    pub fn configure(&self, lines: &str) {
+        let path = self.folder.path().join("edge.toml");
+        let text = fs::read_to_string(&path).expect("there");
+        fs::write(path, format!("{text}{lines}")).expect("writable");
+    }
+
     /// The same node again, after it was killed.
     pub fn start_again(&mut self) {
         self.process = run(self.folder.path(), self.http_port);

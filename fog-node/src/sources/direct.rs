@@ -14,6 +14,8 @@
 //! HTTP/2 makes the edge wait. Messages have at most [`MAX_MESSAGE_BYTES`]. At shutdown every stream ends after
 //! the answers that it still owes.
 //!
+//! On the same port, under the path `wattle/documents/v1`, an edge fetches what is to go down to it: [`crate::documents`].
+//!
 //! With TLS, an edge shows a certificate of the configured authority, and the name in its hello has to stand in it: nobody
 //! writes another edge's rows.
 
@@ -32,9 +34,11 @@ use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::transport::{Server, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
 use wattle_columns::Segment;
+use wattle_wire::document::{self, Has};
 use wattle_wire::uplink::{Committed, FLIGHT_PATH, Hello, Incarnation, MAX_MESSAGE_BYTES, SegmentHeader};
 
 use super::{LakeWriter, Outcome};
+use crate::documents::{Store, serve};
 use crate::lake::Lake;
 
 /// What a stream owes for one segment.
@@ -50,12 +54,13 @@ pub const PIPELINE: usize = 8;
 pub async fn serve(
     lake: Arc<Lake>,
     writer: LakeWriter,
+    documents: Arc<Store>,
     listener: TcpListener,
     tls: Option<ServerTlsConfig>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), tonic::transport::Error> {
     let known = tls.is_some();
-    let service = FlightServiceServer::new(Direct { lake, writer, known, stop: stop.clone() })
+    let service = FlightServiceServer::new(Direct { lake, writer, documents, known, stop: stop.clone() })
         .max_decoding_message_size(MAX_MESSAGE_BYTES);
     let stopped = async move {
         // A sender that is gone means the same.
@@ -72,9 +77,22 @@ pub async fn serve(
 struct Direct {
     lake: Arc<Lake>,
     writer: LakeWriter,
+    documents: Arc<Store>,
     /// Whether an edge's certificate says who it is.
     known: bool,
     stop: watch::Receiver<bool>,
+}
+
+impl Direct {
+    /// Hands an edge its documents.
+    fn documents(&self, has: Has, said: Streaming<FlightData>) -> Response<Answers<FlightData>> {
+        tracing::info!(edge = %has.edge, "edge asks for its documents");
+        self.documents.hears(&has);
+        let (down, messages) = mpsc::channel(1);
+        let (store, stop) = (self.documents.clone(), self.stop.clone());
+        tokio::spawn(serve::hand_down(store, has.edge, said, down, stop));
+        Response::new(Box::pin(ReceiverStream::new(messages)))
+    }
 }
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -97,9 +115,17 @@ impl FlightService for Direct {
         let mut segments = request.into_inner();
         let first =
             segments.message().await?.ok_or_else(|| Status::invalid_argument("the stream is empty"))?;
+        let certificates = certificates.as_deref().map(Vec::as_slice);
+        if path_of(&first) == document::FLIGHT_PATH {
+            let has = serve::has_of(&first)?;
+            if self.known {
+                super::identity::check(&has.edge, certificates)?;
+            }
+            return Ok(self.documents(has, segments));
+        }
         let hello = hello_of(&first)?;
         if self.known {
-            super::identity::check(&hello.edge, certificates.as_deref().map(Vec::as_slice))?;
+            super::identity::check(&hello.edge, certificates)?;
         }
         let position = self.lake.positions(&hello.edge, hello.incarnation).await;
         let position = position.map_err(|error| {
@@ -163,9 +189,12 @@ fn not_here() -> Status {
     )
 }
 
+fn path_of(first: &FlightData) -> &[String] {
+    first.flight_descriptor.as_ref().map(|descriptor| descriptor.path.as_slice()).unwrap_or_default()
+}
+
 fn hello_of(first: &FlightData) -> Result<Hello, Status> {
-    let path =
-        first.flight_descriptor.as_ref().map(|descriptor| descriptor.path.as_slice()).unwrap_or_default();
+    let path = path_of(first);
     if path != FLIGHT_PATH {
         let known = FLIGHT_PATH.join("/");
         return Err(Status::not_found(format!("no stream {}; this version knows {known}", path.join("/"))));

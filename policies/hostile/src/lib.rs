@@ -13,6 +13,7 @@
 //! | 3 | declines to take over any state |
 //! | 4 | asks for 32 MiB |
 //! | 5 | asks for all the fuel that there is |
+//! | 6 | has a settings schema that its own default breaks |
 
 use std::hint::black_box;
 
@@ -21,6 +22,10 @@ use wattle_policy::{Allocation, Description, Plan, Policy, Snapshot, log};
 /// Its version, in one place in the component.
 static VERSION: &str = "1.0.0-hostile";
 
+const SCHEMA: &str =
+    r#"{"type":"object","properties":{"way":{"type":"string"}},"additionalProperties":false}"#;
+const BROKEN_SCHEMA: &str = r#"{"type":"object","properties":{"way":{"type":"string","default":7}}}"#;
+
 /// The policy that isn't one.
 pub struct Hostile;
 
@@ -28,13 +33,9 @@ impl Policy for Hostile {
     fn describe() -> Description {
         let memory = if generation() == 4 { 32 << 20 } else { 0 };
         let fuel = if generation() == 5 { u64::MAX } else { 0 };
-        Description {
-            name: "hostile".into(),
-            version: version().into(),
-            memory,
-            fuel,
-            ..Description::default()
-        }
+        let settings_schema = if generation() == 6 { BROKEN_SCHEMA } else { SCHEMA }.into();
+        let (name, version) = ("hostile".into(), version().into());
+        Description { name, version, memory, fuel, settings_schema, ..Description::default() }
     }
 
     fn validate_settings(settings: &str) -> Vec<String> {

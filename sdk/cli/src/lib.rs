@@ -18,6 +18,7 @@ pub mod bill;
 pub mod demo;
 pub mod exit;
 pub mod format;
+pub mod http;
 pub mod output;
 pub mod policy;
 pub mod receipt;

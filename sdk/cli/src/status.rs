@@ -1,21 +1,13 @@
 //! `wattle status`: how the nodes of this machine, or of others, are.
 
 use std::io::Write as _;
-use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
-use serde_json::Value;
-use tokio::net::TcpStream;
+use anyhow::bail;
+use serde_json::{Value, json};
 
+use crate::Usage;
+use crate::http::get;
 use crate::output::Output;
-
-const TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The longest answer that is read, in bytes.
-const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
 /// Show how the edge node and the fog node are
 ///
@@ -23,7 +15,11 @@ const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   wattle status
-  wattle status --edge http://10.0.0.5:7480 --fog http://10.0.0.9:7402")]
+  wattle status --edge http://10.0.0.5:7480 --fog http://10.0.0.9:7402
+  wattle status --json
+
+docs/edge.md and docs/fog.md say what each line is, with units.
+Exit codes: 0 both are healthy, 1 one isn't or doesn't answer, 2 an address that can't be used.")]
 pub struct Args {
     /// The edge node
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7480")]
@@ -31,6 +27,9 @@ pub struct Args {
     /// The fog node
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7402")]
     fog: String,
+    /// JSON instead of text
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the command.
@@ -41,33 +40,64 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut output = Output::open(None)?;
     let mut all_well = true;
     for (name, url) in [("edge", &args.edge), ("fog", &args.fog)] {
-        let (text, well) = match node(url).await {
-            Ok((well, facts)) => (format!("{name} at {url}: {}\n{facts}", word(well)), well),
-            Err(error) => {
-                (format!("{name} at {url}: no answer ({error:#}); is wattle-{name} running?\n"), false)
-            }
-        };
+        let node = node(url).await;
+        if let Err(error) = &node
+            && error.is::<Usage>()
+        {
+            return Err(Usage(error.to_string()).into());
+        }
+        all_well &= node.as_ref().is_ok_and(|node| node.well);
+        let text =
+            if args.json { as_json(name, url, &node).to_string() + "\n" } else { as_text(name, url, &node) };
         output.write_all(text.as_bytes())?;
-        all_well &= well;
     }
     output.finish()?;
     if all_well { Ok(()) } else { bail!("not all is well") }
+}
+
+/// What a node says.
+struct Node {
+    well: bool,
+    health: Value,
+    status: Value,
+}
+
+fn as_text(name: &str, url: &str, node: &anyhow::Result<Node>) -> String {
+    match node {
+        Ok(node) => format!("{name} at {url}: {}\n{}", word(node.well), node.lines()),
+        Err(error) => format!("{name} at {url}: no answer ({error:#}); is wattle-{name} running?\n"),
+    }
+}
+
+fn as_json(name: &str, url: &str, node: &anyhow::Result<Node>) -> Value {
+    match node {
+        Ok(Node { well, health, status }) => {
+            json!({ "node": name, "url": url, "healthy": well, "faults": health["faults"], "status": status })
+        }
+        Err(error) => json!({ "node": name, "url": url, "healthy": false, "error": format!("{error:#}") }),
+    }
 }
 
 fn word(well: bool) -> &'static str {
     if well { "healthy" } else { "not healthy" }
 }
 
-/// Whether a node is healthy, and what it says of itself, a line each.
-async fn node(url: &str) -> anyhow::Result<(bool, String)> {
+async fn node(url: &str) -> anyhow::Result<Node> {
     let (code, health) = get(url, "/healthz").await?;
     let (_, status) = get(url, "/status").await?;
-    let mut lines = String::new();
-    if let Some(faults) = health.get("faults") {
-        flatten("fault", faults, &mut lines);
+    Ok(Node { well: code == 200, health, status })
+}
+
+impl Node {
+    /// What it says of itself, a line each.
+    fn lines(&self) -> String {
+        let mut lines = String::new();
+        if let Some(faults) = self.health.get("faults") {
+            flatten("fault", faults, &mut lines);
+        }
+        flatten("", &self.status, &mut lines);
+        lines
     }
-    flatten("", &status, &mut lines);
-    Ok((code == 200, lines))
 }
 
 /// Each leaf of a JSON value as a line: its path with dots, and what it is.
@@ -84,27 +114,8 @@ fn flatten(path: &str, value: &Value, lines: &mut String) {
     }
 }
 
-async fn get(url: &str, path: &str) -> anyhow::Result<(u16, Value)> {
-    tokio::time::timeout(TIMEOUT, fetch(url, path)).await.context("it took longer than 5 s")?
-}
-
-async fn fetch(url: &str, path: &str) -> anyhow::Result<(u16, Value)> {
-    let authority = url.strip_prefix("http://").unwrap_or(url).trim_end_matches('/');
-    let stream = TcpStream::connect(authority).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    // It ends with the sender; what goes wrong on it is what the request fails with.
-    tokio::spawn(connection);
-    let request = hyper::Request::get(path).header("host", authority).body(Empty::<Bytes>::new())?;
-    let response = sender.send_request(request).await?;
-    let code = response.status().as_u16();
-    let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
-    let body = body.map_err(anyhow::Error::from_boxed)?.to_bytes();
-    Ok((code, serde_json::from_slice(&body).context("the answer is no JSON")?))
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
     use wattle_process::{Health, HttpHandle, serve_http};
 
     use super::*;
@@ -113,9 +124,9 @@ mod tests {
     async fn a_healthy_node_is_shown_with_what_it_says_of_itself() {
         let (_server, url) =
             serve(Health::default(), json!({"journal": {"bytes": 5, "oldest": null}, "up": true}));
-        let (well, lines) = node(&url).await.expect("an answer");
-        assert!(well);
-        assert_eq!(lines, "  journal.bytes: 5\n  journal.oldest: -\n  up: true\n");
+        let node = node(&url).await.expect("an answer");
+        assert!(node.well);
+        assert_eq!(node.lines(), "  journal.bytes: 5\n  journal.oldest: -\n  up: true\n");
     }
 
     #[tokio::test]
@@ -123,9 +134,12 @@ mod tests {
         let health = Health::default();
         health.fail("lake", "the disk is full");
         let (_server, url) = serve(health, json!([]));
-        let (well, lines) = node(&url).await.expect("an answer");
-        assert!(!well);
-        assert_eq!(lines, "  fault.lake: the disk is full\n");
+        let node = node(&url).await.expect("an answer");
+        assert!(!node.well);
+        let json = as_json("fog", &url, &Ok(Node { status: json!({}), ..node }));
+        assert_eq!((&json["healthy"], &json["faults"]["lake"]), (&json!(false), &json!("the disk is full")));
+        let node = super::node(&url).await.expect("an answer");
+        assert_eq!(node.lines(), "  fault.lake: the disk is full\n");
     }
 
     #[tokio::test]
@@ -133,9 +147,9 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         drop(listener);
-        assert!(format!("{:#}", node(&url).await.expect_err("nobody listens")).contains("refused"));
+        assert!(format!("{:#}", node(&url).await.err().expect("nobody listens")).contains("refused"));
         assert!(node("no url").await.is_err());
-        let args = Args { edge: url.clone(), fog: url };
+        let args = Args { edge: url.clone(), fog: url, json: false };
         assert_eq!(run(args).await.expect_err("nobody listens").to_string(), "not all is well");
     }
 

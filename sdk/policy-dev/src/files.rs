@@ -5,9 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use wattle_policy_host::{Grants, Host, Limits, Policy};
+use wattle_policy_host::{Grants, Host, Limits, Policy, schema};
 
-use crate::{Usage, schema};
+use crate::Usage;
 
 /// The most that is read of a file, bytes.
 pub const MOST_BYTES: u64 = 64 << 20;

@@ -5,7 +5,6 @@
 //! - [`mod@test`]: runs the cases of a project; [`cases`] is what a case is.
 //! - [`mod@bench`]: what decisions take.
 //! - [`inspect`]: what a component says of itself, what it imports, who signed it.
-//! - [`schema`]: whether a policy keeps to its own settings schema.
 //! - [`keys`]: makes keys, signs, verifies.
 //!
 //! Stands apart from the command line itself so that its tests link a policy host and no query engine. It knows neither
@@ -18,7 +17,6 @@ pub mod files;
 pub mod inspect;
 pub mod keys;
 pub mod new;
-pub mod schema;
 pub mod test;
 
 /// A command line or a file that can't be used: exit code 2.

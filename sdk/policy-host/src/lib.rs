@@ -35,6 +35,7 @@ mod host;
 mod limits;
 mod policy;
 mod run;
+pub mod schema;
 mod shelf;
 pub mod sign;
 

@@ -254,6 +254,11 @@ pub fn signed_by(component: &Path) -> Result<Option<KeyId>, SignError> {
     }
 }
 
+/// The SHA-256 of bytes, hexadecimal: of a component as documents name it, of a token as configurations hold it.
+pub fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
 fn message(component: &[u8]) -> Vec<u8> {
     let digest: Digest = Sha256::digest(component).into();
     [DOMAIN, &digest].concat()

@@ -1,16 +1,45 @@
-//! `/healthz`, `/metrics` and `/status`.
+//! `/healthz`, `/metrics` and `/status`, and what a node serves besides.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, OnceLock};
 
 use actix_web::dev::ServerHandle;
-use actix_web::{App, HttpResponse, HttpServer, web};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde_json::{Value, json};
 
 use crate::Health;
+use crate::inbox::{self, Inbox};
 
 type Status = Arc<dyn Fn() -> Value + Send + Sync>;
+type Find = Arc<dyn Fn(&str) -> Option<Value> + Send + Sync>;
+
+/// What a process serves besides health and metrics.
+#[derive(Clone)]
+pub struct Pages {
+    status: Status,
+    find: Find,
+    inbox: Option<Inbox>,
+}
+
+impl Pages {
+    /// Only `/status`.
+    pub fn new(status: impl Fn() -> Value + Send + Sync + 'static) -> Self {
+        Self { status: Arc::new(status), find: Arc::new(|_| None), inbox: None }
+    }
+
+    /// The same with further pages, JSON, by their paths without the first slash.
+    #[must_use]
+    pub fn finding(self, find: impl Fn(&str) -> Option<Value> + Send + Sync + 'static) -> Self {
+        Self { find: Arc::new(find), ..self }
+    }
+
+    /// The same with `/documents`.
+    #[must_use]
+    pub fn taking(self, inbox: Inbox) -> Self {
+        Self { inbox: Some(inbox), ..self }
+    }
+}
 
 /// A running HTTP server.
 pub struct HttpHandle {
@@ -40,18 +69,29 @@ pub fn serve_http(
     health: Health,
     status: impl Fn() -> Value + Send + Sync + 'static,
 ) -> std::io::Result<HttpHandle> {
+    serve_pages(address, health, Pages::new(status))
+}
+
+/// Serves `/healthz`, `/metrics` and these pages, as [`serve_http`] does.
+///
+/// # Errors
+/// When the address can't be listened on.
+pub fn serve_pages(address: SocketAddr, health: Health, pages: Pages) -> std::io::Result<HttpHandle> {
     let listener = TcpListener::bind(address)?;
     let address = listener.local_addr()?;
-    let status: Status = Arc::new(status);
     let metrics = recorder();
     let server = HttpServer::new(move || {
         App::new()
             .app_data(web::Data::new(health.clone()))
             .app_data(web::Data::new(metrics.clone()))
-            .app_data(web::Data::new(status.clone()))
+            .app_data(web::Data::new(pages.clone()))
+            .app_data(web::Data::new(pages.inbox.clone()))
             .route("/healthz", web::get().to(healthz))
             .route("/metrics", web::get().to(render))
             .route("/status", web::get().to(show))
+            .route("/documents", web::post().to(inbox::post))
+            .route("/documents", web::get().to(inbox::get))
+            .default_service(web::get().to(find))
     })
     .workers(1)
     .disable_signals()
@@ -88,6 +128,13 @@ async fn render(metrics: web::Data<PrometheusHandle>) -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(metrics.render())
 }
 
-async fn show(status: web::Data<Status>) -> HttpResponse {
-    HttpResponse::Ok().json(status.get_ref()())
+async fn show(pages: web::Data<Pages>) -> HttpResponse {
+    HttpResponse::Ok().json((pages.status)())
+}
+
+async fn find(pages: web::Data<Pages>, request: HttpRequest) -> HttpResponse {
+    match (pages.find)(request.path().trim_start_matches('/')) {
+        Some(page) => HttpResponse::Ok().json(page),
+        None => HttpResponse::NotFound().json(json!({"error": "there is no such page"})),
+    }
 }

@@ -4,16 +4,21 @@
 //! - [`choose_crypto`]: what TLS computes with.
 //! - [`shutdown_signal`]: ends when the process is asked to stop; the caller drains.
 //! - [`Health`]: whether the process does its work, and if not, why.
-//! - [`serve_http`]: `/healthz`, `/metrics` (Prometheus text) and `/status` (JSON).
+//! - [`serve_http`]: `/healthz`, `/metrics` (Prometheus text) and `/status` (JSON); [`serve_pages`] with more.
+//! - [`inbox`]: `/documents`, what people send a node, by a token.
+//! - [`sealed`]: small files that survive a power cut whole.
 //!
 //! Invariants: a metric may be counted before or after [`serve_http`]; there is one recorder per process. It
 //! decides nothing about what a process serves or when it is healthy.
 
 mod health;
 mod http;
+pub mod inbox;
+pub mod sealed;
 
 pub use health::Health;
-pub use http::{HttpHandle, serve_http};
+pub use http::{HttpHandle, Pages, serve_http, serve_pages};
+pub use inbox::Inbox;
 
 use std::io::IsTerminal;
 

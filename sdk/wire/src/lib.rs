@@ -9,12 +9,14 @@
 //! - [`row`]: what an edge journals (postcard) and a fog node turns into tables.
 //! - [`uplink`]: the frames around sealed segments on their way up.
 //! - [`kafka`]: the same where they go through Kafka.
+//! - [`document`]: what goes the other way, down to an edge.
 //!
 //! Invariants: `no_std`; no floating point; nothing here reads a clock, a file or a socket; every text and
 //! list that comes from outside has a stated bound, checked before it is kept.
 #![cfg_attr(not(test), no_std)]
 extern crate alloc;
 
+pub mod document;
 pub mod id;
 pub mod kafka;
 pub mod message;

@@ -89,7 +89,8 @@ pub struct Event {
     pub setpoint: Option<u64>,
     /// For people: the reason, or what could not be read, cut to [`MAX_DETAIL_BYTES`]. What was refused
     /// ([`EventKind::is_refusal`]) begins with a code, a colon and a space. The configuration
-    /// ([`EventKind::Configured`]), a signal ([`EventKind::Signalled`]), keyframes and ticks stand here whole.
+    /// ([`EventKind::Configured`]), a signal ([`EventKind::Signalled`]), keyframes, ticks and what documents say stand here
+    /// whole.
     pub detail: String,
 }
 
@@ -204,6 +205,10 @@ event_kinds!(
     Keyframe = "keyframe",
     /// What the machine did since the one before that no other row tells: bytes in base64.
     Ticks = "ticks",
+    /// A document of the way down is on the edge's disk and holds; the detail is the whole of what it says, JSON.
+    DocumentApplied = "document_applied",
+    /// A document of the way down does not hold; the detail says which and why, JSON.
+    DocumentRefused = "document_refused",
 );
 
 impl EventKind {
@@ -404,6 +409,8 @@ mod tests {
         assert_eq!(place(EventKind::Plugged), [0]);
         assert_eq!(place(EventKind::LoginRefused), [21]);
         assert_eq!((place(EventKind::Keyframe), place(EventKind::Ticks)), (vec![29], vec![30]));
+        assert_eq!(place(EventKind::DocumentApplied), [31]);
+        assert_eq!(place(EventKind::DocumentRefused), [32]);
     }
 
     #[test]

@@ -57,6 +57,11 @@ impl Scribe {
         }
     }
 
+    /// From now on keyframes hold this text of the configuration. The model it gives has to be the same.
+    pub fn configure(&mut self, configuration: impl Into<String>) {
+        self.configuration = configuration.into();
+    }
+
     /// Tells the machine what has come at `at`. `rows` are those that go to the journal with it, in this order; what
     /// makes a decision due.
     pub fn take(

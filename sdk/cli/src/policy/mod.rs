@@ -1,11 +1,14 @@
-//! `wattle policy`: write, build, test, measure, sign, run, replay and backtest load policies. What an author does stands in
+//! `wattle policy`: write, build, test, measure, sign, run, replay, backtest and deploy load policies. What an author does stands in
 //! [`wattle_policy_dev`]; what needs an edge node's own code, here.
 
+mod deploy;
 mod run;
+mod status;
+mod token;
 
 use wattle_policy_dev::{bench, build, inspect, keys, new, test};
 
-/// Write, build, test, measure, sign, run, replay and backtest load policies
+/// Write, build, test, measure, sign, run, replay, backtest and deploy load policies
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -25,6 +28,9 @@ enum Command {
     Keygen(keys::KeygenArgs),
     Sign(keys::SignArgs),
     Verify(keys::VerifyArgs),
+    Deploy(deploy::Args),
+    Status(status::Args),
+    Token(token::Args),
 }
 
 /// Runs the command.
@@ -44,5 +50,17 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         Command::Keygen(args) => keys::keygen(&args),
         Command::Sign(args) => keys::sign(&args),
         Command::Verify(args) => keys::verify(&args),
+        Command::Deploy(args) => deploy::run(args).await,
+        Command::Status(args) => status::run(args).await,
+        Command::Token(args) => token::run(&args),
     }
+}
+
+/// Where a component is that `make policies` builds.
+#[cfg(test)]
+fn built(name: &str) -> std::path::PathBuf {
+    let folder = std::env::var_os("WATTLE_POLICIES").map(std::path::PathBuf::from);
+    let folder =
+        folder.unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/policies").into());
+    folder.join(name).with_extension("wasm")
 }

@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::transport::ServerTlsConfig;
+use wattle_fog::documents::Store;
 use wattle_fog::lake::Lake;
 use wattle_fog::sources::kafka::{KafkaSource, Options};
 use wattle_fog::sources::{LakeWriter, WriterLimits, direct};
@@ -46,7 +47,8 @@ impl Fog {
         match cluster {
             Cluster::Direct(port) => {
                 let listener = listen(*port).await;
-                let served = direct::serve(lake.clone(), writer, listener, tls, stopped);
+                let documents = Store::open(&folder.join("documents")).expect("a folder");
+                let served = direct::serve(lake.clone(), writer, documents.into(), listener, tls, stopped);
                 serving = Some(tokio::spawn(async move { served.await.expect("the server") }));
             }
             Cluster::Mock(_, config) | Cluster::Apache(_, config) => {

@@ -1,0 +1,113 @@
+//! Fetches documents from a fog node, over a stream of its own on the port of the direct way.
+//!
+//! It dials as the uplink does, with the same certificates, and greets with what this edge has dealt with; documents come one at a
+//! time, and after each the fog node is told again. A connection that ends is dialled again after 0.2 s, doubling up to
+//! [`LONGEST_WAIT`]; a fog node that knows nothing of documents is asked again that often. What failed only here, as on a full disk, ends the
+//! connection, so that the document comes again.
+
+use std::time::Duration;
+
+use arrow_flight::flight_service_client::FlightServiceClient;
+use arrow_flight::{FlightData, FlightDescriptor};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Streaming};
+use wattle_wire::EdgeId;
+use wattle_wire::document::{FLIGHT_PATH, Has, MAX_BYTES, PIECE_BYTES, Piece};
+
+use super::worker::{Down, From, Outcome};
+use crate::uplink::Direct;
+use crate::uplink::backoff::Backoff;
+use crate::uplink::direct::{chain, ending};
+
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+/// The longest wait before a new try.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// A piece and what stands around it.
+const MAX_MESSAGE_BYTES: usize = PIECE_BYTES + (64 << 10);
+
+/// Follows for as long as the node runs.
+pub async fn follow(direct: Direct, edge: EdgeId, down: Down) {
+    let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+    let mut last = String::new();
+    loop {
+        let mut is_open = false;
+        let why = match stream(&direct, &edge, &down, &mut is_open).await {
+            Ok(never) => match never {},
+            Err(why) => why,
+        };
+        if is_open {
+            backoff.reset();
+        }
+        if why != last {
+            tracing::warn!(from = direct.fog, why, "no documents come from the fog node; trying again");
+        }
+        down.board().stream(&direct.fog, "down", &why);
+        last = if is_open { String::new() } else { why };
+        tokio::time::sleep(backoff.next(rand::random())).await;
+    }
+}
+
+async fn stream(
+    direct: &Direct,
+    edge: &EdgeId,
+    down: &Down,
+    is_open: &mut bool,
+) -> Result<std::convert::Infallible, String> {
+    let endpoint = direct.endpoint().map_err(|error| error.to_string())?;
+    let channel = endpoint.connect().await.map_err(|error| chain(&error))?;
+    let mut client = FlightServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let (said, up) = mpsc::channel(1);
+    let hello =
+        has(edge, down).with_descriptor(FlightDescriptor::new_path(FLIGHT_PATH.map(str::to_owned).to_vec()));
+    // There is room for one.
+    let _ = said.try_send(hello);
+    let call = client.do_exchange(ReceiverStream::new(up));
+    let answer = tokio::time::timeout(direct.answer_timeout, call).await;
+    let answer = answer.map_err(|_| "it doesn't answer".to_owned())?;
+    let mut documents = answer
+        .map_err(|status| match status.code() {
+            Code::NotFound | Code::Unimplemented => {
+                "it knows nothing of documents; update the fog node, or deploy to this edge itself".to_owned()
+            }
+            _ => ending(&status),
+        })?
+        .into_inner();
+    *is_open = true;
+    tracing::info!(from = direct.fog, "the fog node is asked for documents");
+    down.board().stream(&direct.fog, "connected", "");
+    loop {
+        let bytes = next(&mut documents).await?;
+        let answer = down.document(bytes, From::Fog).await;
+        if answer.outcome == Outcome::Failed {
+            return Err(answer.text);
+        }
+        said.send(has(edge, down)).await.map_err(|_| "it closed the stream".to_owned())?;
+    }
+}
+
+/// What this edge has dealt with.
+fn has(edge: &EdgeId, down: &Down) -> FlightData {
+    let has = Has { edge: edge.clone(), has: down.board().has() };
+    FlightData::new().with_app_metadata(serde_json::to_vec(&has).expect("names and numbers can be written"))
+}
+
+/// The next document, from its pieces.
+async fn next(documents: &mut Streaming<FlightData>) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    loop {
+        let message = documents.message().await.map_err(|status| ending(&status))?;
+        let message = message.ok_or_else(|| "it closed the stream".to_owned())?;
+        let piece: Piece = serde_json::from_slice(&message.app_metadata)
+            .map_err(|error| format!("it sends what can't be read: {error}"))?;
+        let total = usize::try_from(piece.total).ok().filter(|total| *total <= MAX_BYTES);
+        let total = total.ok_or_else(|| format!("it sends a document of {} bytes", piece.total))?;
+        if piece.from != bytes.len() as u64 || bytes.len() + message.data_body.len() > total {
+            return Err("it sends pieces that don't fit together".to_owned());
+        }
+        bytes.extend_from_slice(&message.data_body);
+        if bytes.len() == total {
+            return Ok(bytes);
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Policies deployed over HTTP to a node that runs.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+
+use serde_json::{Value, json};
+use wattle_testkit::wait_for;
+
+use crate::policy::component;
+use crate::support::{Broker, Edge, LIMIT};
+
+/// The SHA-256 of the token "secret".
+const DIGEST: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
+
+/// What a node answers to a document: the status code and the JSON.
+fn send(edge: &Edge, token: &str, order: &Value, body: &[u8]) -> (u16, Value) {
+    let head = json!({
+        "document": 1,
+        "kind": "policy",
+        "site": "depot",
+        "sha256": digest(body),
+        "policy": order,
+    });
+    let document = [head.to_string().as_bytes(), b"\n", body].concat();
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, edge.http_port)).expect("it listens");
+    stream.set_read_timeout(Some(LIMIT)).expect("set");
+    let length = document.len();
+    let head = format!(
+        "POST /documents HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\
+         Content-Length: {length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).expect("sent");
+    // A node that refuses at once may end the connection.
+    let _ = stream.write_all(&document);
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a code");
+    (code, serde_json::from_str(body).expect("JSON"))
+}
+
+fn digest(body: &[u8]) -> String {
+    use sha2::Digest as _;
+    wattle_process::sealed::hex(&sha2::Sha256::digest(body))
+}
+
+fn start(control: &str) -> Edge {
+    let mut edge = Edge::start_with(Broker::Embedded, control, Some(&component("fair-share")));
+    edge.stop();
+    edge.configure(&format!("[deploy]\ntokens = {{ anna = '{DIGEST}' }}\n"));
+    edge.start_again();
+    edge
+}
+
+/// Waits until the site's active policy is this one.
+fn decides(edge: &Edge, policy: &str) -> Value {
+    wait_for(&format!("a decision by {policy}"), LIMIT, || {
+        let page = edge.status();
+        let site = page["sites"][0].clone();
+        (site["policies"][0]["policy"] == policy).then_some(site)
+    })
+    .unwrap_or_else(|error| panic!("{error}: {:#}", edge.status()["sites"][0]))
+}
+
+#[test]
+fn a_policy_that_a_person_deploys_decides_and_goes_on_deciding_after_the_node_was_killed() {
+    let mut edge = start("policy = 'site'\npolicy_trial = 5");
+    decides(&edge, "fair-share 0.1.0");
+    let first_come = component("first-come");
+    let order = json!({ "action": "activate", "settings": { "slots": 3 } });
+    let (code, told) = send(&edge, "secret", &order, &first_come);
+    assert_eq!((code, &told["outcome"]), (200, &json!("applied")), "{told}");
+    let version = told["version"].as_u64().expect("a version");
+    edge.kill_and_restart();
+    let site = decides(&edge, "first-come 0.1.0");
+    let standing = &site["deployed"]["standing"][0];
+    assert_eq!((standing["version"].as_u64(), &standing["state"]), (Some(version), &json!("active")));
+    assert_eq!((&standing["sent_by"], &standing["settings"]), (&json!("anna"), &json!({ "slots": 3 })));
+    // What can't be used changes nothing.
+    let order = json!({ "action": "activate", "settings": { "slots": 0 } });
+    let (code, told) = send(&edge, "secret", &order, &first_come);
+    assert_eq!(code, 422);
+    assert!(told["error"].as_str().expect("why").contains("slots: `0` is not a whole number"), "{told}");
+    for (token, code) in [("Secret", 401), ("", 401)] {
+        assert_eq!(send(&edge, token, &order, &first_come).0, code, "{token}");
+    }
+    let site = decides(&edge, "first-come 0.1.0");
+    let newest = &site["deployed"]["newest"];
+    assert_eq!((&newest["outcome"], &newest["sent_by"]), (&json!("refused"), &json!("anna")));
+    let (code, told) = send(&edge, "secret", &json!({ "action": "rollback" }), b"");
+    assert_eq!(
+        (code, &told["text"]),
+        (200, &json!("first-come 0.1.0 is taken back; fair-share 0.1.0 of the site file"))
+    );
+    decides(&edge, "fair-share 0.1.0");
+    assert_eq!(edge.stop(), Some(0));
+    let journaled = edge.journaled();
+    let times = |kind, part: &str| journaled.count(kind, part);
+    // Once when it came, or at the start after it, or both.
+    let applied = times("document_applied", &format!("\"version\":{version}"));
+    assert!((1..=2).contains(&applied), "{:#?}", journaled.events);
+    assert_eq!(times("document_refused", "slots: `0`"), 1, "{:#?}", journaled.events);
+    assert_eq!(times("document_applied", "\"action\":\"rollback\""), 1);
+}
+
+#[test]
+fn a_version_on_trial_begins_it_anew_after_a_restart_and_is_not_obeyed_by_accident() {
+    let mut edge = start("policy = 'site'\npolicy_trial = 100000");
+    let (code, told) = send(&edge, "secret", &json!({ "action": "trial" }), &component("equal-share"));
+    assert_eq!(code, 200, "{told}");
+    for _ in 0..2 {
+        let site = wait_for("a trial", LIMIT, || {
+            let site = edge.status()["sites"][0].clone();
+            (site["policies"][1]["policy"] == "equal-share 0.1.0").then_some(site)
+        })
+        .expect("on trial");
+        assert_eq!(site["policies"][0]["policy"], "fair-share 0.1.0");
+        assert_eq!(
+            (&site["policies"][1]["state"], &site["policies"][1]["of"]),
+            (&json!("trial"), &json!(100_000))
+        );
+        assert_eq!(site["deployed"]["standing"][0]["state"], "trial");
+        edge.kill_and_restart();
+    }
+}
+
+#[test]
+fn a_node_whose_configuration_names_nobody_takes_nothing() {
+    let edge = Edge::start_with(Broker::Embedded, "policy = 'site'", Some(&component("fair-share")));
+    let (code, told) = send(&edge, "secret", &json!({ "action": "rollback" }), b"");
+    assert!(
+        code == 403 && told["error"].as_str().is_some_and(|why| why.contains("[deploy.tokens]")),
+        "{told}"
+    );
+}

@@ -1,0 +1,354 @@
+//! Documents of the way down: what a fog node, or a person on the local network, hands an edge to apply.
+//!
+//! # Layout
+//! One line of JSON, the [`Head`], a line feed, and the bytes that it is about; for a policy its component. The same bytes are
+//! what a person sends (`POST /documents`), what a fog node keeps, and what it hands the edge.
+//!
+//! ```text
+//! {"document":1,"kind":"policy","edge":"edge-1","site":"depot","version":1790000000000000,"sent_by":"anna",
+//!  "sha256":"...","policy":{"action":"trial","settings":{"slots":2},"signature":"..."}}\n   (one line)
+//! <component>
+//! ```
+//!
+//! Fields that a program doesn't know it passes over, so that a later one may add some. What it must not pass over is another
+//! `document` or another `kind`.
+//!
+//! # Versions
+//! A version is given by the node that takes the document from a person: the microseconds of its clock, at least one more than the
+//! newest that it knows. Of two documents for the same (edge, site, kind) the one with the higher version holds.
+//!
+//! # Stream
+//! An edge fetches its documents by a `DoExchange` of its own ([`FLIGHT_PATH`]). Its first message carries a [`Has`] as
+//! `app_metadata`, JSON; a further one follows whenever it has dealt with a document. The fog node's messages carry a [`Piece`] as
+//! `app_metadata`, JSON, and bytes of a document as `data_body`, in order. A fog node that doesn't know the path answers `NOT_FOUND`.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{EdgeId, SiteId};
+
+/// The version of the layout.
+pub const LAYOUT: u32 = 1;
+/// The kind of document that replaces a site's policy.
+pub const POLICY: &str = "policy";
+/// The path of the Flight descriptor with which an edge asks for its documents.
+pub const FLIGHT_PATH: [&str; 3] = ["wattle", "documents", "v1"];
+/// The longest head, bytes.
+pub const MAX_HEAD_BYTES: usize = 256 << 10;
+/// The longest document, bytes.
+pub const MAX_BYTES: usize = (64 << 20) + MAX_HEAD_BYTES;
+/// The most bytes of a document in one message of the stream.
+pub const PIECE_BYTES: usize = 1 << 20;
+/// The longest kind, name of a sender, or text of a signature, bytes.
+pub const MAX_TEXT_BYTES: usize = 1024;
+
+/// What stands before the bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// [`LAYOUT`].
+    pub document: u32,
+    /// What it is about; this version knows [`POLICY`].
+    pub kind: String,
+    /// Which edge it is for. A person may leave it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edge: Option<EdgeId>,
+    /// Which site it is for.
+    pub site: SiteId,
+    /// Its version; 0 from a person, since a node gives it.
+    #[serde(default)]
+    pub version: u64,
+    /// Who has sent it, as the node knows its token; empty from a person.
+    #[serde(default)]
+    pub sent_by: String,
+    /// SHA-256 of the bytes behind the head, hexadecimal.
+    pub sha256: String,
+    /// What a document of the kind [`POLICY`] says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyOrder>,
+}
+
+/// What is to become of a policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyOrder {
+    /// What to do.
+    pub action: Action,
+    /// The settings, an object; none for those of the site file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<serde_json::Value>,
+    /// The text of the component's signature file; empty where nobody has signed it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub signature: String,
+}
+
+/// What to do with a policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// It decides once it has proven itself beside the active one, for as long as the site file says.
+    Trial,
+    /// It decides at once.
+    Activate,
+    /// It decides beside the active one and is never obeyed.
+    Shadow,
+    /// What was deployed last is taken back; there is no component.
+    Rollback,
+}
+
+impl Action {
+    /// As documents and events write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Trial => "trial",
+            Self::Activate => "activate",
+            Self::Shadow => "shadow",
+            Self::Rollback => "rollback",
+        }
+    }
+}
+
+/// A document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// What stands before the bytes.
+    pub head: Head,
+    /// What it is about.
+    pub body: Vec<u8>,
+}
+
+/// Why bytes are no document that can be taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DocumentError {
+    /// More than [`MAX_BYTES`].
+    #[error("the document has {0} bytes; at most {MAX_BYTES} are taken")]
+    TooLong(usize),
+    /// No line feed within [`MAX_HEAD_BYTES`].
+    #[error("the document has no head: its first {MAX_HEAD_BYTES} bytes hold no line feed")]
+    NoHead,
+    /// The head is no JSON of that shape.
+    #[error("the document's head can't be read: {0}")]
+    Head(String),
+    /// Another layout.
+    #[error("the document has the layout {0}; this version knows {LAYOUT}: update the node")]
+    Layout(u32),
+    /// Another kind.
+    #[error("the document is of the kind {0:?}; this version knows \"{POLICY}\": update the node")]
+    Kind(String),
+    /// A kind without what it has to say.
+    #[error("a document of the kind \"{POLICY}\" needs `policy`")]
+    NoOrder,
+    /// A text that is longer than [`MAX_TEXT_BYTES`].
+    #[error("`{0}` is longer than {MAX_TEXT_BYTES} bytes")]
+    LongText(&'static str),
+    /// A rollback with a component, or another action without one.
+    #[error("{0}")]
+    Body(&'static str),
+}
+
+impl Document {
+    /// Its bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = serde_json::to_vec(&self.head).expect("a head holds nothing that JSON can't say");
+        bytes.reserve_exact(self.body.len() + 1);
+        bytes.push(b'\n');
+        bytes.extend_from_slice(&self.body);
+        bytes
+    }
+
+    /// Reads it. Whether its SHA-256 is right is the caller's to see.
+    ///
+    /// # Errors
+    /// When it is too long, its head can't be read, or it is of a layout or kind that this version doesn't know.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DocumentError> {
+        if bytes.len() > MAX_BYTES {
+            return Err(DocumentError::TooLong(bytes.len()));
+        }
+        let (head, body) = split(bytes)?;
+        let read = |error: serde_json::Error| DocumentError::Head(alloc::format!("{error}"));
+        // Of another layout or kind the rest may be anything.
+        let about: About = serde_json::from_slice(head).map_err(read)?;
+        if about.document != LAYOUT {
+            return Err(DocumentError::Layout(about.document));
+        }
+        if about.kind.len() > MAX_TEXT_BYTES {
+            return Err(DocumentError::LongText("kind"));
+        }
+        if about.kind != POLICY {
+            return Err(DocumentError::Kind(about.kind));
+        }
+        let head: Head = serde_json::from_slice(head).map_err(read)?;
+        head.check(!body.is_empty())?;
+        Ok(Self { head, body: body.to_vec() })
+    }
+
+    /// The head of a document that may be of a kind that this version doesn't know, as far as it says whose it is.
+    pub fn address(bytes: &[u8]) -> Option<Address> {
+        serde_json::from_slice(split(bytes).ok()?.0).ok()
+    }
+}
+
+/// Whose a document is, whatever its kind.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Address {
+    /// Its kind.
+    pub kind: String,
+    /// Which site it is for.
+    pub site: SiteId,
+    /// Its version.
+    #[serde(default)]
+    pub version: u64,
+}
+
+#[derive(Deserialize)]
+struct About {
+    document: u32,
+    kind: String,
+}
+
+fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), DocumentError> {
+    let start = bytes.get(..bytes.len().min(MAX_HEAD_BYTES)).unwrap_or_default();
+    let end = start.iter().position(|byte| *byte == b'\n').ok_or(DocumentError::NoHead)?;
+    let (head, rest) = bytes.split_at(end);
+    Ok((head, rest.get(1..).unwrap_or_default()))
+}
+
+impl Head {
+    fn check(&self, has_body: bool) -> Result<(), DocumentError> {
+        let order = self.policy.as_ref().ok_or(DocumentError::NoOrder)?;
+        for (name, text) in
+            [("sent_by", &self.sent_by), ("sha256", &self.sha256), ("signature", &order.signature)]
+        {
+            if text.len() > MAX_TEXT_BYTES {
+                return Err(DocumentError::LongText(name));
+            }
+        }
+        match (order.action, has_body) {
+            (Action::Rollback, true) => Err(DocumentError::Body("a rollback has no component")),
+            (Action::Rollback, false) => Ok(()),
+            (_, false) => Err(DocumentError::Body("there is no component behind the head")),
+            (_, true) if order.settings.as_ref().is_some_and(|settings| !settings.is_object()) => {
+                Err(DocumentError::Body("settings are an object"))
+            }
+            (_, true) => Ok(()),
+        }
+    }
+}
+
+/// What an edge has dealt with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Has {
+    /// Which edge.
+    pub edge: EdgeId,
+    /// Each of its sites with the newest version that it has applied or refused; 0 for none.
+    pub has: Vec<HasOf>,
+}
+
+/// What an edge has dealt with of one site and kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HasOf {
+    /// Which site.
+    pub site: SiteId,
+    /// Which kind.
+    pub kind: String,
+    /// The newest version.
+    pub version: u64,
+}
+
+/// What bytes of a document a message carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Piece {
+    /// Where in the document they begin; 0 begins a new one.
+    pub from: u64,
+    /// How many bytes the whole document has.
+    pub total: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document() -> Document {
+        let settings = serde_json::json!({ "slots": 2 });
+        let order = PolicyOrder { action: Action::Trial, settings: Some(settings), signature: "s\n".into() };
+        let head = Head {
+            document: LAYOUT,
+            kind: POLICY.into(),
+            edge: Some(EdgeId::new("edge-1").expect("name")),
+            site: SiteId::new("depot").expect("name"),
+            version: 7,
+            sent_by: "anna".into(),
+            sha256: "ab".into(),
+            policy: Some(order),
+        };
+        Document { head, body: vec![0, b'\n', 1] }
+    }
+
+    const RELEASED: &str = concat!(
+        r#"{"document":1,"kind":"policy","edge":"edge-1","site":"depot","version":7,"sent_by":"anna","sha256":"ab","#,
+        r#""policy":{"action":"trial","settings":{"slots":2},"signature":"s\n"}}"#
+    );
+
+    fn bytes(head: &str, body: &[u8]) -> Vec<u8> {
+        [head.as_bytes(), b"\n", body].concat()
+    }
+
+    #[test]
+    fn the_bytes_of_a_document_are_as_released() {
+        let released = bytes(RELEASED, &[0, b'\n', 1]);
+        assert_eq!(document().encode(), released);
+        assert_eq!(Document::decode(&released), Ok(document()));
+    }
+
+    #[test]
+    fn what_goes_over_the_stream_is_as_released() {
+        let has = Has {
+            edge: EdgeId::new("edge-1").expect("name"),
+            has: vec![HasOf { site: SiteId::new("depot").expect("name"), kind: POLICY.into(), version: 7 }],
+        };
+        let text = r#"{"edge":"edge-1","has":[{"site":"depot","kind":"policy","version":7}]}"#;
+        assert_eq!(serde_json::to_string(&has).expect("JSON"), text);
+        let piece = Piece { from: 1, total: 9 };
+        assert_eq!(serde_json::to_string(&piece).expect("JSON"), r#"{"from":1,"total":9}"#);
+    }
+
+    #[test]
+    fn what_a_person_leaves_out_the_node_fills_in_and_what_is_new_is_passed_over() {
+        let text = r#"{"document":1,"kind":"policy","site":"depot","sha256":"","later":[1],"policy":{"action":"rollback"}}"#;
+        let read = Document::decode(&bytes(text, b"")).expect("a document").head;
+        assert_eq!((read.edge, read.version, read.sent_by.as_str()), (None, 0, ""));
+    }
+
+    fn refused(head: &str, body: &[u8], expected: &str) {
+        let error = Document::decode(&bytes(head, body)).expect_err(head).to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_document_is_told_why() {
+        refused("", b"", "can't be read");
+        refused("[]", b"", "can't be read");
+        refused(r#"{"document":2,"kind":"policy"}"#, b"", "the layout 2; this version knows 1");
+        refused(r#"{"document":1,"kind":"allowance","amount":3}"#, b"", "of the kind \"allowance\"");
+        refused(r#"{"document":1,"kind":"policy","site":"a b","sha256":""}"#, b"", "can't be read");
+        refused(r#"{"document":1,"kind":"policy","site":"depot","sha256":""}"#, b"", "needs `policy`");
+        let with = |order: &str| {
+            alloc::format!(r#"{{"document":1,"kind":"policy","site":"depot","sha256":"","policy":{order}}}"#)
+        };
+        refused(&with(r#"{"action":"delete"}"#), b"", "can't be read");
+        refused(&with(r#"{"action":"trial"}"#), b"", "no component behind");
+        refused(&with(r#"{"action":"rollback"}"#), b"x", "a rollback has no component");
+        refused(&with(r#"{"action":"trial","settings":[1]}"#), b"x", "settings are an object");
+        let long = alloc::format!(r#"{{"action":"trial","signature":"{}"}}"#, "x".repeat(2_000));
+        refused(&with(&long), b"x", "`signature` is longer");
+        assert_eq!(Document::decode(&vec![b' '; MAX_HEAD_BYTES + 1]), Err(DocumentError::NoHead));
+        assert_eq!(Document::decode(b"{}"), Err(DocumentError::NoHead));
+    }
+
+    #[test]
+    fn a_document_of_a_kind_that_is_not_known_says_still_whose_it_is() {
+        let head = r#"{"document":1,"kind":"allowance","site":"depot","version":9}"#;
+        let address = Document::address(&bytes(head, b"")).expect("an address");
+        assert_eq!((address.kind.as_str(), address.version), ("allowance", 9));
+    }
+}
