@@ -19,7 +19,9 @@ use crate::source::{Source, SourceArgs};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   wattle bill --site depot --month 2026-03
-  wattle bill --site depot --month 2026-03 --lake ./lake --json")]
+  wattle bill --site depot --month 2026-03 --lake ./lake --json
+
+Exit codes: 0 done, 1 no answer, or nothing is known of the site, 2 a command line or a lake that can't be used.")]
 pub struct Args {
     /// The site
     #[arg(long, value_name = "SITE")]

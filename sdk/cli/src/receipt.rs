@@ -16,7 +16,9 @@ use crate::source::SourceArgs;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   wattle sql \"SELECT session, \\\"user\\\", ended_at FROM sessions\"
-  wattle receipt --session cp-1-7-42")]
+  wattle receipt --session cp-1-7-42
+
+Exit codes: 0 done, 1 no answer, no such session, or one that isn't billed, 2 a command line or a lake that can't be used.")]
 pub struct Args {
     /// The session
     #[arg(long, value_name = "SESSION")]

@@ -18,7 +18,9 @@ use crate::source::SourceArgs;
   wattle sql \"SHOW TABLES\"
   wattle sql \"SELECT device, sum(energy_wh) / 1000.0 AS kwh FROM sessions GROUP BY device ORDER BY device\"
   wattle sql --lake ./lake \"SELECT * FROM quarantine\" --format csv -o quarantine.csv
-  wattle sql --at http://fog.example:7401 \"SELECT * FROM readings\" --format parquet -o readings.parquet")]
+  wattle sql --at http://fog.example:7401 \"SELECT * FROM readings\" --format parquet -o readings.parquet
+
+Exit codes: 0 answered, 1 no answer, or nowhere to put it, 2 a query, an address or a lake that can't be used.")]
 pub struct Args {
     /// The query
     pub sql: String,

@@ -25,11 +25,13 @@ use crate::demo::truth::Truth;
 
 /// Play a site of one meter and three chargers, with an outage of the fog node, and check what comes out
 ///
-/// Takes about a minute. Exit code 1 when a check fails.
+/// Takes about a minute.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   wattle demo
-  wattle demo --dir /tmp/demo      keep journal, lake and logs there")]
+  wattle demo --dir /tmp/demo      keep journal, lake and logs there
+
+Exit codes: 0 all is right, 1 a check fails or a process can't be started, 2 a command line that can't be used.")]
 pub struct Args {
     /// The folder for everything that the demo writes, emptied first; wattle-demo in the system's temporary folder
     /// unless given

@@ -10,6 +10,12 @@ use wattle_policy_dev::{bench, build, inspect, keys, new, test};
 
 /// Write, build, test, measure, sign, run, replay, backtest and deploy load policies
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  wattle policy new mine && wattle policy test mine && wattle policy bench mine/mine.wasm
+  wattle policy deploy mine/mine.wasm --site depot && wattle policy status
+
+docs/policies/guide.md begins with the first and ends with the last of these.
+Exit codes: as each of them says.")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,

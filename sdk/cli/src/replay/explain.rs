@@ -20,7 +20,8 @@ use crate::output::Output;
   wattle explain --lake ./lake --site depot --at 2026-05-01T18:00:00Z
   wattle explain --journal /var/lib/wattle-edge --charger cp-2
 
-docs/control.md says what the words mean.")]
+docs/control.md says what the words mean. Currents are mA; times are UTC unless they say otherwise.
+Exit codes: 0 told, 1 there is no such decision, or it can't be replayed, 2 a command line that can't be used.")]
 pub struct Args {
     #[command(flatten)]
     entries: EntriesArgs,

@@ -17,16 +17,17 @@ use say::Login;
 
 /// Tell a site a limit, prices, a surplus, or a current by hand
 ///
-/// The login stands in the site file under `[[systems]]`, with what it may signal, and in the edge's passwords file. Exit
-/// codes: 0 the edge has taken it, and it is on its disk; 1 it was refused, or there was no answer; 2 a command line that
-/// can't be used.
+/// The login stands in the site file under `[[systems]]`, with what it may signal, and in the edge's passwords file.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
   wattle signal --site depot --as people limit --circuit grid --amps 20 --for 15m
   wattle signal --site depot --as people limit --circuit grid --clear
   wattle signal --site depot --as people manual --charger cp-1 --amps 10 --for 2h
   wattle signal --site depot --as people price --start 2026-11-26T00:00:00Z --step 1h 0.31 0.29 0.24 -0.02
-  wattle signal --site depot --as people surplus --step 10m 3100")]
+  wattle signal --site depot --as people surplus --step 10m 3100
+
+Exit codes: 0 the edge has taken it, and it is on its disk; 1 it was refused, or there was no answer; 2 a command line that
+can't be used.")]
 pub struct Args {
     /// The site
     #[arg(long)]
@@ -47,14 +48,29 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum What {
     /// What a circuit may carry for a time
+    #[command(
+        after_help = "Example:\n  wattle signal --site depot --as people limit --circuit grid --amps 20 --for 15m\n\nExit codes: 0 taken and on the edge's disk, 1 refused or no answer, 2 a command line that can't be used."
+    )]
     Limit(LimitArgs),
     /// What the whole site may draw from the grid, in W, as a series
+    #[command(
+        after_help = "Example:\n  wattle signal --site depot --as people grid-limit --step 1h 11000 4200\n\nExit codes: 0 taken and on the edge's disk, 1 refused or no answer, 2 a command line that can't be used."
+    )]
     GridLimit(CourseArgs),
     /// Prices per kWh, as a series: 0.31
+    #[command(
+        after_help = "Example:\n  wattle signal --site depot --as people price --start 2026-11-26T00:00:00Z --step 1h 0.31 0.29 0.24 -0.02\n\nExit codes: 0 taken and on the edge's disk, 1 refused or no answer, 2 a command line that can't be used."
+    )]
     Price(CourseArgs),
     /// The surplus of the site's own generation in W, as a series
+    #[command(
+        after_help = "Example:\n  wattle signal --site depot --as people surplus --step 10m 3100\n\nExit codes: 0 taken and on the edge's disk, 1 refused or no answer, 2 a command line that can't be used."
+    )]
     Surplus(CourseArgs),
     /// What a charger gets whatever the policy says, as far as it fits
+    #[command(
+        after_help = "Example:\n  wattle signal --site depot --as people manual --charger cp-1 --amps 10 --for 2h\n\nExit codes: 0 taken and on the edge's disk, 1 refused or no answer, 2 a command line that can't be used."
+    )]
     Manual(ManualArgs),
 }
 

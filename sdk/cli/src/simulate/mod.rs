@@ -68,7 +68,9 @@ pub const LEAD_MS: u64 = 1_000;
   wattle simulate --site depot.toml --trace sessions.csv.gz --lake ./lake
   wattle simulate --site depot.toml --policy ./mine.wasm --trace sessions.csv --lake ./lake --json
   wattle simulate --site depot.toml --policy cost-aware --prices prices.csv --trace sessions.csv --lake ./lake
-  wattle sql --lake ./lake \"SELECT device, sum(energy_wh) FROM sessions GROUP BY device\"")]
+  wattle sql --lake ./lake \"SELECT device, sum(energy_wh) FROM sessions GROUP BY device\"
+
+Exit codes: 0 the lake holds the trace, 1 it doesn't, or can't be written, 2 a file that can't be used.")]
 pub struct Args {
     /// The site file; where it names no chargers, each station of the trace becomes one
     #[arg(long, value_name = "FILE")]
