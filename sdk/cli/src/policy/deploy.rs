@@ -247,7 +247,7 @@ mod tests {
             (format!("{first_come} --settings {folder}/list.json"), "settings are a JSON object"),
             (
                 format!("{first_come} --settings {folder}/wrong.json"),
-                "wrong.json: slots: `0` is not a whole number from 1",
+                "slots: `0` is not a whole number from 1",
             ),
             (format!("{first_come} --settings {folder}/wrong.json"), "mode: `1` is not one of"),
             (format!("{folder}/half.wasm"), "this is no whole WebAssembly component"),

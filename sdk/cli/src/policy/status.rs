@@ -114,8 +114,10 @@ async fn of_the_lake(source: &SourceArgs) -> anyhow::Result<Vec<Value>> {
             sites.entry((get(&edges), get(&names))).or_default().take(&get(&kinds), &get(&details), at);
         }
     }
-    let decisions = "SELECT edge, site, policy, count(*) AS n, CAST(max(arrived_at) AS BIGINT) AS at FROM decisions \
-                     WHERE cause <> 'shadow' GROUP BY edge, site, policy ORDER BY at";
+    // A decision is a row for each of its chargers.
+    let decisions = "SELECT edge, site, policy, count(DISTINCT concat(incarnation, ':', sequence)) AS n, \
+                     CAST(max(decided_at) AS BIGINT) AS at FROM decisions WHERE cause <> 'shadow' \
+                     GROUP BY edge, site, policy ORDER BY at";
     for batch in source.collect(decisions).await? {
         let text = |column: usize| cast(batch.column(column), &DataType::Utf8);
         let number = |column: usize| cast(batch.column(column), &DataType::Int64);
