@@ -63,7 +63,8 @@ impl Head {
         let mut next = self.clone();
         next.version += 1;
         next.seen = Instant::now();
-        Arc::make_mut(&mut next.positions).extend(positions.into_iter().map(|(app, position)| (app, Some(position))));
+        Arc::make_mut(&mut next.positions)
+            .extend(positions.into_iter().map(|(app, position)| (app, Some(position))));
         next
     }
 
@@ -78,7 +79,8 @@ impl Head {
             for action in actions {
                 match action {
                     Action::Txn(txn) => {
-                        Arc::make_mut(&mut self.positions).insert(txn.app_id, u64::try_from(txn.version).ok());
+                        Arc::make_mut(&mut self.positions)
+                            .insert(txn.app_id, u64::try_from(txn.version).ok());
                     }
                     Action::Metadata(_) | Action::Protocol(_) => return Ok(None),
                     _ => {}
