@@ -55,7 +55,7 @@ pub struct Run {
 /// Loads a policy with its settings.
 ///
 /// # Errors
-/// [`Usage`] if it can't be used.
+/// [`crate::Usage`] if it can't be used.
 pub fn load(control: &Control, folder: &Path, name: &str, settings: toml::Table) -> anyhow::Result<Player> {
     let control = Control { policy: name.to_owned(), settings, shadow: None, ..control.clone() };
     let (name, policy) = load_policy(folder, &control)?;
