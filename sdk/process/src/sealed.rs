@@ -34,7 +34,7 @@ pub fn sync_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Reads a file that [`write`] has written.
+/// Reads a file that [`write()`] has written.
 ///
 /// # Errors
 /// [`io::ErrorKind::InvalidData`] when it is damaged; others when it can't be read.
