@@ -12,7 +12,7 @@ export PATH := $(WATTLE_TOOLS)/bin:$(HOME)/.cargo/bin:$(PATH)
 BIN := $(CARGO_TARGET_DIR)/debug
 POLICY_SOURCES := $(shell find sdk/wit sdk/policy sdk/policy-build sdk/toolchain policies -type f 2>/dev/null)
 
-.PHONY: help setup setup-check build policies kafka languages demo real compare sim torture test test-kafka check fmt bench hakari clean
+.PHONY: help setup setup-check build policies kafka languages demo real compare sim torture test test-line test-parts test-kafka check fmt bench hakari clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -56,7 +56,18 @@ compare: build policies ## Run the real sessions in TRACES=DIR under each policy
 
 test: check policies kafka languages ## Check and test everything
 	@cargo build --workspace --bins
-	@cargo test --workspace --no-fail-fast
+	@cargo test --workspace --no-run --quiet
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target test-line test-parts
+
+# The tests of the line wait for processes more than they compute, so the others run beside them; with the feature that
+# building the whole workspace turns on, so that nothing is built twice.
+LINE_TESTS := wattle-line-tests wattle-torture
+
+test-line:
+	@cargo test $(addprefix -p ,$(LINE_TESTS)) --features wattle-edge/testing --no-fail-fast
+
+test-parts:
+	@cargo test --workspace $(addprefix --exclude ,$(LINE_TESTS)) --no-fail-fast
 
 test-kafka: kafka ## Run only the suite of the ways up: direct, on a mock of Kafka, on Apache Kafka itself
 	@cargo test -p wattle-line-tests --test uplinks
