@@ -189,11 +189,17 @@ impl Sender {
         self.freed.filter(|freed| self.told && *freed >= next).map(|freed| (next, freed))
     }
 
-    /// Something that ends at `to` was sent.
+    /// A segment that ends at `to`, or the last piece of it, was sent.
     pub fn sent(&mut self, to: u64, bytes: usize, now: Micros) {
+        self.sent_piece(to, bytes, now);
+        self.sent = self.sent.max(self.resume.take());
+    }
+
+    /// A piece of a segment was sent, and more of it follows.
+    pub fn sent_piece(&mut self, to: u64, bytes: usize, now: Micros) {
         self.open.push_back((to, bytes));
         self.open_bytes += bytes;
-        self.sent = Some(self.resume.take().map_or(to, |resume| resume.max(to)));
+        self.sent = Some(to);
         self.quiet_since = now;
         if self.rules.bytes_per_second > 0 {
             let span = bytes as u128 * SECOND_US as u128 / u128::from(self.rules.bytes_per_second);
@@ -398,6 +404,17 @@ mod tests {
         assert_eq!(sender.probe_at(), Some(at(900)));
         sender.position(said(Some(30), false), at(400));
         assert_eq!(sender.probe_at(), None);
+    }
+
+    #[test]
+    fn asking_by_a_segment_in_pieces_sends_that_segment_again_and_no_other() {
+        let mut sender = Sender::new(RULES, at(0));
+        through(&mut sender, &[5, 10, 20, 30], at(0));
+        sender.probe(at(300));
+        sender.sent_piece(5, 10, at(300));
+        assert_eq!(sender.delivered(5), None);
+        through(&mut sender, &[10], at(300));
+        assert_eq!(sender.next(at(300)), Step::Read { after: Some(30) });
     }
 
     #[test]

@@ -79,6 +79,7 @@ impl Client {
             kafka: kafka.clone(),
             // What is open, and one more segment of any size.
             queue_kbytes: (2 * options.max_in_flight_bytes + limit) / 1024 + 1024,
+            limit,
             message_bytes: limit + 4096,
             edge: edge.clone(),
             key,
@@ -119,6 +120,8 @@ impl Client {
 struct Settings {
     kafka: Kafka,
     queue_kbytes: usize,
+    /// The largest segment that is sent, bytes.
+    limit: usize,
     message_bytes: usize,
     edge: EdgeId,
     /// Of our positions.
@@ -209,6 +212,8 @@ fn producer(settings: &Settings, listener: Listener) -> Result<BaseProducer<List
     config
         .set("compression.type", kafka.compression.as_str())
         .set("message.max.bytes", settings.message_bytes.max(1_000_000).to_string())
+        // Brokers hold a topic's limit against the batch, not against each message of it.
+        .set("batch.size", settings.limit.to_string())
         .set("queue.buffering.max.kbytes", settings.queue_kbytes.to_string());
     overridden(&mut config, settings);
     config.create_with_context(listener).map_err(unusable)

@@ -27,6 +27,11 @@ impl Fit {
     pub fn too_large(&mut self, bytes: usize) {
         self.learned = Some((bytes / 2).max(LEAST));
     }
+
+    /// The next connection tries the configured size again.
+    pub fn forget(&mut self) {
+        self.learned = None;
+    }
 }
 
 /// The segment, or, if it is larger than `limit`, its pieces in order.

@@ -82,7 +82,13 @@ pub(super) async fn run(
 ) -> LinkError {
     match exchange(kafka, options, fit, source, progress).await {
         Ok(never) => match never {},
-        Err(error) => error,
+        Err(error) => {
+            if let LinkError::RowTooLarge { .. } = error {
+                // The topic may take more by now.
+                fit.forget();
+            }
+            error
+        }
     }
 }
 
@@ -170,10 +176,15 @@ fn send(
     clock: Clock,
     progress: &mut impl FnMut(Progress),
 ) -> Result<(), LinkError> {
+    let end = parts.last().map(|(header, _)| header.to);
     for (header, bytes) in parts {
         let (to, length) = (header.to, bytes.len());
         client.send(header, bytes)?;
-        sender.sent(to, length, clock.now());
+        if Some(to) == end {
+            sender.sent(to, length, clock.now());
+        } else {
+            sender.sent_piece(to, length, clock.now());
+        }
         progress(Progress::Sent { bytes: length });
     }
     Ok(())

@@ -230,16 +230,7 @@ pub async fn a_backlog_goes_up_in_order_and_not_faster_than_its_rate(rig: Rig) {
 pub async fn what_a_segment_is_too_large_for_goes_in_pieces(rig: Rig) {
     let fog = rig.fog().await;
     let mut edge = rig.edge("edge-1");
-    let mut noise = 1u64;
-    let mut text = String::new();
-    for _ in 0..20 {
-        text.clear();
-        while text.len() < 4000 {
-            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            text.push_str(&format!("{noise:x}"));
-        }
-        edge.measure_with(100, &text);
-    }
+    edge.measure_what_stays_large();
     let mut options = rig.options();
     if let Way::Kafka(kafka) = &mut options.way {
         kafka.max_message_bytes = 15_000;

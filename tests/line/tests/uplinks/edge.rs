@@ -66,6 +66,19 @@ impl Edge {
         self.measure_with(readings, "as usual");
     }
 
+    /// Journals what comes to half a megabyte when it is packed.
+    pub fn measure_what_stays_large(&mut self) {
+        let mut noise = 1u64;
+        for _ in 0..20 {
+            let mut text = String::new();
+            while text.len() < 4000 {
+                noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                text.push_str(&format!("{noise:x}"));
+            }
+            self.measure_with(100, &text);
+        }
+    }
+
     /// The last entry.
     pub fn last(&self) -> u64 {
         self.journal.lock().expect("sound").stats().next_sequence - 1

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::message::Message as _;
@@ -285,6 +285,20 @@ async fn a_broker_that_is_killed_again_and_again_costs_nothing() {
         rig.cluster.up();
     }
     finish(&rig, edges, fog).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_takes_less_than_a_batch_gets_smaller_ones() {
+    let rig = Rig::apache();
+    let topic = NewTopic::new(&config(&rig).segments_topic, PARTITIONS, TopicReplication::Fixed(1));
+    let topic = topic.set("max.message.bytes", "100000");
+    let made = admin(config(&rig)).create_topics([&topic], &AdminOptions::new()).await.expect("an answer");
+    assert!(made.iter().all(Result::is_ok), "{made:?}");
+    let fog = rig.fog().await;
+    let mut edge = rig.edge("edge-1");
+    edge.measure_what_stays_large();
+    edge.start(rig.options());
+    finish(&rig, vec![edge], fog).await;
 }
 
 fn config(rig: &Rig) -> &KafkaConfig {
