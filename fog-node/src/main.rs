@@ -72,12 +72,15 @@ fn configuration(arguments: Arguments) -> Result<FogConfig, String> {
 #[tokio::main]
 async fn run(config: &FogConfig) -> anyhow::Result<()> {
     let stop = wattle_process::shutdown_signal();
-    let node = Node::start(config).await?;
+    let mut node = Node::start(config).await?;
     tracing::info!(
         uplink = %node.uplink(), sql = %node.sql(), http = %node.http(), lake = %config.lake.display(),
         "fog node ready"
     );
-    stop.await?;
+    tokio::select! {
+        stopped = stop => stopped?,
+        error = node.failure() => return Err(error),
+    }
     tracing::info!("stopping: committing what is queued");
     node.stop().await?;
     tracing::info!("stopped");

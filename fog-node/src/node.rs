@@ -119,6 +119,27 @@ impl Node {
         self.http.address()
     }
 
+    /// Waits for a part to end by itself. None should; without it the node would be there in vain, while edges wait for it and
+    /// Kafka leaves it its partitions.
+    pub async fn failure(&mut self) -> anyhow::Error {
+        let kafka = async {
+            match &mut self.kafka {
+                Some(kafka) => kafka.ended().await,
+                None => std::future::pending().await,
+            }
+        };
+        let (part, ended) = tokio::select! {
+            ended = &mut self.writer => ("the lake's writer", ended.map_err(Into::into)),
+            ended = &mut self.edges => ("the edges' port", flat(ended)),
+            ended = kafka => ("the source from Kafka", ended.map_err(Into::into)),
+            ended = &mut self.queries => ("the queries' port", flat(ended)),
+            ended = &mut self.deriving => ("the derivation", ended.map_err(Into::into)),
+            ended = &mut self.upkeep => ("the upkeep", ended.map_err(Into::into)),
+        };
+        let why = ended.err().unwrap_or_else(|| anyhow::anyhow!("it returned"));
+        why.context(format!("{part} has ended; start the node again, edges keep what isn't committed"))
+    }
+
     /// Commits what is queued, derives, and stops.
     ///
     /// # Errors
@@ -144,6 +165,12 @@ impl Node {
         self.http.stop().await;
         Ok(())
     }
+}
+
+fn flat<E: std::error::Error + Send + Sync + 'static>(
+    ended: Result<Result<(), E>, tokio::task::JoinError>,
+) -> anyhow::Result<()> {
+    Ok(ended??)
 }
 
 /// What the edges' port needs for mutual TLS.
@@ -232,6 +259,39 @@ impl Deriving {
                 self.health.fail("derivation", error.to_string());
                 false
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn node(folder: &Path) -> Node {
+        let mut config = FogConfig { lake: folder.join("lake"), ..FogConfig::default() };
+        for address in [&mut config.uplink, &mut config.sql, &mut config.http] {
+            address.set_port(0);
+        }
+        Node::start(&config).await.expect("it starts")
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_part_that_ends_by_itself_is_named() {
+        let parts: [(&str, fn(&Node)); 5] = [
+            ("writer", |node| node.writer.abort()),
+            ("edges' port", |node| node.edges.abort()),
+            ("queries' port", |node| node.queries.abort()),
+            ("derivation", |node| node.deriving.abort()),
+            ("upkeep", |node| node.upkeep.abort()),
+        ];
+        for (part, end) in parts {
+            let folder = tempfile::tempdir().expect("a folder");
+            let mut node = node(folder.path()).await;
+            let waited = timeout(Duration::from_millis(50), node.failure()).await;
+            assert!(waited.is_err(), "nothing has ended yet");
+            end(&node);
+            let error = timeout(Duration::from_secs(60), node.failure()).await.expect("it is noticed");
+            assert!(error.to_string().contains(part), "{error:#}");
         }
     }
 }

@@ -11,7 +11,8 @@
 //!
 //! Answers come in the order of the segments. A segment that is damaged, untrue or beyond a hole is refused with
 //! a text, and the stream goes on. At most [`PIPELINE`] segments of a stream are unanswered; then it isn't read on, and
-//! HTTP/2 makes the edge wait. Messages have at most [`MAX_MESSAGE_BYTES`]. At shutdown every stream ends after
+//! HTTP/2 makes the edge wait. Messages have at most [`MAX_MESSAGE_BYTES`], and those that are being received by all streams
+//! come to a bounded size: [`super::receiving`]. At shutdown every stream ends after
 //! the answers that it still owes.
 //!
 //! On the same port, under the path `wattle/documents/v1`, an edge fetches what is to go down to it: [`crate::documents`].
@@ -37,6 +38,7 @@ use wattle_columns::Segment;
 use wattle_wire::document::{self, Has};
 use wattle_wire::uplink::{Committed, FLIGHT_PATH, Hello, Incarnation, MAX_MESSAGE_BYTES, SegmentHeader};
 
+use super::receiving::{Held, RECEIVING_BYTES, Receiving};
 use super::{LakeWriter, Outcome};
 use crate::documents::{Store, serve};
 use crate::lake::Lake;
@@ -62,6 +64,7 @@ pub async fn serve(
     let known = tls.is_some();
     let service = FlightServiceServer::new(Direct { lake, writer, documents, known, stop: stop.clone() })
         .max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let service = Receiving::new(service, RECEIVING_BYTES);
     let stopped = async move {
         // A sender that is gone means the same.
         let _ = stop.wait_for(|stop| *stop).await;
@@ -112,6 +115,7 @@ impl FlightService for Direct {
         request: Request<Streaming<FlightData>>,
     ) -> Result<Response<Self::DoExchangeStream>, Status> {
         let certificates = request.peer_certs();
+        let held = request.extensions().get::<Held>().cloned().unwrap_or_default();
         let mut segments = request.into_inner();
         let first =
             segments.message().await?.ok_or_else(|| Status::invalid_argument("the stream is empty"))?;
@@ -136,7 +140,7 @@ impl FlightService for Direct {
         let welcome =
             Committed { incarnation: hello.incarnation, sequence: position, refused: String::new() };
         let (owed, answers) = mpsc::channel(PIPELINE);
-        let reader = Reader { hello, writer: self.writer.clone(), lake: self.lake.clone(), owed };
+        let reader = Reader { hello, writer: self.writer.clone(), lake: self.lake.clone(), owed, held };
         tokio::spawn(reader.run(segments, self.stop.clone()));
         let later = ReceiverStream::new(answers).filter_map(|answer: Owed| async move { answer.await.ok() });
         let stream = stream::iter([welcome]).chain(later).map(|committed| Ok(message(&committed)));
@@ -215,6 +219,7 @@ struct Reader {
     writer: LakeWriter,
     lake: Arc<Lake>,
     owed: mpsc::Sender<Owed>,
+    held: Held,
 }
 
 impl Reader {
@@ -229,6 +234,8 @@ impl Reader {
                 Ok(None) => break "the edge has closed the stream".to_owned(),
                 Err(status) => break status.message().to_owned(),
             };
+            // It stands in the queue, or was refused.
+            self.held.release();
             if self.owed.send(answer).await.is_err() {
                 break "the edge is gone".to_owned();
             }

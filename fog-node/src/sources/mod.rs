@@ -5,6 +5,7 @@ pub mod direct;
 mod fence;
 mod identity;
 pub mod kafka;
+mod receiving;
 mod writer;
 
 pub use fence::{Fence, Fences};

@@ -117,6 +117,11 @@ impl KafkaSource {
         Self { stop, thread }
     }
 
+    /// Waits for it to end by itself.
+    pub(crate) async fn ended(&mut self) -> Result<(), tokio::task::JoinError> {
+        (&mut self.thread).await
+    }
+
     /// Stops reading, waits for what is under way, keeps the offsets, and leaves the group.
     pub async fn stop(self) {
         self.end(Stop::WAITING).await;
