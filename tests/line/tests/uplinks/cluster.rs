@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
@@ -65,6 +66,15 @@ impl Cluster {
         match self {
             Self::Direct(_) => None,
             Self::Mock(_, config) | Self::Apache(_, config) => Some(config),
+        }
+    }
+
+    /// How long a request may take in tests. A JVM that has just been started answers its first ones slowly; who asks anew
+    /// after a second, on another connection, gives it more to do, and a slow machine never gets to the answers.
+    pub fn request_timeout(&self) -> Duration {
+        match self {
+            Self::Direct(_) | Self::Mock(..) => Duration::from_secs(1),
+            Self::Apache(..) => Duration::from_secs(3),
         }
     }
 

@@ -15,7 +15,7 @@ use wattle_fog::sources::{LakeWriter, WriterLimits, direct};
 use wattle_process::Health;
 
 use crate::cluster::{Cluster, PARTITIONS};
-use crate::rig::fog_overrides;
+use crate::rig::{fog_overrides, found};
 
 pub struct Fog {
     pub lake: Arc<Lake>,
@@ -92,12 +92,5 @@ impl Fog {
 
 /// The port may still be held by connections of the node before.
 async fn listen(port: u16) -> TcpListener {
-    let end = tokio::time::Instant::now() + Duration::from_secs(20);
-    loop {
-        match TcpListener::bind(("127.0.0.1", port)).await {
-            Ok(listener) => return listener,
-            Err(error) if tokio::time::Instant::now() >= end => panic!("port {port}: {error}"),
-            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
-        }
-    }
+    found("the port", async || TcpListener::bind(("127.0.0.1", port)).await.ok()).await
 }

@@ -24,10 +24,9 @@ pub struct Rig {
 }
 
 /// librdkafka's times, shortened so that a test of a second stands for an outage of minutes: the defaults are 60 s for a
-/// request, 30 s for a topic that is unknown, 10 s between tries to connect.
-const QUICK: [(&str, &str); 7] = [
+/// request ([`Cluster::request_timeout`]), 30 s for a topic that is unknown, 10 s between tries to connect.
+const QUICK: [(&str, &str); 6] = [
     ("broker.address.family", "v4"),
-    ("socket.timeout.ms", "1000"),
     ("reconnect.backoff.max.ms", "200"),
     ("retry.backoff.max.ms", "200"),
     ("topic.metadata.refresh.interval.ms", "1000"),
@@ -41,16 +40,24 @@ const QUICK_MEMBER: [(&str, &str); 3] =
 
 /// What replaces a fog node's settings of librdkafka.
 pub fn fog_overrides(cluster: &Cluster) -> Vec<(String, String)> {
-    let on_mock = matches!(cluster, Cluster::Mock(..));
+    let mut overrides = owned(QUICK.into_iter().chain(QUICK_MEMBER));
     // While a group comes together, the mock doesn't look at a member's connection. A member that closes it then, since a
     // request has taken too long, and asks anew on another has two questions open, and the mock asserts that it has one.
-    let quick = QUICK.into_iter().filter(|(key, _)| !(on_mock && *key == "socket.timeout.ms"));
-    owned(quick.chain(QUICK_MEMBER))
+    if !matches!(cluster, Cluster::Mock(..)) {
+        overrides.push(quick_request(cluster));
+    }
+    overrides
 }
 
 /// What replaces an edge's.
-fn edge_overrides() -> Vec<(String, String)> {
-    owned(QUICK.into_iter().filter(|(key, _)| !key.starts_with("fetch.")))
+fn edge_overrides(cluster: &Cluster) -> Vec<(String, String)> {
+    let mut overrides = owned(QUICK.into_iter().filter(|(key, _)| !key.starts_with("fetch.")));
+    overrides.push(quick_request(cluster));
+    overrides
+}
+
+fn quick_request(cluster: &Cluster) -> (String, String) {
+    ("socket.timeout.ms".to_owned(), cluster.request_timeout().as_millis().to_string())
 }
 
 fn owned<'a>(settings: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<(String, String)> {
@@ -105,7 +112,7 @@ impl Rig {
         let way = match &self.cluster {
             Cluster::Direct(port) => Options::new(format!("http://127.0.0.1:{port}")).way,
             Cluster::Mock(_, config) | Cluster::Apache(_, config) => {
-                Way::Kafka(Kafka { overrides: edge_overrides(), ..Kafka::new(config.clone()) })
+                Way::Kafka(Kafka { overrides: edge_overrides(&self.cluster), ..Kafka::new(config.clone()) })
             }
         };
         let quick = Duration::from_millis(50);
@@ -158,10 +165,19 @@ pub async fn numbers(lake: &Lake, sql: &str) -> Vec<i64> {
     batches[0].columns().iter().map(|column| column.as_primitive::<Int64Type>().value(0)).collect()
 }
 
-/// Looks again and again until it is so.
+/// Looks again and again until it is so. As the kit's `wait_for`, for looks that wait themselves: both ends of the line run in
+/// this process, on few threads.
 pub async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
+    found(what, async || is_so().await.then_some(())).await;
+}
+
+/// Looks again and again until something is found.
+pub async fn found<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let end = Instant::now() + LIMIT;
-    while !is_so().await {
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
         assert!(Instant::now() < end, "waited in vain for {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
