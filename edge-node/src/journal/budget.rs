@@ -3,7 +3,7 @@
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute;
 use arrow::datatypes::Int64Type;
-use wattle_columns::{Segment, SegmentBuilder, SegmentError};
+use wattle_columns::{Segment, SegmentBuilder, SegmentError, ToldGap};
 use wattle_wire::Micros;
 use wattle_wire::row::{Gap, GapReason, Record, Row};
 use wattle_wire::uplink::SegmentHeader;
@@ -137,9 +137,11 @@ fn gap(from: u64, to: u64, reason: GapReason, now: Micros) -> Record {
 /// One event row per run of dropped numbers.
 fn gaps_for(header: &SegmentHeader, dropped: &[i64], now: Micros) -> RecordBatch {
     let runs = dropped.chunk_by(|a, b| a + 1 == *b).filter_map(|run| Some((*run.first()?, *run.last()?)));
-    let gaps: Vec<_> =
-        runs.map(|(from, to)| gap(from.unsigned_abs(), to.unsigned_abs(), GapReason::Budget, now)).collect();
-    wattle_columns::gap_rows(&header.edge, header.incarnation, &gaps)
+    let gaps = runs.map(|(from, to)| {
+        let gap = Gap { from: from.unsigned_abs(), to: to.unsigned_abs(), reason: GapReason::Budget };
+        ToldGap::new(now, &gap)
+    });
+    wattle_columns::gap_rows(&header.edge, header.incarnation, gaps)
 }
 
 fn by_sequence(batch: &RecordBatch) -> Result<RecordBatch, SegmentError> {

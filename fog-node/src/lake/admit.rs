@@ -85,7 +85,7 @@ pub fn check(segment: &Segment) -> Result<(), Refusal> {
         }
     }
     let told = settle::gaps(&segment.events).map_err(|_| untrue("a gap that can't be read"))?;
-    if told.iter().any(|(_, gap)| gap.from > gap.to || gap.to > *to || gap.from < *from) {
+    if told.iter().any(|gap| gap.from > gap.to || gap.to > *to || gap.from < *from) {
         return Err(untrue("a gap"));
     }
     if *from < FIRST {

@@ -12,9 +12,9 @@ use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch, sort_to_indices, take_record_batch};
 use arrow::datatypes::Int64Type;
 use arrow::error::ArrowError;
-use wattle_columns::{Segment, gap_rows, read};
+use wattle_columns::{Segment, ToldGap, gap_rows, told_gaps};
 use wattle_wire::Micros;
-use wattle_wire::row::{Gap, GapReason, Record, Row};
+use wattle_wire::row::GapReason;
 
 use super::LakeError;
 use super::columns::{texts, timestamps};
@@ -47,52 +47,42 @@ pub(crate) fn settled(
     let said = gaps(batch)?;
     let standing = standing.filter(|standing| standing.to > after && standing.to >= header.from);
     let open = standing.map_or(after, |standing| standing.to) + 1;
-    let mut gaps: Vec<_> =
-        said.iter().filter_map(|(at, gap)| Some((*at, part(gap, open..=header.to)?))).collect();
+    let mut gaps: Vec<_> = said.iter().filter_map(|gap| part(gap, open..=header.to)).collect();
     if let Some(standing) = standing {
         let mut present = standing.numbers.clone();
         present.extend(sequences(&rows));
         let at = arrival(segment);
         let range = header.from.max(after + 1)..=header.to.min(standing.to);
         gaps.extend(missing(&present, range).into_iter().map(|(from, to)| {
-            let known = said.partition_point(|(_, gap)| gap.from <= from).checked_sub(1);
-            let known = known.map(|index| &said[index]).filter(|(_, gap)| gap.to >= from);
-            let (at, reason) = known.map_or((at, GapReason::Budget), |(at, gap)| (*at, gap.reason));
-            (at, Gap { from, to, reason })
+            let known = said.partition_point(|gap| gap.from <= from).checked_sub(1);
+            let known = known.map(|index| &said[index]).filter(|gap| gap.to >= from);
+            let (at_us, reason) =
+                known.map_or((at, GapReason::Budget.as_str()), |gap| (gap.at_us, gap.reason.as_str()));
+            ToldGap { at_us, from, to, reason: reason.to_owned() }
         }));
     }
     if gaps.is_empty() {
         return Ok(rows);
     }
-    let records: Vec<_> = gaps
-        .into_iter()
-        .map(|(at_us, gap)| Record { sequence: gap.from, at_us, row: Row::Gap(gap) })
-        .collect();
-    let gaps = gap_rows(&header.edge, header.incarnation, &records);
+    let gaps = gap_rows(&header.edge, header.incarnation, gaps);
     let all = concat_batches(&batch.schema(), [&rows, &gaps]).columns("a segment")?;
     let order = sort_to_indices(all.column(2), None, None).columns("a segment")?;
     take_record_batch(&all, &order).columns("a segment")
 }
 
 /// The part of a gap that is within a range.
-fn part(gap: &Gap, range: RangeInclusive<u64>) -> Option<Gap> {
+fn part(gap: &ToldGap, range: RangeInclusive<u64>) -> Option<ToldGap> {
     let (from, to) = (gap.from.max(*range.start()), gap.to.min(*range.end()));
-    (from <= to).then_some(Gap { from, to, reason: gap.reason })
+    (from <= to).then(|| ToldGap { from, to, ..gap.clone() })
 }
 
 fn is_gap(events: &RecordBatch) -> BooleanArray {
     texts(events, "kind").iter().map(|kind| Some(kind == Some("gap"))).collect()
 }
 
-/// The gaps among a segment's events, each with the moment when it was made.
-pub(crate) fn gaps(events: &RecordBatch) -> Result<Vec<(Micros, Gap)>, LakeError> {
-    let rows = filter_record_batch(events, &is_gap(events)).columns("a segment")?;
-    let records = read::events(&rows).map_err(|error| ArrowError::ExternalError(Box::new(error)));
-    let gap = |record: Record| match record.row {
-        Row::Gap(gap) => Some((record.at_us, gap)),
-        _ => None,
-    };
-    Ok(records.columns("a segment")?.into_iter().filter_map(gap).collect())
+/// The gaps among a segment's events, with the reasons that the edge gives, known here or not.
+pub(crate) fn gaps(events: &RecordBatch) -> Result<Vec<ToldGap>, LakeError> {
+    told_gaps(events).map_err(|error| ArrowError::ExternalError(Box::new(error))).columns("a segment")
 }
 
 /// When the first row came.

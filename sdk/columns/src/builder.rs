@@ -8,10 +8,10 @@ use arrow::array::{
 };
 use wattle_wire::EdgeId;
 use wattle_wire::message::{Number, Phases};
-use wattle_wire::row::{Decision, Event, Gap, Reading, Record, Row};
+use wattle_wire::row::{Decision, Event, Reading, Record, Row};
 use wattle_wire::uplink::{Incarnation, SegmentHeader};
 
-use crate::{Segment, SegmentError, schema};
+use crate::{Segment, SegmentError, ToldGap, schema};
 
 /// Gathers contiguous records into columns.
 pub struct SegmentBuilder {
@@ -53,7 +53,7 @@ impl SegmentBuilder {
             Row::Reading(reading) => self.readings.push(record, reading),
             Row::Event(event) => self.events.push(record, event),
             Row::Decision(decision) => self.decisions.push(record, decision),
-            Row::Gap(gap) => self.events.push_gap(record, gap),
+            Row::Gap(gap) => self.events.push_gap(record.sequence, &ToldGap::new(record.at_us, gap)),
         }
         Ok(())
     }
@@ -81,19 +81,15 @@ impl SegmentBuilder {
     }
 }
 
-/// The rows of gaps alone, with the columns of [`schema::events`], in the order given. Other records are passed over.
-pub fn gap_rows<'a>(
+/// The rows of gaps alone, with the columns of [`schema::events`], in the order given. Each stands under its first number.
+pub fn gap_rows(
     edge: &EdgeId,
     incarnation: Incarnation,
-    gaps: impl IntoIterator<Item = &'a Record>,
+    gaps: impl IntoIterator<Item = ToldGap>,
 ) -> RecordBatch {
     let owner = Owner { edge: edge.to_string(), incarnation: incarnation.to_string() };
     let mut events = Events::new(owner);
-    for record in gaps {
-        if let Row::Gap(gap) = &record.row {
-            events.push_gap(record, gap);
-        }
-    }
+    gaps.into_iter().for_each(|gap| events.push_gap(gap.from, &gap));
     batch(schema::events(), events.finish())
 }
 
@@ -135,9 +131,13 @@ impl Positions {
     }
 
     fn push(&mut self, record: &Record) {
+        self.push_number(record.sequence);
+    }
+
+    fn push_number(&mut self, sequence: u64) {
         self.edge.append_value(&self.owner.edge);
         self.incarnation.append_value(&self.owner.incarnation);
-        self.sequence.append_value(signed(record.sequence));
+        self.sequence.append_value(signed(sequence));
     }
 
     fn finish(&mut self) -> Vec<ArrayRef> {
@@ -320,21 +320,21 @@ impl Events {
     }
 
     /// A gap is of no site: the entries that it stands for may have been of several.
-    fn push_gap(&mut self, record: &Record, gap: &Gap) {
-        self.positions.push(record);
+    fn push_gap(&mut self, sequence: u64, gap: &ToldGap) {
+        self.positions.push_number(sequence);
         self.site.append_value("");
         self.device.append_null();
         self.kind.append_value("gap");
         self.numbers.push(None);
         self.measured.append_null();
-        self.arrived.append_value(record.at_us.0);
+        self.arrived.append_value(gap.at_us.0);
         self.session.append_null();
         self.user.append_null();
         self.register.append_null();
         self.requested.append_null();
         self.departure.append_null();
         self.setpoint.append_null();
-        self.detail.append_value(format!("{}..={}: {}", gap.from, gap.to, gap.reason.as_str()));
+        self.detail.append_value(gap.detail());
     }
 
     fn finish(&mut self) -> Vec<ArrayRef> {

@@ -2,7 +2,7 @@
 //!
 //! - [`schema`]: the columns of `readings`, `events` and `decisions`. A released column never changes its
 //!   meaning or type.
-//! - [`SegmentBuilder`]: contiguous journal records in, one [`Segment`] out; [`gap_rows`] for rows of gaps alone.
+//! - [`SegmentBuilder`]: contiguous journal records in, one [`Segment`] out; [`gap_rows`] and [`told_gaps`] for gaps alone.
 //! - [`read`]: columns back to records, from a segment or a lake.
 //! - [`Segment::halves`]: a segment in two, where one is too large for what carries it.
 //! - [`Segment::encode`] and [`Segment::decode`]: the bytes on disk and on the way up, the same for each way.
@@ -21,6 +21,7 @@
 //! there before anything is kept. This crate reads no file and no socket.
 
 mod builder;
+mod gap;
 mod packed;
 pub mod read;
 pub mod schema;
@@ -28,4 +29,5 @@ mod segment;
 mod split;
 
 pub use builder::{SegmentBuilder, gap_rows};
+pub use gap::{ToldGap, told_gaps};
 pub use segment::{MAX_SEGMENT_BYTES, Segment, SegmentError};

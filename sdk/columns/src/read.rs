@@ -11,11 +11,12 @@ use arrow::compute::cast;
 use arrow::datatypes::{ArrowPrimitiveType, DataType, Int32Type, Int64Type, TimestampMicrosecondType};
 use wattle_wire::message::{ChargerState, Number, Phases, Values};
 use wattle_wire::row::{
-    Cause, DecidedCharger, DecidedCircuit, Decision, Event, EventKind, Gap, GapReason, Reading, Record, Row,
+    Cause, DecidedCharger, DecidedCircuit, Decision, Event, EventKind, Reading, Record, Row,
 };
 use wattle_wire::{Micros, Milliamps, Millivolts, SessionId, SiteId, WattHours, Watts};
 
 use crate::Segment;
+use crate::gap::gap;
 
 /// Why columns are not those of a raw table.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +34,12 @@ pub enum ReadError {
         /// What stands there.
         value: String,
     },
+}
+
+impl ReadError {
+    pub(crate) fn value(column: &'static str, row: usize, value: &str) -> Self {
+        Self::Value { column, row, value: value.chars().take(100).collect() }
+    }
 }
 
 impl Segment {
@@ -188,7 +195,7 @@ pub fn decisions(batch: &RecordBatch) -> Result<Vec<Record>, ReadError> {
 }
 
 fn bad(column: &'static str, row: usize, value: &str) -> ReadError {
-    ReadError::Value { column, row, value: value.chars().take(100).collect() }
+    ReadError::value(column, row, value)
 }
 
 fn number(boot: Option<i64>, seq: Option<i64>) -> Option<Number> {
@@ -223,15 +230,6 @@ fn cause(text: &str, row: usize) -> Result<Cause, ReadError> {
 fn digest(texts: &Texts, row: usize) -> Result<u64, ReadError> {
     let text = texts.get(row).unwrap_or_default();
     u64::from_str_radix(text, 16).map_err(|_| bad(texts.name, row, text))
-}
-
-/// A gap from what an event says of it: `<from>..=<to>: <reason>`.
-fn gap(detail: &str) -> Option<Gap> {
-    let (range, reason) = detail.split_once(": ")?;
-    let (from, to) = range.split_once("..=")?;
-    let known = [GapReason::Budget, GapReason::Damage, GapReason::Freed];
-    let reason = known.into_iter().find(|one| one.as_str() == reason)?;
-    Some(Gap { from: from.parse().ok()?, to: to.parse().ok()?, reason })
 }
 
 struct Columns<'a>(&'a RecordBatch);

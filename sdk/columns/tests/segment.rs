@@ -2,7 +2,7 @@
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Int32Type, Int64Type};
-use wattle_columns::{Segment, SegmentBuilder, SegmentError};
+use wattle_columns::{Segment, SegmentBuilder, SegmentError, ToldGap};
 use wattle_wire::message::{ChargerState, Number, Phases, Values};
 use wattle_wire::row::{
     Cause, DecidedCharger, DecidedCircuit, Decision, Event, EventKind, Gap, GapReason, Reading, Record, Row,
@@ -88,6 +88,21 @@ fn records_come_back_from_the_columns() {
     let records = segment().records().expect("readable");
     let found: Vec<_> = records.into_iter().map(|record| (record.sequence, record.row)).collect();
     assert_eq!(found, rows());
+}
+
+#[test]
+fn a_gap_of_a_reason_that_only_a_newer_edge_knows_comes_back_as_another_and_as_it_was_told() {
+    let gap = ToldGap { at_us: Micros(5), from: 3, to: 9, reason: "stolen".into() };
+    let mut builder = builder();
+    let row = Row::Gap(Gap { from: 3, to: 9, reason: GapReason::Damage });
+    builder.push(&Record { sequence: 3, at_us: Micros(5), row }).expect("first");
+    let mut segment = builder.finish().expect("not empty");
+    segment.events =
+        wattle_columns::gap_rows(&segment.header.edge, segment.header.incarnation, [gap.clone()]);
+    let segment = Segment::decode(&segment.encode().expect("encodes")).expect("whole");
+    let other = Row::Gap(Gap { from: 3, to: 9, reason: GapReason::Other });
+    assert_eq!(segment.records().expect("readable")[0].row, other);
+    assert_eq!(wattle_columns::told_gaps(&segment.events).expect("readable"), [gap]);
 }
 
 #[test]

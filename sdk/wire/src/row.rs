@@ -316,6 +316,8 @@ pub enum GapReason {
     Damage,
     /// The edge had freed them, since a lake or Kafka had them, and the lake that asks has not.
     Freed,
+    /// A newer edge has said why, and whoever reads doesn't know that reason. No edge writes it.
+    Other,
 }
 
 impl GapReason {
@@ -325,6 +327,7 @@ impl GapReason {
             Self::Budget => "budget",
             Self::Damage => "damage",
             Self::Freed => "freed",
+            Self::Other => "other",
         }
     }
 }
@@ -379,6 +382,7 @@ mod tests {
     fn the_bytes_of_a_gap_are_as_released() {
         check(Row::Gap(Gap { from: 1, to: 299, reason: GapReason::Damage }), "ac0280897a0301ab0201");
         check(Row::Gap(Gap { from: 1, to: 299, reason: GapReason::Freed }), "ac0280897a0301ab0202");
+        check(Row::Gap(Gap { from: 1, to: 299, reason: GapReason::Other }), "ac0280897a0301ab0203");
     }
 
     #[test]
