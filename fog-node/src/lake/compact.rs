@@ -177,7 +177,7 @@ async fn replace(
     let target_size = i64::try_from(bytes).unwrap_or(i64::MAX);
     let operation = DeltaOperation::Optimize { predicate: None, target_size };
     let removed = bin.iter().map(|file| Action::Remove(removal(file)));
-    let actions = removed.chain(added.into_iter().map(Action::Add)).collect();
+    let actions = removed.chain(added.iter().cloned().map(Action::Add)).collect();
     let entry = CommitData::new(actions, operation, Default::default(), Vec::new());
     let bytes = entry.get_bytes().map_err(|source| writing(source.into()))?;
     let log = snapshot.log_store();
@@ -193,6 +193,10 @@ async fn replace(
                 return Ok(None);
             }
             version += 1;
+        }
+        // What was written a long time ago may have been swept away; then nothing may take the place of what is there.
+        if !table.are_there(&added) {
+            return Ok(None);
         }
         // Another's entry that this one stands on lasts before it does.
         table.sync_entries(snapshot.version().unwrap_or_default()..=version).await?;
@@ -221,8 +225,29 @@ fn removal(file: &DataFile) -> Remove {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lake::tests::rows::{Journal as Rows, NOON};
+    use crate::lake::tests::{commit, lake, one, some};
 
     const MIB: u64 = 1 << 20;
+
+    #[tokio::test]
+    async fn nothing_takes_the_place_of_files_once_it_was_swept_away_itself() {
+        let (folder, lake) = lake().await;
+        let mut journal = Rows::new(7);
+        for round in 0..3 {
+            commit(&lake, vec![some(&mut journal, NOON + round * 20)]).await;
+        }
+        let table = &lake.readings;
+        let snapshot = table.reload().await.expect("a snapshot");
+        let bin = active(table, &snapshot).await.expect("files");
+        let rows = table.rows_in(bin.iter().map(|file| address(&snapshot, &file.path)).collect()).await;
+        let rows = rows.expect("rows").collect().await.expect("rows");
+        let mut merged = table.write_files(&snapshot, rows).await.expect("written");
+        std::fs::remove_file(folder.path().join("readings_raw").join(&merged[0].path)).expect("swept");
+        merged.iter_mut().for_each(|add| add.data_change = false);
+        assert_eq!(replace(table, &snapshot, &bin, merged).await.expect("nothing is wrong"), None);
+        assert_eq!(one(&lake, "SELECT count(*) FROM readings_raw").await, 30);
+    }
 
     fn files(sizes: impl IntoIterator<Item = u64>) -> Vec<DataFile> {
         let file = |(n, bytes): (usize, u64)| DataFile { path: format!("{n}"), bytes };

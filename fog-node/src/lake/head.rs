@@ -4,18 +4,29 @@
 //! others by reading theirs. So it costs the same whether the table has ten files or ten thousand.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deltalake::kernel::Action;
 use deltalake::logstore::{LogStore, get_actions};
 use deltalake::{DeltaTable, DeltaTableError};
+use tokio::sync::OnceCell;
 
+use super::log;
 use super::table::RETENTION;
 
 /// When a head isn't trusted any more: others might have committed and dropped those entries, and the number after
-/// ours would be free again.
+/// ours would be free again. This spares tries; a clock that stood still with the node is made up for by [`super::table::Table`].
 const OLD: Duration = RETENTION.checked_div(4).expect("four is not zero");
+
+/// What is found of an application.
+pub(crate) enum Position {
+    /// It needn't be kept.
+    Known(Option<u64>),
+    /// It took a pass over the log by itself.
+    LookedUp(Option<u64>),
+}
 
 /// The end of a table's log.
 #[derive(Clone)]
@@ -25,13 +36,21 @@ pub(crate) struct Head {
     seen: Instant,
     /// Positions of commits after the base, and those that were looked up in the base. Shared by all who look at this head.
     positions: Arc<BTreeMap<String, Option<u64>>>,
+    /// Every position of the base, once it was asked for; none where the log doesn't tell them in one pass.
+    of_base: Arc<OnceCell<Option<BTreeMap<String, u64>>>>,
 }
 
 impl Head {
     /// The end of the log as a snapshot has it.
     pub(crate) fn of(base: &DeltaTable) -> Result<Self, DeltaTableError> {
         let version = base.version().ok_or(DeltaTableError::NotInitialized)?;
-        Ok(Self { base: base.clone(), version, seen: Instant::now(), positions: Arc::default() })
+        Ok(Self {
+            base: base.clone(),
+            version,
+            seen: Instant::now(),
+            positions: Arc::default(),
+            of_base: Arc::default(),
+        })
     }
 
     /// The same end of the log, reckoned from a newer snapshot: no commit between the two bases has a position that
@@ -92,16 +111,20 @@ impl Head {
         Ok(Some(self))
     }
 
-    /// The position of an application, if that is known without reading the log; the inner none means that it has
-    /// none.
-    pub(crate) fn known_position(&self, app: &str) -> Option<Option<u64>> {
-        self.positions.get(app).copied()
-    }
-
-    /// The position that the base has for an application that no commit since has told of.
-    pub(crate) async fn look_up(&self, app: &str) -> Result<Option<u64>, DeltaTableError> {
-        let version = self.base.snapshot()?.transaction_version(&self.base.log_store(), app).await?;
-        Ok(version.and_then(|version| u64::try_from(version).ok()))
+    /// The position of an application; none when it has none. `folder` is the log's: the first who asks for one that no commit since
+    /// the base has told of reads all that the base has, in one pass, for all who look at this head.
+    pub(crate) async fn position(&self, app: &str, folder: &Path) -> Result<Position, DeltaTableError> {
+        if let Some(position) = self.positions.get(app) {
+            return Ok(Position::Known(*position));
+        }
+        let version = self.base.version().ok_or(DeltaTableError::NotInitialized)?;
+        let log = self.base.log_store();
+        let read = || log::positions(folder, &log, version);
+        if let Some(all) = self.of_base.get_or_try_init(read).await? {
+            return Ok(Position::Known(all.get(app).copied()));
+        }
+        let found = self.base.snapshot()?.transaction_version(&log, app).await?;
+        Ok(Position::LookedUp(found.and_then(|version| u64::try_from(version).ok())))
     }
 
     /// Keeps what was looked up.

@@ -19,6 +19,10 @@
 //!   the snapshot and drop again against that.
 //! - Positions have no holes: a segment that would leave one is refused.
 //! - What [`Lake::commit`] has returned from is on the disk.
+//! - A node may be stopped at any moment and for any time, by its system or by whoever hosts that, and no clock has to tell. Others
+//!   go on meanwhile, and drop what is older than two hours: files that no entry names yet, and entries of the log
+//!   that a checkpoint covers. So the files of an entry are looked for right before it is written, and right after it a
+//!   checkpoint that had overtaken it: such an entry is none, and is written again at the end of the log.
 //! - One commit, one derivation and one compaction at a time per [`Lake`]; none waits for another, nor do queries.
 //!
 //! Each commit leaves a small file per table. [`Lake::compact`] and [`Lake::sweep`] have to be called every now and
@@ -29,11 +33,19 @@ mod columns;
 mod commit;
 mod compact;
 mod derive;
+mod disk;
 mod error;
+#[cfg(test)]
+mod gap_tests;
 mod head;
+mod log;
+#[cfg(test)]
+mod pause_tests;
 mod raw;
 pub mod schema;
 mod settle;
+#[cfg(test)]
+mod sync_tests;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -56,6 +68,7 @@ pub use error::LakeError;
 pub use raw::{Append, RawTable, RawTables};
 pub use views::{TABLES, VIEWS};
 
+use disk::ToDisk;
 use table::Table;
 
 /// A lake in a folder.
@@ -86,16 +99,19 @@ impl Lake {
     /// # Errors
     /// When the folder or a table can't be made or read.
     pub async fn open_with(folder: impl AsRef<Path>, limits: Limits) -> Result<Self, LakeError> {
-        let given = folder.as_ref();
+        Self::open_on(folder.as_ref(), limits, &disk::to_disk()).await
+    }
+
+    async fn open_on(given: &Path, limits: Limits, to_disk: &ToDisk) -> Result<Self, LakeError> {
         let unusable = |source| LakeError::Folder { path: given.to_owned(), source };
         std::fs::create_dir_all(given).map_err(unusable)?;
         let folder = given.canonicalize().map_err(unusable)?;
         Ok(Self {
-            readings: Table::open(&folder, "readings_raw", &schema::readings_raw()).await?,
-            events: Table::open(&folder, "events", &schema::events()).await?,
-            decisions: Table::open(&folder, "decisions", &schema::decisions()).await?,
-            intervals: Table::open(&folder, "intervals_revisions", &schema::intervals()).await?,
-            sessions: Table::open(&folder, "sessions_revisions", &schema::sessions()).await?,
+            readings: Table::open(&folder, "readings_raw", &schema::readings_raw(), to_disk).await?,
+            events: Table::open(&folder, "events", &schema::events(), to_disk).await?,
+            decisions: Table::open(&folder, "decisions", &schema::decisions(), to_disk).await?,
+            intervals: Table::open(&folder, "intervals_revisions", &schema::intervals(), to_disk).await?,
+            sessions: Table::open(&folder, "sessions_revisions", &schema::sessions(), to_disk).await?,
             folder,
             limits,
             committing: Mutex::new(()),

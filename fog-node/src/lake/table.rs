@@ -13,7 +13,6 @@
 //! entry of another writer before anything is said of it.
 
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,8 +35,10 @@ use deltalake::{DeltaTable, DeltaTableError, TableProperty};
 
 use super::LakeError;
 use super::admit::Journal;
+use super::disk::{ToDisk, sync, sync_entries};
 use super::error::QueryContext as _;
-use super::head::{Head, entry};
+use super::head::{Head, Position, entry};
+use super::log::newest_checkpoint;
 use super::raw::{Append, RawTable};
 use super::views::bare_context;
 
@@ -49,10 +50,6 @@ const RETENTION_PROPERTY: &str = "interval 2 hours";
 /// How many commits there are from one checkpoint of the log to the next.
 const CHECKPOINT_EVERY: u64 = 100;
 
-/// The most entries at the end of a log that may not be on the disk yet: each writer brings to the disk what it has read
-/// before it writes on.
-const MOST_UNSYNCED: usize = 16;
-
 /// The most rows of a row group.
 const ROW_GROUP: usize = 128 * 1024;
 
@@ -60,6 +57,7 @@ const ROW_GROUP: usize = 128 * 1024;
 pub(crate) struct Table {
     name: &'static str,
     folder: PathBuf,
+    to_disk: ToDisk,
     schema: SchemaRef,
     latest: RwLock<DeltaTable>,
     head: Mutex<Head>,
@@ -69,7 +67,12 @@ pub(crate) struct Table {
 
 impl Table {
     /// Opens the table in `lake/name`, or makes it.
-    pub(crate) async fn open(lake: &Path, name: &'static str, schema: &SchemaRef) -> Result<Self, LakeError> {
+    pub(super) async fn open(
+        lake: &Path,
+        name: &'static str,
+        schema: &SchemaRef,
+        to_disk: &ToDisk,
+    ) -> Result<Self, LakeError> {
         let folder = lake.join(name);
         std::fs::create_dir_all(&folder)
             .map_err(|source| LakeError::Folder { path: folder.clone(), source })?;
@@ -89,12 +92,13 @@ impl Table {
             .await
             .map_err(opening)?;
         let head = Head::of(&table).map_err(opening)?;
-        sync(vec![folder.join("_delta_log"), folder.clone(), lake.to_owned()]).await?;
-        sync_entries(&folder, 0..=head.version()).await?;
+        sync(to_disk, vec![folder.join("_delta_log"), folder.clone(), lake.to_owned()]).await?;
+        sync_entries(to_disk, &folder, 0..=head.version()).await?;
         let head = Mutex::new(head);
         Ok(Self {
             name,
             folder,
+            to_disk: to_disk.clone(),
             schema: schema.clone(),
             latest: RwLock::new(table),
             head,
@@ -113,7 +117,7 @@ impl Table {
         let since = table.version().map_or(0, |version| version + 1);
         table.update_state().await.map_err(|source| table_error(self.name, "read", source))?;
         // What is made of it must not outlast it.
-        sync_entries(&self.folder, since..=table.version().unwrap_or_default()).await?;
+        self.sync_entries(since..=table.version().unwrap_or_default()).await?;
         self.keep(&table);
         Ok(table)
     }
@@ -136,11 +140,13 @@ impl Table {
         let reading = |source| table_error(self.name, "read", source);
         let seen = self.head();
         let since = seen.version() + 1;
-        let head = match seen.followed().await.map_err(reading)? {
+        let overtaken = self.is_overtaken(&seen)?;
+        let followed = if overtaken { None } else { seen.followed().await.map_err(reading)? };
+        let head = match followed {
             Some(head) => head,
             None => Head::of(&self.reload().await?).map_err(reading)?,
         };
-        sync_entries(&self.folder, since..=head.version()).await?;
+        self.sync_entries(since..=head.version()).await?;
         self.keep_head(&head);
         Ok(head)
     }
@@ -165,15 +171,17 @@ impl Table {
 
     /// The position that an application has at a head.
     pub(crate) async fn position(&self, at: &Head, app: &str) -> Result<Option<u64>, LakeError> {
-        if let Some(position) = at.known_position(app) {
-            return Ok(position);
+        let found = at.position(app, &self.log()).await;
+        match found.map_err(|source| table_error(self.name, "read", source))? {
+            Position::Known(position) => Ok(position),
+            Position::LookedUp(position) => {
+                let mut head = self.head.lock().expect("nothing panics while it holds this lock");
+                if head.version() == at.version() {
+                    head.remember(app, position);
+                }
+                Ok(position)
+            }
         }
-        let found = at.look_up(app).await.map_err(|source| table_error(self.name, "read", source))?;
-        let mut head = self.head.lock().expect("nothing panics while it holds this lock");
-        if head.version() == at.version() {
-            head.remember(app, found);
-        }
-        Ok(found)
     }
 
     /// Appends batches as one commit that carries `positions`.
@@ -186,8 +194,21 @@ impl Table {
         if onto.is_old() {
             return Ok(Append::Outdated);
         }
-        let writing = |source| table_error(self.name, "written", source);
         let adds = self.write_files(onto.table(), batches).await?;
+        self.append_files(onto, adds, positions).await
+    }
+
+    /// The same, of files that were written and brought to the disk.
+    pub(super) async fn append_files(
+        &self,
+        onto: &Head,
+        adds: Vec<Add>,
+        positions: Vec<(String, u64)>,
+    ) -> Result<Append, LakeError> {
+        let writing = |source| table_error(self.name, "written", source);
+        if !self.are_there(&adds) {
+            return Ok(Append::Outdated);
+        }
         let transactions = positions
             .iter()
             .map(|(app, position)| Transaction::new(app, i64::try_from(*position).unwrap_or(i64::MAX)));
@@ -206,8 +227,33 @@ impl Table {
             Err(error) => return Err(writing(error.into())),
         }
         self.sync_log(version).await?;
+        if self.is_overtaken(onto)? {
+            tracing::warn!(
+                table = self.name,
+                version,
+                "others have gone on and dropped that part of the log; looking again"
+            );
+            return Ok(Append::Outdated);
+        }
         self.keep_head(&onto.after(positions));
         Ok(Append::Done)
+    }
+
+    /// Whether a checkpoint stands after a head: then the number after it may have been given, and dropped with what it
+    /// named.
+    fn is_overtaken(&self, head: &Head) -> Result<bool, LakeError> {
+        let log = self.log();
+        let newest = newest_checkpoint(&log).map_err(|source| LakeError::Folder { path: log, source })?;
+        Ok(newest > Some(head.version()))
+    }
+
+    /// Whether data files that no entry names yet are still there: others sweep away what is older than [`RETENTION`].
+    pub(super) fn are_there(&self, adds: &[Add]) -> bool {
+        adds.iter().all(|add| self.folder.join(&add.path).exists())
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.join("_delta_log")
     }
 
     /// Writes a checkpoint and drops what the log needs no more, if enough commits have come since the last.
@@ -232,7 +278,7 @@ impl Table {
 
     /// Brings entries of the log to the disk that others may have written; see [`sync_entries`].
     pub(super) async fn sync_entries(&self, versions: RangeInclusive<u64>) -> Result<(), LakeError> {
-        sync_entries(&self.folder, versions).await
+        sync_entries(&self.to_disk, &self.folder, versions).await
     }
 
     /// Brings the checkpoints of the log to the disk.
@@ -247,10 +293,14 @@ impl Table {
             }
         }
         files.push(log);
-        sync(files).await
+        sync(&self.to_disk, files).await
     }
 
-    async fn write_files(&self, onto: &DeltaTable, batches: Vec<RecordBatch>) -> Result<Vec<Add>, LakeError> {
+    pub(super) async fn write_files(
+        &self,
+        onto: &DeltaTable,
+        batches: Vec<RecordBatch>,
+    ) -> Result<Vec<Add>, LakeError> {
         let writing = |source| table_error(self.name, "written", source);
         if batches.iter().all(|batch| batch.num_rows() == 0) {
             return Ok(Vec::new());
@@ -269,13 +319,13 @@ impl Table {
     pub(super) async fn sync_files(&self, adds: &[Add]) -> Result<(), LakeError> {
         let mut written: Vec<_> = adds.iter().map(|add| self.folder.join(&add.path)).collect();
         written.push(self.folder.clone());
-        sync(written).await
+        sync(&self.to_disk, written).await
     }
 
     /// Brings an entry of the log to the disk.
     pub(super) async fn sync_log(&self, version: u64) -> Result<(), LakeError> {
         let log = self.folder.join("_delta_log");
-        sync(vec![log.join(format!("{version:020}.json")), log]).await
+        sync(&self.to_disk, vec![log.join(format!("{version:020}.json")), log]).await
     }
 
     /// The addresses of the files with the rows that came after version `since` up to the snapshot; none when that can't be told: the
@@ -397,33 +447,4 @@ pub(super) fn file_properties() -> WriterProperties {
         // So that a question about some minutes reads a part of a large file.
         .set_max_row_group_row_count(Some(ROW_GROUP))
         .build()
-}
-
-/// Brings entries of a log to the disk that another process wrote: it may have been killed before it could, and what they
-/// say is told to edges. Before the last entry each was synced by whoever wrote the next; one that is gone is in a checkpoint.
-async fn sync_entries(folder: &Path, versions: RangeInclusive<u64>) -> Result<(), LakeError> {
-    let log = folder.join("_delta_log");
-    let entries = versions.rev().take(MOST_UNSYNCED).map(|version| log.join(format!("{version:020}.json")));
-    let mut there: Vec<_> = entries.filter(|entry| entry.exists()).collect();
-    if there.is_empty() {
-        return Ok(());
-    }
-    there.push(log);
-    sync(there).await
-}
-
-/// Brings files and folders to the disk, in this order. A file system that knows no sync leaves us with what it has; any
-/// other failure means that a power cut could take what an edge would be told is safe.
-async fn sync(paths: Vec<PathBuf>) -> Result<(), LakeError> {
-    let syncing = tokio::task::spawn_blocking(move || {
-        for path in paths {
-            match std::fs::File::open(&path).and_then(|file| file.sync_all()) {
-                Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {}
-                Err(source) => return Err(LakeError::NotSynced { path, source }),
-                Ok(()) => {}
-            }
-        }
-        Ok(())
-    });
-    syncing.await.unwrap_or(Err(LakeError::Stopping))
 }

@@ -38,7 +38,7 @@ fn on_disk(table: &str, folder: &TempDir) -> usize {
 
 /// A clock that is ahead by more than files are kept.
 #[derive(Debug)]
-struct Later;
+pub(super) struct Later;
 
 impl Clock for Later {
     fn current_timestamp_millis(&self) -> i64 {
