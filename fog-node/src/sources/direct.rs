@@ -244,7 +244,7 @@ impl Reader {
     }
 
     async fn take(&self, data: FlightData) -> Owed {
-        let Some(room) = self.writer.reserve(data.data_body.len()).await else {
+        let Some(room) = self.writer.reserve(&data.data_body).await else {
             return self.refuse("this node stops".into()).await;
         };
         match decode(&self.hello, data).await {

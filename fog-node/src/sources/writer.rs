@@ -23,10 +23,6 @@ use wattle_wire::uplink::SegmentHeader;
 use super::fence::Fence;
 use crate::lake::{CommitReport, Journal, Lake, LakeError, Refusal};
 
-/// How much larger a segment is taken to be in memory than encoded, until it is decoded. What is reserved too much is given
-/// back then.
-const EXPANSION: usize = 16;
-
 /// The bounds of the queue and of a commit.
 #[derive(Debug, Clone, Copy)]
 pub struct WriterLimits {
@@ -125,24 +121,24 @@ impl LakeWriter {
         (Self { jobs, room, queue_bytes: limits.queue_bytes, figures }, tokio::spawn(run.run(queue)))
     }
 
-    /// Room for a segment of so many encoded bytes, to be asked for before it is decoded; waits while the queue is full.
-    /// None when the writer is gone.
-    pub async fn reserve(&self, encoded: usize) -> Option<Room> {
+    /// Room for a segment, encoded, to be asked for before it is decoded; waits while the queue is full. What is reserved too much is
+    /// given back when it is put. None when the writer is gone.
+    pub async fn reserve(&self, encoded: &[u8]) -> Option<Room> {
         let bytes = self.room.clone().acquire_many_owned(self.permits(encoded)).await.ok()?;
         let slot = self.jobs.clone().reserve_owned().await.ok()?;
         Some(Room { slot, bytes })
     }
 
     /// The same, if there is room now.
-    pub fn try_reserve(&self, encoded: usize) -> Option<Room> {
+    pub fn try_reserve(&self, encoded: &[u8]) -> Option<Room> {
         let bytes = self.room.clone().try_acquire_many_owned(self.permits(encoded)).ok()?;
         let slot = self.jobs.clone().try_reserve_owned().ok()?;
         Some(Room { slot, bytes })
     }
 
-    fn permits(&self, encoded: usize) -> u32 {
+    fn permits(&self, encoded: &[u8]) -> u32 {
         // A permit count above u32 can't be asked for; the queue has at most 4 GiB less a byte.
-        let room = encoded.saturating_mul(EXPANSION).clamp(1, self.queue_bytes);
+        let room = Segment::memory_of(encoded).clamp(1, self.queue_bytes);
         u32::try_from(room).unwrap_or(u32::MAX)
     }
 
@@ -255,3 +251,7 @@ pub fn outcome(report: &CommitReport, header: &SegmentHeader) -> Outcome {
         None => Outcome::Committed(position),
     }
 }
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;

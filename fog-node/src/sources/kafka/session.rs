@@ -225,7 +225,7 @@ impl Session<'_> {
             if !fence.holds() {
                 continue;
             }
-            let Some(room) = self.writer.try_reserve(waiting.bytes.len()) else {
+            let Some(room) = self.writer.try_reserve(&waiting.bytes) else {
                 self.waiting.push_front(waiting);
                 return;
             };
@@ -309,7 +309,8 @@ impl Session<'_> {
             if fault.fatal {
                 return Err(fault.text);
             }
-            if fault.text != self.trouble {
+            // What stands in brackets changes with each of librdkafka's tries.
+            if fault.text.split(" (").next() != self.trouble.split(" (").next() {
                 tracing::warn!(why = fault.text, "trouble with Kafka; librdkafka goes on trying");
             }
             self.health.fail("kafka", fault.text.clone());

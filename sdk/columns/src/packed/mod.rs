@@ -185,6 +185,11 @@ fn bitmap(nulls: &NullBuffer) -> Vec<u8> {
     bits
 }
 
+/// How many rows these bytes say that their table has.
+pub(crate) fn rows_of(bytes: &[u8]) -> Result<usize, SegmentError> {
+    Reader::new(bytes, MAX_DECODED_BYTES)?.count()
+}
+
 /// The table of these bytes, with the columns of `schema`. An optional column that the bytes lack is null: they are of
 /// an older version.
 pub(crate) fn decode(
