@@ -277,7 +277,8 @@ impl Handler<Free> for Journal {
     type Result = Result<(), JournalError>;
 
     fn handle(&mut self, Free(sequence): Free, _: &mut Self::Context) -> Self::Result {
-        self.group.log().free(sequence)
+        let log = self.group.log();
+        if self.shared.is_former { log.free_former(sequence) } else { log.free(sequence) }
     }
 }
 

@@ -42,6 +42,13 @@ pub fn former(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// Whether a folder is named as [`begin_anew_if_copied`] names those of former lives.
+fn is_former(dir: &Path) -> bool {
+    let name = dir.file_name().and_then(|name| name.to_str());
+    let life = name.and_then(|name| name.strip_prefix(FORMER));
+    life.is_some_and(|life| life.len() == 32 && u128::from_str_radix(life, 16).is_ok())
+}
+
 /// Declares a folder to be a copy: the next opening begins a new life.
 pub(super) fn declare(disk: &dyn Disk, dir: &Path) -> Result<(), JournalError> {
     super::disk::replace(disk, dir, DECLARED, b"")
@@ -53,6 +60,10 @@ pub(super) fn begin_anew_if_copied(
     options: &Options,
 ) -> Result<Option<Incarnation>, JournalError> {
     let dir = &options.dir;
+    // Nothing is added to a former life: a copy of one is as good as itself, and goes up under the same life.
+    if is_former(dir) {
+        return Ok(None);
+    }
     let Found::Sound(Identity { incarnation, edge, file }) = stamp::read_identity(disk, dir) else {
         return Ok(None);
     };

@@ -370,6 +370,15 @@ impl Journal {
         Ok(())
     }
 
+    /// The same for a former life, see [`former`]: the original went on after the copy was made, so that the lake may have
+    /// more of that life than the copy ever had. All that is here is in the lake then.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn free_former(&mut self, committed: u64) -> Result<(), JournalError> {
+        self.free(committed.min(self.handed_out))
+    }
+
     /// Writes how far the lake is; on a full disk in the room of the reserve.
     fn write_committed(&self, committed: u64) -> Result<(), JournalError> {
         let Place { disk, dir, incarnation } = &self.place;

@@ -31,14 +31,14 @@ struct Client {
 
 /// The broker of one site.
 pub struct Broker {
-    edge: usize,
     is_up: bool,
     window: usize,
     most_queued: usize,
     duplicates: u64,
     /// What waits for the edge; none before it has ever connected.
     session: Option<Session>,
-    edge_at: Option<(Conn, u64)>,
+    /// Who has the edge's session: which edge, on which connection, in which of its lives.
+    edge_at: Option<(usize, Conn, u64)>,
     clients: BTreeMap<usize, Client>,
     retained: BTreeMap<(usize, &'static str), (Channel, Bytes)>,
     next_pkid: u16,
@@ -53,10 +53,9 @@ struct Session {
 }
 
 impl Broker {
-    /// The broker of the edge of this index.
-    pub fn new(edge: usize, plan: &Plan) -> Self {
+    /// The broker of a site.
+    pub fn new(plan: &Plan) -> Self {
         Self {
-            edge,
             is_up: true,
             window: plan.broker_window,
             most_queued: plan.broker_queue.unwrap_or(usize::MAX),
@@ -76,8 +75,8 @@ impl Broker {
         for (device, client) in std::mem::take(&mut self.clients) {
             agenda.soon(Event::Device(device, client.life, DeviceEvent::Lost(client.conn)));
         }
-        if let Some((conn, life)) = self.edge_at.take() {
-            agenda.soon(Event::Edge(self.edge, life, EdgeEvent::Lost(conn)));
+        if let Some((edge, conn, life)) = self.edge_at.take() {
+            agenda.soon(Event::Edge(edge, life, EdgeEvent::Lost(conn)));
         }
         if !kept {
             self.session = None;
@@ -93,10 +92,10 @@ impl Broker {
                 self.device_connects(device, Client { conn, life, will }, agenda);
             }
             BrokerEvent::Published { conn, publish } => self.published(conn, &publish, agenda),
-            BrokerEvent::EdgeConnects { life, conn } => self.edge_connects(life, conn, agenda),
+            BrokerEvent::EdgeConnects { edge, life, conn } => self.edge_connects((edge, conn, life), agenda),
             BrokerEvent::Acknowledged(conn, pkid) => self.acknowledged(conn, pkid, agenda, truth),
             BrokerEvent::Down { conn, device, channel, payload } => {
-                if self.edge_at.is_some_and(|(edge, _)| edge == conn)
+                if self.is_edge(conn)
                     && let Some(client) = self.clients.get(&device)
                 {
                     let message = DeviceEvent::Message(client.conn, channel, payload);
@@ -148,15 +147,21 @@ impl Broker {
         }
     }
 
-    fn edge_connects(&mut self, life: u64, conn: Conn, agenda: &mut Agenda) {
+    /// Whether this connection has the edge's session.
+    fn is_edge(&self, conn: Conn) -> bool {
+        self.edge_at.is_some_and(|(_, at, _)| at == conn)
+    }
+
+    fn edge_connects(&mut self, (edge, conn, life): (usize, Conn, u64), agenda: &mut Agenda) {
         if !self.is_up {
-            agenda.soon(Event::Edge(self.edge, life, EdgeEvent::Lost(conn)));
+            agenda.soon(Event::Edge(edge, life, EdgeEvent::Lost(conn)));
             return;
         }
-        if let Some((old, life)) = self.edge_at.replace((conn, life)) {
-            agenda.soon(Event::Edge(self.edge, life, EdgeEvent::Lost(old)));
+        // One client id, one connection: the newest has it.
+        if let Some((edge, old, life)) = self.edge_at.replace((edge, conn, life)) {
+            agenda.soon(Event::Edge(edge, life, EdgeEvent::Lost(old)));
         }
-        agenda.send(conn, Way::Down, Event::Edge(self.edge, life, EdgeEvent::Connected));
+        agenda.send(conn, Way::Down, Event::Edge(edge, life, EdgeEvent::Connected));
         let session = self.session.get_or_insert_default();
         // What was delivered and not acknowledged comes again, in order, before everything else, and is counted from 1
         // anew: an acknowledgement on another connection would mean another message.
@@ -189,14 +194,14 @@ impl Broker {
     }
 
     fn send(&self, pkid: u16, message: &Message, agenda: &mut Agenda) {
-        let Some((conn, life)) = self.edge_at else { return };
+        let Some((edge, conn, life)) = self.edge_at else { return };
         let Message { device, channel, ref payload, .. } = *message;
         let delivered = EdgeEvent::Delivered { conn, pkid, device, channel, payload: payload.clone() };
-        agenda.send(conn, Way::Down, Event::Edge(self.edge, life, delivered));
+        agenda.send(conn, Way::Down, Event::Edge(edge, life, delivered));
     }
 
     fn acknowledged(&mut self, conn: Conn, pkid: u16, agenda: &mut Agenda, truth: &mut Truth) {
-        if self.edge_at.is_none_or(|(edge, _)| edge != conn) {
+        if !self.is_edge(conn) {
             return;
         }
         let Some(session) = &mut self.session else { return };
@@ -210,7 +215,7 @@ impl Broker {
     }
 
     fn lost(&mut self, conn: Conn, agenda: &mut Agenda) {
-        if self.edge_at.is_some_and(|(edge, _)| edge == conn) {
+        if self.is_edge(conn) {
             self.edge_at = None;
         }
         let gone = self.clients.iter().find(|(_, client)| client.conn == conn).map(|(device, _)| *device);

@@ -54,6 +54,11 @@ pub struct Edge {
     fogs: usize,
     /// At which fog node each connection ends.
     links: BTreeMap<Conn, usize>,
+    /// Its site's broker, and whether it is no longer its own.
+    broker: usize,
+    has_left: bool,
+    /// The last copy of its files.
+    backup: Option<MemoryDisk>,
 }
 
 /// How an edge is set up.
@@ -87,7 +92,7 @@ impl Edge {
         Self {
             index,
             id: EdgeId::new(format!("edge-{index}")).expect("a name"),
-            site: Rc::new(Site::new(index, plan)),
+            site: Rc::new(Site::new(plan.site_of(index), plan)),
             disk: MemoryDisk::default(),
             life: 0,
             settings,
@@ -101,6 +106,9 @@ impl Edge {
             failed_starts: 0,
             fogs: plan.fogs,
             links: BTreeMap::new(),
+            broker: plan.site_of(index),
+            has_left: false,
+            backup: None,
         }
     }
 
@@ -206,17 +214,49 @@ impl Edge {
         self.finish(effects, agenda);
     }
 
+    /// A copy of its files is made. What is about to fail isn't copied.
+    pub fn back_up(&mut self) {
+        if self.doomed.is_none() && !self.is_broken {
+            let lies = self.settings.switch == Some(Switch::NewLife);
+            self.backup = Some(if lies { self.disk.copy() } else { self.disk.restored() });
+        }
+    }
+
+    /// The machine is lost, and another goes on with the last copy.
+    pub fn restore(&mut self, agenda: &mut Agenda) {
+        if self.doomed.is_some() || self.is_broken {
+            return;
+        }
+        if let Some(backup) = self.backup.take() {
+            self.truth.borrow_mut().note(|| format!("edge {} goes on with a copy", self.index));
+            // What tells a copy from the journal is what makes it another life.
+            if self.settings.switch != Some(Switch::NewLife) {
+                self.truth.borrow_mut().lost_machine(self.index);
+            }
+            self.disk = backup;
+            self.end_process(agenda);
+            self.start_again(agenda);
+        }
+    }
+
+    /// It doesn't come back to its broker.
+    pub fn leave_broker(&mut self, agenda: &mut Agenda) {
+        self.cut_broker(agenda);
+        self.has_left = true;
+    }
+
     /// The connection to the broker is cut: both ends notice.
     pub fn cut_broker(&mut self, agenda: &mut Agenda) {
         if let Some(conn) = self.process.as_ref().and_then(Process::broker_conn) {
-            agenda.soon(Event::Broker(self.index, BrokerEvent::Lost(conn)));
+            agenda.soon(Event::Broker(self.broker, BrokerEvent::Lost(conn)));
             agenda.soon(Event::Edge(self.index, self.life, EdgeEvent::Lost(conn)));
         }
     }
 
     /// The connection to the fog node is cut; each end notices in its own time.
     pub fn cut_uplink(&mut self, agenda: &mut Agenda) {
-        if let Some(conn) = self.process.as_ref().and_then(Process::link_conn) {
+        let conns: Vec<_> = self.process.iter().flat_map(Process::link_conns).collect();
+        for conn in conns {
             let at_edge = agenda.random.below(20 * SECOND);
             let at_fog = agenda.random.below(40 * SECOND);
             agenda.after(at_edge, Event::Edge(self.index, self.life, EdgeEvent::LinkLost(conn)));
@@ -247,15 +287,7 @@ impl Edge {
         };
         self.doomed = None;
         self.truth.borrow_mut().note(|| format!("edge {} dies, its power too: {loses_power}", self.index));
-        if let Some(process) = self.process.take() {
-            if let Some(conn) = process.broker_conn() {
-                agenda.soon(Event::Broker(self.index, BrokerEvent::Lost(conn)));
-            }
-            if let Some(conn) = process.link_conn() {
-                let notices = agenda.random.below(40 * SECOND);
-                self.tell_fog(conn, notices, agenda);
-            }
-        }
+        self.end_process(agenda);
         if loses_power {
             let random = &mut agenda.random;
             if random.chance(50) {
@@ -266,19 +298,38 @@ impl Edge {
         } else {
             self.disk.heal();
         }
+        self.start_again(agenda);
+        true
+    }
+
+    /// The process is gone: who was connected to it notices.
+    fn end_process(&mut self, agenda: &mut Agenda) {
+        if let Some(process) = self.process.take() {
+            if let Some(conn) = process.broker_conn() {
+                agenda.soon(Event::Broker(self.broker, BrokerEvent::Lost(conn)));
+            }
+            for conn in process.link_conns() {
+                let notices = agenda.random.below(40 * SECOND);
+                self.tell_fog(conn, notices, agenda);
+            }
+        }
+    }
+
+    fn start_again(&mut self, agenda: &mut Agenda) {
         self.life += 1;
         self.links.clear();
         let off = agenda.random.between(200 * MS, 8 * SECOND);
         agenda.after(off, Event::StartEdge(self.index));
-        true
     }
 
     fn carry_out(&mut self, effect: Effect, agenda: &mut Agenda) {
         let (index, life) = (self.index, self.life);
         match effect {
             Effect::After(wait, event) => agenda.after(wait, Event::Edge(index, life, event)),
+            Effect::ConnectBroker(_) if self.has_left => {}
             Effect::ConnectBroker(conn) => {
-                agenda.send(conn, Way::Up, Event::Broker(index, BrokerEvent::EdgeConnects { life, conn }));
+                let connects = BrokerEvent::EdgeConnects { edge: index, life, conn };
+                agenda.send(conn, Way::Up, Event::Broker(self.broker, connects));
             }
             Effect::ToBroker(conn, event) => {
                 if let BrokerEvent::Down { device, channel: Channel::Ack, payload, .. } = &event
@@ -289,7 +340,7 @@ impl Edge {
                         truth.acknowledged(Key { device: *device, boot: ack.boot, seq });
                     }
                 }
-                agenda.send(conn, Way::Up, Event::Broker(index, event));
+                agenda.send(conn, Way::Up, Event::Broker(self.broker, event));
             }
             Effect::Dial(conn, _) if self.is_alone => {
                 agenda.after(5 * SECOND, Event::Edge(index, life, EdgeEvent::LinkLost(conn)));

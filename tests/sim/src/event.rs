@@ -76,6 +76,8 @@ pub enum BrokerEvent {
     },
     /// The edge connects.
     EdgeConnects {
+        /// Which: twins share a broker.
+        edge: usize,
         /// In which of its lives.
         life: u64,
         /// On which connection.

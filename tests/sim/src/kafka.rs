@@ -40,8 +40,8 @@ pub struct Kafka {
     is_down: bool,
     partitions: Vec<Partition>,
     positions: BTreeMap<String, Position>,
-    /// Which edge listens, in which life, on which connection, to which key.
-    listeners: BTreeMap<usize, (u64, Conn, String)>,
+    /// Which edge listens to which key, in which life, on which connection.
+    listeners: BTreeMap<(usize, String), (u64, Conn)>,
     /// What came while it was down: its clients try for ever.
     held: VecDeque<KafkaEvent>,
     members: Vec<usize>,
@@ -155,8 +155,9 @@ impl Kafka {
             KafkaEvent::Listens { edge, life, conn, key } => {
                 let found = self.positions.get(&key).copied();
                 // What an earlier life asked may come later; it is heard by nobody.
-                if self.listeners.get(&edge).is_none_or(|(heard, ..)| *heard <= life) {
-                    self.listeners.insert(edge, (life, conn, key));
+                let listener = (edge, key);
+                if self.listeners.get(&listener).is_none_or(|(heard, _)| *heard <= life) {
+                    self.listeners.insert(listener, (life, conn));
                 }
                 let ready = EdgeEvent::KafkaReady(conn, found);
                 agenda.send_far(conn, Way::Down, Event::Edge(edge, life, ready));
@@ -170,8 +171,8 @@ impl Kafka {
             }
             KafkaEvent::Told { key, position } => {
                 self.positions.insert(key.clone(), position);
-                let listeners = self.listeners.iter().filter(|(_, (_, _, heard))| *heard == key);
-                for (edge, (life, conn, _)) in listeners {
+                let listeners = self.listeners.iter().filter(|((_, heard), _)| *heard == key);
+                for ((edge, _), (life, conn)) in listeners {
                     let told = EdgeEvent::KafkaPosition(*conn, position);
                     agenda.send_far(*conn, Way::Down, Event::Edge(*edge, *life, told));
                 }

@@ -27,6 +27,8 @@ pub struct Link {
     name: JournalName,
     /// Which edge it is of, in which life, if segments go through Kafka.
     kafka: Option<(usize, u64)>,
+    /// Whether it is of a former life, of which the lake may have more than is here.
+    is_former: bool,
     up: Option<Up>,
     wait: u64,
     /// How many answers came: silence is when none does.
@@ -45,7 +47,13 @@ struct Up {
 impl Link {
     /// No connection yet.
     pub fn new(hello: Hello, name: JournalName, truth: SharedTruth, kafka: Option<(usize, u64)>) -> Self {
-        Self { hello, options: Options::new(""), truth, name, kafka, up: None, wait: FIRST_WAIT, heard: 0 }
+        let options = Options::new("");
+        Self { hello, options, truth, name, kafka, is_former: false, up: None, wait: FIRST_WAIT, heard: 0 }
+    }
+
+    /// The same, of a former life.
+    pub fn of_former(self) -> Self {
+        Self { is_former: true, ..self }
     }
 
     /// The connection.
@@ -95,10 +103,9 @@ impl Link {
         };
         let is_owed = up.sender.open().0 > 0;
         if let Some(sequence) = news {
-            if log.free(sequence).is_err() {
+            if !self.free(sequence, log) {
                 return self.hang_up(agenda, effects);
             }
-            self.truth.borrow_mut().freed(self.name, sequence);
             self.wait = FIRST_WAIT;
         }
         if !answer.refused.is_empty() {
@@ -146,22 +153,22 @@ impl Link {
     /// Kafka says something, or has been silent.
     pub fn heard_of_kafka(
         &mut self,
-        event: EdgeEvent,
+        event: &EdgeEvent,
         log: &mut Journal,
         agenda: &mut Agenda,
         effects: &mut Vec<Effect>,
     ) {
         let Some(up) = &mut self.up else { return };
         let freed = match event {
-            EdgeEvent::KafkaReady(conn, found) if conn == up.conn => {
+            &EdgeEvent::KafkaReady(conn, found) if conn == up.conn => {
                 up.greeted = true;
                 found.and_then(|position| up.sender.position(position, now(agenda)))
             }
-            EdgeEvent::KafkaDelivered(conn, to) if conn == up.conn => up.sender.delivered(to),
-            EdgeEvent::KafkaPosition(conn, position) if conn == up.conn => {
+            &EdgeEvent::KafkaDelivered(conn, to) if conn == up.conn => up.sender.delivered(to),
+            &EdgeEvent::KafkaPosition(conn, position) if conn == up.conn => {
                 up.sender.position(position, now(agenda))
             }
-            EdgeEvent::Probe(conn) if conn == up.conn => {
+            &EdgeEvent::Probe(conn) if conn == up.conn => {
                 up.sender.probe(now(agenda));
                 None
             }
@@ -172,11 +179,19 @@ impl Link {
             effects.push(Effect::After(wait, EdgeEvent::Probe(up.conn)));
         }
         if let Some(sequence) = freed {
-            if log.free(sequence).is_err() {
-                return self.hang_up(agenda, effects);
+            if !self.free(sequence, log) {
+                self.hang_up(agenda, effects);
             }
+        }
+    }
+
+    /// Frees the journal; tells whether it could.
+    fn free(&self, sequence: u64, log: &mut Journal) -> bool {
+        let freed = if self.is_former { log.free_former(sequence) } else { log.free(sequence) };
+        if freed.is_ok() {
             self.truth.borrow_mut().freed(self.name, sequence);
         }
+        freed.is_ok()
     }
 
     /// The connection is gone.

@@ -99,13 +99,28 @@ pub enum Fault {
     Replay,
     /// Partitions change hands.
     Rebalance,
+    /// A copy of the edge's files is made, while it runs.
+    BackUp {
+        /// Which.
+        edge: usize,
+    },
+    /// The edge's machine is lost, and another goes on with the last copy of its files.
+    Restore {
+        /// Which.
+        edge: usize,
+    },
+    /// The second edge, which was set up with the first one's name at its broker, is given another broker.
+    PartTwins,
 }
 
 /// A world.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// How many edges there are, each with a site and a broker of its own.
+    /// How many edges there are, each with a site and a broker of its own, but for twins.
     pub edges: usize,
+    /// Whether the second edge has the site of the first and, for a while, its client id at its broker: each takes the other's
+    /// connection, and gets what that has not acknowledged.
+    pub twins: bool,
     /// Whether segments go through Kafka.
     pub kafka: bool,
     /// How many chargers each site has, beside its meter.
@@ -148,6 +163,7 @@ impl Plan {
     pub fn of(random: &mut Random) -> Self {
         let mut plan = Self {
             edges: random.pick(&[1, 1, 2]),
+            twins: false,
             kafka: random.chance(50),
             chargers: random.between(1, 2) as usize,
             fogs: random.pick(&[1, 2, 2]),
@@ -170,9 +186,54 @@ impl Plan {
         plan
     }
 
+    /// The same with what few worlds have: copies of an edge, by chances of its own, so that the other worlds stay as they are.
+    #[must_use]
+    pub fn with_copies(mut self, seed: u64) -> Self {
+        let mut random = Random::new(!seed);
+        match seed % 8 {
+            3 => self.restore_backups(&mut random),
+            5 => self.pair_twins(&mut random),
+            _ => {}
+        }
+        self
+    }
+
+    fn restore_backups(&mut self, random: &mut Random) {
+        let edge = random.below(self.edges as u64) as usize;
+        let mut at = 0;
+        for _ in 0..random.between(1, 2) {
+            at += random.between(SECOND, self.active / 3);
+            self.faults.push((at, Fault::BackUp { edge }));
+            at += random.below(self.active / 4);
+            self.faults.push((at, Fault::Restore { edge }));
+        }
+    }
+
+    fn pair_twins(&mut self, random: &mut Random) {
+        self.edges = 2;
+        self.twins = true;
+        let devices = self.devices();
+        for (_, fault) in &mut self.faults {
+            if let Fault::CutDevice { device } | Fault::KillDevice { device } = fault {
+                *device %= devices;
+            }
+        }
+        self.faults.push((random.between(self.active / 4, self.active), Fault::PartTwins));
+    }
+
+    /// How many sites there are, each with a broker.
+    pub fn sites(&self) -> usize {
+        if self.twins { 1 } else { self.edges }
+    }
+
+    /// Which site and broker an edge has.
+    pub fn site_of(&self, edge: usize) -> usize {
+        edge % self.sites()
+    }
+
     /// How many devices there are.
     pub fn devices(&self) -> usize {
-        self.edges * self.devices_of_a_site()
+        self.sites() * self.devices_of_a_site()
     }
 
     /// How many devices a site has: chargers and a meter.

@@ -1,7 +1,8 @@
 //! An edge's process: the product's machines, journal, group commit and uplink window, between mailboxes whose order chance
 //! makes. What is here is what the actors do with them; nothing of it decides.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -102,6 +103,49 @@ pub struct Process {
     unfinished: Unfinished,
     settled: Settled,
     link: Link,
+    /// What a copy holds of the lives that it was copied from.
+    formers: Vec<Former>,
+}
+
+/// A journal of a former life, with its way up.
+struct Former {
+    log: Journal,
+    link: Link,
+}
+
+impl Former {
+    /// Whether the lake has all of it.
+    fn is_done(&self) -> bool {
+        let stats = self.log.stats();
+        stats.committed + 1 >= stats.next_sequence
+    }
+}
+
+/// Opens the journals of former lives, as `wattle_edge::former` does.
+fn formers(
+    edge: &Edge,
+    options: &Options,
+    is_new: bool,
+    machines: &mut Machines,
+    now: Micros,
+    truth: &SharedTruth,
+) -> anyhow::Result<Vec<Former>> {
+    let files = edge.disk.files("/journal/before-");
+    let dirs: BTreeSet<PathBuf> = files.iter().filter_map(|file| Some(file.parent()?.to_owned())).collect();
+    let mut formers = Vec::new();
+    for dir in dirs {
+        let disk = Lying::over(edge.disk.clone(), edge.settings.switch);
+        let (log, recovery) = Journal::open_on(disk, Options { dir, ..options.clone() }, now)?;
+        let name = (edge.index, recovery.incarnation);
+        truth.borrow_mut().copied(name, recovery.last);
+        let hello = Hello { edge: edge.id.clone(), incarnation: recovery.incarnation };
+        if is_new {
+            restore::restore_former(recovery, machines)?;
+        }
+        let kafka = edge.settings.kafka.then_some((edge.index, edge.life));
+        formers.push(Former { log, link: Link::new(hello, name, truth.clone(), kafka).of_former() });
+    }
+    Ok(formers)
 }
 
 /// Only ever one lane.
@@ -125,11 +169,17 @@ impl Process {
             life: Some(edge.new_life(agenda)),
             ..Options::new("/journal", edge.id.clone())
         };
-        let (log, recovery) = Journal::open_on(Lying::over(edge.disk.clone(), switch), options, now)?;
+        let (log, recovery) = Journal::open_on(Lying::over(edge.disk.clone(), switch), options.clone(), now)?;
         // What a machine finds that has just lost its power is nothing.
         anyhow::ensure!(!edge.has_died(), "the process is dead");
         let journal = (edge.index, recovery.incarnation);
         let repaired = recovery.repaired.clone();
+        let mut machines = edge.site.machines();
+        let is_new = recovery.last == 0 && recovery.checkpoint.is_none();
+        let mut formers = formers(edge, &options, is_new, &mut machines, now, truth)?;
+        if switch == Some(Switch::FormerLife) {
+            formers.clear();
+        }
         let covered = recovery.checkpoint.as_ref().map(|(sequence, _)| *sequence);
         truth.borrow_mut().note(|| format!("states to {covered:?}, {repaired:?}"));
         truth.borrow_mut().opened(journal, recovery.last, log.stats().committed);
@@ -139,8 +189,7 @@ impl Process {
             truth.borrow_mut().violated(Invariant::NoDamageOfItsOwn, what);
         }
         let site = edge.site.clone();
-        let Restored { log, mut machines, checkpoint, .. } =
-            restore::restore(log, recovery, site.machines())?;
+        let Restored { log, mut machines, checkpoint, .. } = restore::restore(log, recovery, machines)?;
         if switch == Some(Switch::DuplicateMemory) {
             machines = site.machines();
         }
@@ -172,6 +221,7 @@ impl Process {
                 truth.clone(),
                 edge.settings.kafka.then_some((edge.index, edge.life)),
             ),
+            formers,
             site,
         };
         let effects = process.begin(now, agenda);
@@ -204,15 +254,16 @@ impl Process {
         self.broker
     }
 
-    /// The connection to the fog node.
-    pub fn link_conn(&self) -> Option<Conn> {
-        self.link.conn()
+    /// The connections to fog nodes.
+    pub fn link_conns(&self) -> impl Iterator<Item = Conn> {
+        self.link.conn().into_iter().chain(self.formers.iter().filter_map(|former| former.link.conn()))
     }
 
     /// The last number that was given out, and how far the lake is known to be.
     pub fn reached(&mut self) -> (u64, u64) {
         let stats = self.group.log().stats();
-        (stats.next_sequence - 1, stats.committed)
+        let is_done = self.formers.iter().all(Former::is_done);
+        (stats.next_sequence - 1, if is_done { stats.committed } else { 0 })
     }
 
     /// Whether nothing waits for the journal.
@@ -262,6 +313,10 @@ impl Process {
             }
             EdgeEvent::Tick => {
                 self.seal(now, agenda, &mut effects);
+                for former in &mut self.formers {
+                    // What the disk refuses is tried again at the next tick.
+                    drop(former.log.seal(now));
+                }
                 self.pump(agenda, &mut effects);
                 effects.push(Effect::After(TICK, EdgeEvent::Tick));
             }
@@ -277,20 +332,22 @@ impl Process {
                 self.arm(now, &mut effects);
             }
             EdgeEvent::Paced => self.pump(agenda, &mut effects),
-            EdgeEvent::Dial => self.link.dial(agenda, &mut effects),
+            EdgeEvent::Dial => self.each_link(|link, _| link.dial(agenda, &mut effects)),
             EdgeEvent::Answered(conn, answer) => {
-                self.link.answered(conn, &answer, self.group.log(), agenda, &mut effects);
+                self.each_link(|link, log| link.answered(conn, &answer, log, agenda, &mut effects));
                 self.pump(agenda, &mut effects);
             }
             EdgeEvent::KafkaReady(..)
             | EdgeEvent::KafkaDelivered(..)
             | EdgeEvent::KafkaPosition(..)
             | EdgeEvent::Probe(_) => {
-                self.link.heard_of_kafka(event, self.group.log(), agenda, &mut effects);
+                self.each_link(|link, log| link.heard_of_kafka(&event, log, agenda, &mut effects));
                 self.pump(agenda, &mut effects);
             }
-            EdgeEvent::LinkLost(conn) => self.link.lost(conn, agenda, &mut effects),
-            EdgeEvent::Silent(conn, heard) => self.link.silent(conn, heard, agenda, &mut effects),
+            EdgeEvent::LinkLost(conn) => self.each_link(|link, _| link.lost(conn, agenda, &mut effects)),
+            EdgeEvent::Silent(conn, heard) => {
+                self.each_link(|link, _| link.silent(conn, heard, agenda, &mut effects));
+            }
         }
         self.finish_batches(&mut effects);
         effects
@@ -437,9 +494,17 @@ impl Process {
         self.pump(agenda, effects);
     }
 
-    /// Sends what the window has room for.
+    /// Sends what the windows have room for.
     fn pump(&mut self, agenda: &mut Agenda, effects: &mut Vec<Effect>) {
-        self.link.pump(self.group.log(), agenda, effects);
+        self.each_link(|link, log| link.pump(log, agenda, effects));
+    }
+
+    /// Each way up with its journal.
+    fn each_link(&mut self, mut act: impl FnMut(&mut Link, &mut Journal)) {
+        act(&mut self.link, self.group.log());
+        for former in &mut self.formers {
+            act(&mut former.link, &mut former.log);
+        }
     }
 
     /// What the ingress does with batches that are on the disk.

@@ -52,6 +52,10 @@ pub enum Switch {
     Settling,
     /// The order of commit and answer: a segment is answered when it has come.
     CommitBeforeAnswer,
+    /// What tells a copy of a journal from the journal: the files' own identity.
+    NewLife,
+    /// The way up of what a copy holds of the life that it was copied from.
+    FormerLife,
 }
 
 impl Switch {
@@ -81,5 +85,7 @@ impl Switch {
         Self::ConflictCheck,
         Self::Settling,
         Self::CommitBeforeAnswer,
+        Self::NewLife,
+        Self::FormerLife,
     ];
 }

@@ -49,6 +49,12 @@ pub struct Truth {
     pub journals: BTreeMap<JournalName, Journaled>,
     /// Whether journals may have to drop something.
     pub tight_budget: bool,
+    /// Whether two edges journal what one site sends.
+    pub twins: bool,
+    /// Lives that a copy goes on from; nothing is added to them any more.
+    formers: BTreeSet<JournalName>,
+    /// What stood on a machine that was lost, and in no copy of its files: it may be in the lake or nowhere.
+    pub gone: BTreeSet<Key>,
     violation: Option<Violation>,
     /// What came of an event, for people; none where nobody listens.
     notes: Option<Vec<String>>,
@@ -150,11 +156,36 @@ impl Truth {
         journaled.freed = journaled.freed.max(sequence);
     }
 
+    /// A machine is lost with all its journals: nothing is added to these any more.
+    pub fn lost_machine(&mut self, edge: usize) {
+        let of_edge = self.journals.iter().filter(|((of, _), _)| *of == edge);
+        for (name, journaled) in of_edge {
+            self.formers.insert(*name);
+            self.gone.extend(journaled.rows.values().flatten());
+        }
+    }
+
+    /// A copy that was found has all that a journal had given numbers to up to `last`.
+    pub fn copied(&mut self, journal: JournalName, last: u64) {
+        self.note(|| format!("a copy of {journal:?} to {last}"));
+        let journaled = self.journals.entry(journal).or_default();
+        for key in journaled.rows.range(..=last).filter_map(|(_, key)| key.as_ref()) {
+            self.gone.remove(key);
+        }
+    }
+
+    /// Whether a message of a device may rightly be in more than one journal: twins journal what the other had not
+    /// acknowledged yet, and so does a copy that knows nothing of what came after it was made.
+    pub fn has_copies(&self) -> bool {
+        self.twins || !self.formers.is_empty()
+    }
+
     /// A journal was opened: it ends at `last`, and knows the lake to be at `committed`.
     pub fn opened(&mut self, journal: JournalName, last: u64, committed: u64) {
         self.note(|| format!("opened {journal:?} to {last}, lake at {committed}"));
-        let others =
-            self.journals.keys().filter(|(edge, life)| *edge == journal.0 && *life != journal.1).count();
+        let is_other =
+            |name: &&JournalName| name.0 == journal.0 && name.1 != journal.1 && !self.formers.contains(*name);
+        let others = self.journals.keys().filter(is_other).count();
         if others > 0 {
             self.violated(Invariant::OneLife, format!("the journal of edge {} has another life", journal.0));
         }

@@ -71,10 +71,11 @@ impl World {
     /// The world of a seed, without what is taken away.
     pub fn new(seed: u64, switch: Option<Switch>) -> Self {
         let mut random = Random::new(seed);
-        let plan = Plan::of(&mut random);
+        let plan = Plan::of(&mut random).with_copies(seed);
         let mut agenda = Agenda::new(random, plan.delays);
         let truth = shared_truth();
         truth.borrow_mut().tight_budget = plan.budget_bytes < 1 << 30;
+        truth.borrow_mut().twins = plan.twins;
         let lake = Lake::default();
         let fogs: Vec<_> =
             (0..plan.fogs).map(|fog| Fog::new(fog, lake.clone(), plan.gather, switch)).collect();
@@ -86,7 +87,7 @@ impl World {
         (0..plan.devices()).for_each(|device| agenda.soon(Event::StartDevice(device)));
         Self {
             devices: (0..plan.devices()).map(|device| Device::new(device, &plan, switch)).collect(),
-            brokers: (0..plan.edges).map(|edge| Broker::new(edge, &plan)).collect(),
+            brokers: (0..plan.sites()).map(|_| Broker::new(&plan)).collect(),
             edges: (0..plan.edges).map(|edge| Edge::new(edge, &plan, switch, truth.clone())).collect(),
             fogs,
             kafka: plan.kafka.then(Kafka::new),
@@ -224,9 +225,10 @@ impl World {
             Fault::SetClock { edge, by_ms } => self.edges[edge].wall_off_us += by_ms * 1_000,
             Fault::CutBroker { edge } => self.edges[edge].cut_broker(agenda),
             Fault::RestartBroker { edge, kept } => {
-                self.brokers[edge].kill(kept, agenda);
+                let broker = self.plan.site_of(edge);
+                self.brokers[broker].kill(kept, agenda);
                 let off = agenda.random.below(5 * SECOND);
-                agenda.after(off, Event::Broker(edge, BrokerEvent::Starts));
+                agenda.after(off, Event::Broker(broker, BrokerEvent::Starts));
             }
             Fault::CutDevice { device } => self.devices[device].cut(agenda),
             Fault::KillDevice { device } => self.devices[device].kill(agenda),
@@ -251,6 +253,9 @@ impl World {
             | Fault::ForgetPositions
             | Fault::Replay
             | Fault::Rebalance => self.break_kafka(fault),
+            Fault::BackUp { edge } => self.edges[edge].back_up(),
+            Fault::Restore { edge } => self.edges[edge].restore(agenda),
+            Fault::PartTwins => self.edges[1].leave_broker(agenda),
         }
     }
 

@@ -48,6 +48,12 @@ fn every_check_of_positions_is_missed() {
     check(Switch::Settling, 50, &[Invariant::NothingTwice]);
 }
 
+#[test]
+fn that_a_copy_of_a_journal_is_another_life_is_missed() {
+    check(Switch::NewLife, 50, &[Invariant::DurableLasts, Invariant::OneLife]);
+    check(Switch::FormerLife, 200, &[Invariant::NothingLost]);
+}
+
 /// Without `switch` one of these is violated in one of so many seeds.
 fn check(switch: Switch, within: u64, invariants: &[Invariant]) {
     check_in(switch, 0..within, invariants);

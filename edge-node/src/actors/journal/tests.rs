@@ -153,8 +153,26 @@ fn while_the_disk_refuses_the_journal_still_frees_reads_and_answers() {
     });
 }
 
+#[test]
+fn a_lake_that_has_more_of_a_former_life_than_the_copy_frees_all_that_is_here() {
+    actix::System::new().block_on(async {
+        let folder = tempfile::tempdir().expect("folder");
+        let (journal, ..) = of_a_life(folder.path(), 50_000, true);
+        assert!(journal.send(Free(9)).await.expect("it runs").is_ok());
+        assert_eq!(journal.send(Ask).await.expect("it runs").committed, 0);
+    });
+}
+
 /// An actor over a journal of this budget, and what holds its sealing up.
 fn unhindered(folder: &std::path::Path, budget_bytes: u64) -> (Addr<Journal>, Arc<Mutex<()>>, Health) {
+    of_a_life(folder, budget_bytes, false)
+}
+
+fn of_a_life(
+    folder: &std::path::Path,
+    budget_bytes: u64,
+    is_former: bool,
+) -> (Addr<Journal>, Arc<Mutex<()>>, Health) {
     let edge = EdgeId::new("edge-t").expect("name");
     let options = Options {
         budget_bytes,
@@ -175,7 +193,7 @@ fn unhindered(folder: &std::path::Path, budget_bytes: u64) -> (Addr<Journal>, Ar
         health: health.clone(),
         board: Arc::default(),
         sealed: watch::Sender::new(0),
-        is_former: false,
+        is_former,
     };
     let names = vec![SiteId::new("depot").expect("name")];
     let journal = Supervisor::start_in_arbiter(&Arbiter::new().handle(), move |_| {

@@ -92,6 +92,34 @@ fn a_lake_that_is_ahead_is_noticed_even_when_the_copy_has_caught_up() {
 }
 
 #[test]
+fn a_former_life_is_freed_by_a_lake_that_has_more_of_it_than_the_copy() {
+    let (disk, old) = original();
+    let copy = disk.restored();
+    drop(open(&copy));
+    let dir = PathBuf::from(DIR).join(format!("before-{old}"));
+    let (mut former, recovery) = open_as(&copy, Options { dir, ..options() });
+    assert_eq!((recovery.incarnation, recovery.last), (old, 6));
+    assert!(matches!(former.free(9), Err(JournalError::Ahead { committed: 9, last: 6 })));
+    former.free_former(9).expect("room");
+    assert_eq!((former.stats().committed, former.stats().depth), (6, 0));
+}
+
+#[test]
+fn a_former_life_stays_what_it_is_when_the_copy_is_copied_too() {
+    let (disk, old) = original();
+    let copy = disk.restored();
+    let (_, second) = open(&copy);
+    let again = copy.restored();
+    let (_, third) = open(&again);
+    assert_eq!((third.restored_from, third.last), (Some(second.incarnation), 0));
+    let dir = PathBuf::from(DIR).join(format!("before-{old}"));
+    let (mut former, recovery) = open_as(&again, Options { dir, ..options() });
+    assert_eq!((recovery.incarnation, recovery.last, recovery.restored_from), (old, 6, None));
+    former.seal(LATER).expect("room");
+    assert!(former.read_after(None).expect("readable").is_some(), "its rows go up");
+}
+
+#[test]
 fn an_identity_of_format_one_is_read_and_then_tells_copies_too() {
     let (disk, old) = original();
     let mut body = b"WJID\x01".to_vec();
