@@ -240,7 +240,7 @@ fn note_progress(options: &Options, status: &watch::Sender<Status>, progress: Pr
 /// Logs the end of a connection, and a failed try only when its reason is another than before.
 fn note_down(options: &Options, status: &watch::Sender<Status>, reason: String, serious: bool) {
     status.send_modify(|status| {
-        if status.connected || status.reason != reason {
+        if status.connected || what_is_wrong(&status.reason) != what_is_wrong(&reason) {
             if serious {
                 tracing::error!(to = options.way.name(), reason, "uplink can't go on; rows wait on disk");
             } else {
@@ -250,4 +250,9 @@ fn note_down(options: &Options, status: &watch::Sender<Status>, reason: String, 
         status.connected = false;
         status.reason = reason;
     });
+}
+
+/// A reason without the particulars that librdkafka tells with it, which change with each of its tries.
+fn what_is_wrong(reason: &str) -> &str {
+    reason.split(" (").next().unwrap_or(reason)
 }

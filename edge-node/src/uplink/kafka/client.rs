@@ -366,3 +366,7 @@ fn produce(
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

@@ -56,6 +56,15 @@ impl Rig {
         self.intake.answer(0, generation, offset, &Journal::of(header), outcome, at(second));
     }
 
+    /// A segment comes beyond a hole that the partition can't fill from its beginning either.
+    fn stays_beyond(&mut self, offset: i64, header: &SegmentHeader, next: u64) {
+        for _ in 0..2 {
+            let generation = self.offered(offset, header);
+            self.answer(generation, offset, header, hole(next), 0);
+            self.intake.seeks();
+        }
+    }
+
     fn told(&mut self) -> Vec<(Option<u64>, bool)> {
         self.intake.positions().into_values().map(|position| (position.sequence, position.needs)).collect()
     }
@@ -107,11 +116,7 @@ fn a_hole_makes_the_partition_be_read_once_from_its_beginning() {
 fn a_hole_that_the_topic_can_not_fill_is_asked_for_and_holds_up_nobody() {
     let mut rig = Rig::new();
     let (beyond, other) = (header("e1", 11, 20), header("e2", 1, 5));
-    for _ in 0..2 {
-        let generation = rig.offered(50, &beyond);
-        rig.answer(generation, 50, &beyond, hole(1), 0);
-        rig.intake.seeks();
-    }
+    rig.stays_beyond(50, &beyond, 1);
     assert_eq!(rig.told(), [(None, true)]);
     let generation = rig.offered(51, &other);
     rig.answer(generation, 51, &other, Outcome::Committed(Some(5)), 0);
@@ -130,11 +135,7 @@ fn a_hole_that_the_topic_can_not_fill_is_asked_for_and_holds_up_nobody() {
 fn what_stands_beyond_a_hole_is_read_once_that_is_filled() {
     let mut rig = Rig::new();
     let beyond = header("e1", 99, 110);
-    for _ in 0..2 {
-        let generation = rig.offered(50, &beyond);
-        rig.answer(generation, 50, &beyond, hole(11), 0);
-        rig.intake.seeks();
-    }
+    rig.stays_beyond(50, &beyond, 11);
     let further = header("e1", 111, 120);
     let generation = rig.offered(51, &further);
     let refusal = Refusal::Hole { from: 111, next: 11 };
@@ -152,11 +153,7 @@ fn what_stands_beyond_a_hole_is_read_once_that_is_filled() {
 fn what_stands_beyond_a_hole_is_another_nodes_when_the_partition_is() {
     let mut rig = Rig::new();
     let beyond = header("e1", 99, 110);
-    for _ in 0..2 {
-        let generation = rig.offered(50, &beyond);
-        rig.answer(generation, 50, &beyond, hole(11), 0);
-        rig.intake.seeks();
-    }
+    rig.stays_beyond(50, &beyond, 11);
     rig.intake.revoked(0);
     assert_eq!(rig.intake.beyond(&Journal::of(&beyond)), None);
 }

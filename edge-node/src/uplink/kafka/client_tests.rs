@@ -1,0 +1,57 @@
+//! What waits between librdkafka and who hears of it.
+
+use rdkafka::mocking::MockCluster;
+use tokio::time::{Instant, sleep};
+
+use super::*;
+use crate::uplink::Way;
+
+const LIMIT: Duration = Duration::from_secs(60);
+/// Three times what may wait.
+const SENT: u64 = 3 * MAX_NEWS as u64;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn news_that_nobody_hears_wait_within_their_bound_and_none_is_lost() {
+    let mock = MockCluster::new(1).expect("a mock");
+    let connection = KafkaConfig { brokers: mock.bootstrap_servers(), ..KafkaConfig::default() };
+    for topic in [&connection.segments_topic, &connection.positions_topic] {
+        mock.create_topic(topic, 1, 1).expect("a topic");
+    }
+    let (edge, incarnation) = (EdgeId::new("edge-1").expect("a name"), Incarnation(7));
+    let kafka = Kafka::new(connection.clone());
+    let options = Options::on(Way::Kafka(kafka.clone()));
+    let mut client = Client::start(&kafka, &options, 1_000_000, &edge, incarnation).expect("started");
+    assert_eq!(client.ready().await.expect("ready"), None);
+    for to in 1..=SENT {
+        let header = SegmentHeader { edge: edge.clone(), incarnation, from: to, to };
+        client.send(header, Bytes::from_static(b"a segment")).expect("queued");
+    }
+    let end = Instant::now() + LIMIT;
+    while client.news.len() < MAX_NEWS {
+        assert!(Instant::now() < end, "{} of {MAX_NEWS} news", client.news.len());
+        sleep(Duration::from_millis(5)).await;
+    }
+    let position = Position { sequence: Some(SENT), needs: false };
+    tell(&connection, &position_key(&edge, incarnation), &position.encode());
+    assert_eq!(client.news.len(), MAX_NEWS, "the thread waits, and librdkafka keeps the rest");
+    let (mut next, mut heard) = (1, None);
+    while next <= SENT || heard.is_none() {
+        match tokio::time::timeout_at(end, client.news()).await.expect("in time").expect("it lives") {
+            News::Delivered { to } => {
+                assert_eq!(to, next);
+                next += 1;
+            }
+            News::Position(position) => heard = Some(position),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(heard, Some(position));
+}
+
+fn tell(connection: &KafkaConfig, key: &str, payload: &[u8]) {
+    let producer: BaseProducer =
+        wattle_kafka::producer(connection, "test").expect("no secret").create().expect("a producer");
+    let record = BaseRecord::to(&connection.positions_topic).partition(0).key(key).payload(payload);
+    producer.send(record).map_err(|(error, _)| error).expect("queued");
+    producer.flush(LIMIT).expect("sent");
+}
