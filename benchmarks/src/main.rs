@@ -1,6 +1,6 @@
 //! `wattle-bench`: every figure that we quote, each beside its limit or its peer in the same run.
 //!
-//! [`ingest`], [`memory`], [`journal`], `outage`, [`decide`], [`policy`], [`fleet`], [`sites`], `commit` and [`control`]
+//! [`ingest`], [`memory`], [`journal`], `outage`, [`decide`], [`policy`], [`fleet`], [`sites`], `commit`, `fresh` and [`control`]
 //! measure one thing each; `README.md` says how, and what limits
 //! it. Brokers, publishers and the client that readings are counted against are processes of their own ([`load`]), and
 //! so is the edge: the program that people run. The result is a table on standard output and
@@ -14,6 +14,8 @@ mod commit;
 mod control;
 mod decide;
 mod fleet;
+#[cfg(feature = "commit")]
+mod fresh;
 mod ingest;
 mod journal;
 mod load;
@@ -63,6 +65,8 @@ enum Bench {
     Sites,
     /// From sealed segments to the lake; only where this program was built with the lake.
     Commit,
+    /// From a measurement to the answer of a query; only where this program was built with the lake.
+    Fresh,
     /// A thousand hours of random operation on virtual time.
     Control,
 }
@@ -124,6 +128,10 @@ fn measure(only: Option<Bench>) -> anyhow::Result<()> {
     #[cfg(feature = "commit")]
     if wanted(Bench::Commit) {
         commit::measure(&mut report)?;
+    }
+    #[cfg(feature = "commit")]
+    if wanted(Bench::Fresh) {
+        fresh::measure(&mut report)?;
     }
     if wanted(Bench::Control) {
         control::measure(&mut report)?;

@@ -37,6 +37,14 @@ impl Edge {
     /// # Errors
     /// When the program isn't there, or doesn't start; the end of its log is part of the text.
     pub fn start(uses: Uses, sites: &[String], devices: &[String]) -> Result<Self> {
+        Self::start_with(uses, sites, devices, "[uplink]\naddress = ''\n")
+    }
+
+    /// The same, with a way up: the tables `[uplink]` and `[kafka]` of its configuration.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(uses: Uses, sites: &[String], devices: &[String], uplink: &str) -> Result<Self> {
         let place = Place::new()?;
         let http_port = free_port()?;
         let (mode, mqtt_port) = match uses {
@@ -54,7 +62,7 @@ impl Edge {
             "edge.toml",
             &format!(
                 "data = {data:?}\n[broker]\nmode = '{mode}'\nlisten = '127.0.0.1:{mqtt_port}'\naddress = '127.0.0.1:{mqtt_port}'\n\
-                 user = '{EDGE_USER}'\nclient_id = '{EDGE_USER}'\npassword_file = {password:?}\n[uplink]\naddress = ''\n\
+                 user = '{EDGE_USER}'\nclient_id = '{EDGE_USER}'\npassword_file = {password:?}\n{uplink}\
                  [http]\nlisten = '127.0.0.1:{http_port}'\n"
             ),
         )?;
