@@ -14,10 +14,11 @@ use wattle_wire::Micros;
 use crate::actors::journal::{Journal, Shared};
 use crate::checkpoint::Checkpoint;
 use crate::journal::{self, Journal as Log, Options};
-use crate::restore::{self, Machines};
+use crate::restore::{self, Known, Machines};
 
 /// Opens the journals of former lives below a journal's folder, and removes those that are empty. While the journal is
-/// new, the devices' machines go on from the newest of them.
+/// new, the devices' machines go on from the newest of them; gives also what they know by then of the new one's rows, some of
+/// which a copy may have brought along.
 ///
 /// # Errors
 /// When a machine can't be brought to where one of them ends.
@@ -26,11 +27,11 @@ pub(crate) fn open(
     is_new: bool,
     machines: &mut Machines,
     now: Micros,
-) -> anyhow::Result<Vec<Log>> {
-    let mut logs = Vec::new();
+) -> anyhow::Result<(Vec<Log>, Known)> {
+    let (mut logs, mut known) = (Vec::new(), Known::new());
     // A folder that can't be listed has been opened before; then there is nothing to do but go on.
     for dir in journal::former(&of.dir).unwrap_or_default() {
-        let options = Options { dir: dir.clone(), ..of.clone() };
+        let options = Options { dir: dir.clone(), is_former: true, ..of.clone() };
         let (log, recovery) = match Log::open(options, now) {
             Ok(opened) => opened,
             Err(error) => {
@@ -39,7 +40,7 @@ pub(crate) fn open(
             }
         };
         if is_new {
-            restore::restore_former(recovery, machines)?;
+            known = restore::restore_former(recovery, machines)?;
         }
         if log.stats().depth == 0 && !is_new {
             drop(log);
@@ -49,7 +50,7 @@ pub(crate) fn open(
         tracing::warn!(life = %log.incarnation(), entries = log.stats().depth, "entries of a former life go up");
         logs.push(log);
     }
-    Ok(logs)
+    Ok((logs, known))
 }
 
 fn remove(dir: &Path) {

@@ -141,7 +141,8 @@ impl Node {
         // What former lives hold goes the same way.
         let former = former.into_iter().filter_map(|(incarnation, (journal, sealed_to))| {
             let (id, board) = (config.id.clone(), Arc::default());
-            Some(Uplink::new(id, options.clone()?, incarnation, journal, sealed_to, board).launch())
+            let uplink = Uplink::new(id, options.clone()?, incarnation, journal, sealed_to, board);
+            Some(uplink.of_former_life().launch())
         });
         let _former = former.collect();
 

@@ -17,6 +17,9 @@ use crate::journal::{Journal, Recovery, Rows};
 /// Where a device's machine is kept.
 pub type Machines = BTreeMap<(SiteId, DeviceId), PeerMachine>;
 
+/// The last entry of a journal that a device's machine knows of.
+pub type Known = BTreeMap<(SiteId, DeviceId), u64>;
+
 /// A journal that was opened, and the machines as of its last entry.
 pub struct Restored {
     /// The journal.
@@ -33,9 +36,22 @@ pub struct Restored {
 ///
 /// # Errors
 /// When the journal's rows can't be read from the disk.
-pub fn restore(log: Journal, recovery: Recovery, mut machines: Machines) -> anyhow::Result<Restored> {
+pub fn restore(log: Journal, recovery: Recovery, machines: Machines) -> anyhow::Result<Restored> {
+    restore_knowing(log, recovery, machines, Known::new())
+}
+
+/// As [`restore`], for machines that know of something.
+///
+/// # Errors
+/// As there.
+pub fn restore_knowing(
+    log: Journal,
+    recovery: Recovery,
+    mut machines: Machines,
+    mut known: Known,
+) -> anyhow::Result<Restored> {
     let Recovery { last, checkpoint, rows, repaired, .. } = recovery;
-    let replayed = replay(checkpoint, rows, &mut machines)?;
+    let replayed = replay(checkpoint, rows, &mut machines, &mut known)?;
     let mut checkpoint = Checkpoint::default();
     for ((site, device), machine) in &machines {
         checkpoint.keep(site.clone(), device.clone(), last, Some(machine.state()));
@@ -54,27 +70,38 @@ pub fn restore(log: Journal, recovery: Recovery, mut machines: Machines) -> anyh
 }
 
 /// Brings the machines to where a journal of a former life ends, of which a new one goes on: see
-/// [`crate::journal::former`].
+/// [`crate::journal::former`]. Gives what they know of the new one's rows: where a copy was declared, its last rows are the
+/// first of that, and the checkpoint that stayed behind knows of them.
 ///
 /// # Errors
 /// As [`restore`].
-pub fn restore_former(recovery: Recovery, machines: &mut Machines) -> anyhow::Result<()> {
-    replay(recovery.checkpoint, recovery.rows, machines).map(drop)
+pub fn restore_former(recovery: Recovery, machines: &mut Machines) -> anyhow::Result<Known> {
+    let mut known = Known::new();
+    replay(recovery.checkpoint, recovery.rows, machines, &mut known)?;
+    let behind = |(key, sequence): ((SiteId, DeviceId), u64)| {
+        sequence.checked_sub(recovery.last).map(|sequence| (key, sequence))
+    };
+    Ok(known.into_iter().filter_map(behind).collect())
 }
 
-/// Gives each machine its state of the checkpoint and the rows after it; gives how many rows there were.
-fn replay(checkpoint: Option<(u64, Vec<u8>)>, rows: Rows, machines: &mut Machines) -> anyhow::Result<u64> {
+/// Gives each machine its state of the checkpoint and the rows after it; gives how many rows there were. `known` is what the
+/// machines know of the journal's rows, and then what the checkpoint does.
+fn replay(
+    checkpoint: Option<(u64, Vec<u8>)>,
+    rows: Rows,
+    machines: &mut Machines,
+    known: &mut Known,
+) -> anyhow::Result<u64> {
     let kept = checkpoint.map(|(_, bytes)| Checkpoint::decode(&bytes));
     let kept = kept.transpose().unwrap_or_else(|error| {
         tracing::error!(%error, "starting from the rows alone; what was sent before them may be taken twice");
         None
     });
-    let mut covered = BTreeMap::new();
     for (key, state) in kept.unwrap_or_default().devices {
         let Some(machine) = machines.get_mut(&key) else { continue };
         match machine.restore(&state.state) {
             Ok(()) => {
-                covered.insert(key, state.sequence);
+                known.insert(key, state.sequence);
             }
             Err(error) => {
                 tracing::error!(%error, device = %key.1, "starting this device from the rows alone")
@@ -86,7 +113,7 @@ fn replay(checkpoint: Option<(u64, Vec<u8>)>, rows: Rows, machines: &mut Machine
         let record = record.context("can't read the journal's rows")?;
         replayed += 1;
         let Some(key) = device_of(&record.row) else { continue };
-        if covered.get(&key).is_none_or(|sequence| record.sequence > *sequence)
+        if known.get(&key).is_none_or(|sequence| record.sequence > *sequence)
             && let Some(machine) = machines.get_mut(&key)
         {
             machine.replay(&record.row, record.at_us);

@@ -49,9 +49,10 @@ pub(crate) fn open_journal(
         peers.map(move |peer| ((model.id.clone(), peer.id.clone()), peer.machine(&model)))
     });
     let mut machines: restore::Machines = machines.collect();
-    let is_new = recovery.last == 0 && recovery.checkpoint.is_none();
-    let former = former::open(&options, is_new, &mut machines, clock.now())?;
-    Ok((restore::restore(log, recovery, machines)?, former))
+    // Until its first checkpoint it knows of no row by itself but those that it has.
+    let is_new = recovery.checkpoint.is_none();
+    let (former, known) = former::open(&options, is_new, &mut machines, clock.now())?;
+    Ok((restore::restore_knowing(log, recovery, machines, known)?, former))
 }
 
 fn journal_options(config: &Config) -> journal::Options {

@@ -277,8 +277,7 @@ impl Handler<Free> for Journal {
     type Result = Result<(), JournalError>;
 
     fn handle(&mut self, Free(sequence): Free, _: &mut Self::Context) -> Self::Result {
-        let log = self.group.log();
-        if self.shared.is_former { log.free_former(sequence) } else { log.free(sequence) }
+        self.group.log().free(sequence)
     }
 }
 

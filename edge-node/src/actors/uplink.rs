@@ -30,6 +30,8 @@ pub struct Uplink {
     /// The last sealed sequence.
     sealed: watch::Receiver<u64>,
     board: Arc<Mutex<Value>>,
+    /// Whether it is that of a former life: the metrics tell of the node's own.
+    is_former: bool,
     /// Ends the connection when it is dropped.
     running: Option<oneshot::Sender<()>>,
 }
@@ -49,7 +51,13 @@ impl Uplink {
         sealed: watch::Receiver<u64>,
         board: Arc<Mutex<Value>>,
     ) -> Self {
-        Self { edge, options, incarnation, journal, sealed, board, running: None }
+        Self { edge, options, incarnation, journal, sealed, board, is_former: false, running: None }
+    }
+
+    /// The same, of a journal of a former life.
+    #[must_use]
+    pub fn of_former_life(self) -> Self {
+        Self { is_former: true, ..self }
     }
 
     /// Starts it on a thread of its own.
@@ -58,16 +66,10 @@ impl Uplink {
     }
 
     fn show(&self, status: &Status) {
-        metrics::gauge!("wattle_edge_uplink_connected").set(f64::from(u8::from(status.connected)));
-        metrics::counter!("wattle_edge_uplink_connections_total").absolute(status.connections);
-        metrics::counter!("wattle_edge_uplink_segments_total").absolute(status.sent);
-        metrics::counter!("wattle_edge_uplink_bytes_total").absolute(status.sent_bytes);
-        metrics::counter!("wattle_edge_uplink_resent_total").absolute(status.resent);
-        metrics::gauge!("wattle_edge_uplink_open_segments").set(status.open as f64);
-        metrics::gauge!("wattle_edge_uplink_open_bytes").set(status.open_bytes as f64);
-        let sealed = *self.sealed.borrow();
-        let lag = sealed.saturating_sub(status.committed.unwrap_or(0));
-        metrics::gauge!("wattle_edge_uplink_lag_entries").set(lag as f64);
+        let lag = self.sealed.borrow().saturating_sub(status.committed.unwrap_or(0));
+        if !self.is_former {
+            publish(status, lag);
+        }
         let page = json!({
             "address": self.options.way.name(),
             "state": if status.connected { "connected" } else { "down" },
@@ -117,6 +119,18 @@ impl Handler<Stop> for Uplink {
     }
 }
 
+/// As metrics.
+fn publish(status: &Status, lag: u64) {
+    metrics::gauge!("wattle_edge_uplink_connected").set(f64::from(u8::from(status.connected)));
+    metrics::counter!("wattle_edge_uplink_connections_total").absolute(status.connections);
+    metrics::counter!("wattle_edge_uplink_segments_total").absolute(status.sent);
+    metrics::counter!("wattle_edge_uplink_bytes_total").absolute(status.sent_bytes);
+    metrics::counter!("wattle_edge_uplink_resent_total").absolute(status.resent);
+    metrics::gauge!("wattle_edge_uplink_open_segments").set(status.open as f64);
+    metrics::gauge!("wattle_edge_uplink_open_bytes").set(status.open_bytes as f64);
+    metrics::gauge!("wattle_edge_uplink_lag_entries").set(lag as f64);
+}
+
 /// Fetches from the journal's actor what the uplink asks for, one after the other.
 async fn serve(mut asked: mpsc::Receiver<Request>, journal: Addr<Journal>) {
     while let Some(request) = asked.recv().await {
@@ -132,5 +146,65 @@ async fn serve(mut asked: mpsc::Receiver<Request>, journal: Addr<Journal>) {
                 Err(_) => return,
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+
+    use super::*;
+    use crate::actors::journal::Shared;
+    use crate::checkpoint::Checkpoint;
+    use crate::clock::Clock;
+    use crate::uplink::{Direct, Way};
+
+    /// Counts what is told.
+    #[derive(Default)]
+    struct Told(AtomicUsize);
+
+    impl Recorder for Told {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Counter::noop()
+        }
+
+        fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Gauge::noop()
+        }
+
+        fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+            Histogram::noop()
+        }
+    }
+
+    #[test]
+    fn the_metrics_tell_of_the_nodes_own_uplink_and_not_of_those_of_former_lives() {
+        let folder = tempfile::tempdir().expect("folder");
+        let edge = EdgeId::new("edge-t").expect("name");
+        let options = crate::journal::Options::new(folder.path(), edge.clone());
+        let (log, recovery) = crate::journal::Journal::open(options, Default::default()).expect("opened");
+        System::new().block_on(async {
+            let (sealed, sealed_to) = watch::channel(0);
+            let (clock, health) = (Arc::new(Clock::start()), wattle_process::Health::new());
+            let shared = Shared { clock, health, board: Arc::default(), sealed, is_former: true };
+            let journal = Journal::new(log, shared, Vec::new(), Checkpoint::default()).start();
+            let way = Options::on(Way::Direct(Direct::new("http://127.0.0.1:1")));
+            let uplink = Uplink::new(edge, way, recovery.incarnation, journal, sealed_to, Arc::default());
+            let told = Told::default();
+            metrics::with_local_recorder(&told, || uplink.show(&Status::default()));
+            let of_its_own = told.0.swap(0, Ordering::Relaxed);
+            let former = uplink.of_former_life();
+            metrics::with_local_recorder(&told, || former.show(&Status::default()));
+            assert_eq!((of_its_own, told.0.into_inner()), (8, 0));
+            assert_eq!(former.board.lock().expect("sound")["state"], "down");
+        });
     }
 }

@@ -3,7 +3,7 @@
 
 use std::any::Any;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
@@ -20,6 +20,8 @@ pub trait Disk: Send + Sync {
     fn list(&self, dir: &Path) -> io::Result<Vec<(String, u64)>>;
     /// A whole file; `InvalidData` when it is longer than `max_bytes`.
     fn read(&self, path: &Path, max_bytes: u64) -> io::Result<Vec<u8>>;
+    /// The first bytes of a file, at most so many.
+    fn read_begin(&self, path: &Path, max_bytes: usize) -> io::Result<Vec<u8>>;
     /// What tells a file from a copy of it, however alike: it stays when the file gets another name or other bytes.
     fn file_id(&self, path: &Path) -> io::Result<u128>;
     /// A new file, empty even when the name was taken.
@@ -82,6 +84,12 @@ impl Disk for RealDisk {
             return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it has {len} bytes")));
         }
         fs::read(path)
+    }
+
+    fn read_begin(&self, path: &Path, max_bytes: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(max_bytes);
+        File::open(path)?.take(max_bytes as u64).read_to_end(&mut bytes)?;
+        Ok(bytes)
     }
 
     fn file_id(&self, path: &Path) -> io::Result<u128> {

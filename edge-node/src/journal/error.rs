@@ -79,14 +79,25 @@ pub enum JournalError {
     },
     /// The lake is ahead of the journal: the folder is an old copy, and its numbers were given out twice.
     #[error(
-        "the lake has entries up to {committed} of this journal, which has given out {last}: the folder is an old copy. \
-         Stop the node, run `wattle-edge journal repair --restored` on the folder, and start it again"
+        "the lake has entries up to {committed} of this journal, which has sent up {last}: the folder is a copy, of an old \
+         one or of another machine's. Stop the node, run `wattle-edge journal repair --restored` on the folder, and start it \
+         again"
     )]
     Ahead {
         /// How far the lake is.
         committed: u64,
         /// The last entry that it can have.
         last: u64,
+    },
+    /// A copy's new life finds something where the files of its former life belong.
+    #[error(
+        "{} is there already, and a file of the journal's former life belongs there: move the folder around it out of the \
+         data folder, keep it, and start again",
+        path.display()
+    )]
+    Occupied {
+        /// Where a file would have been written over.
+        path: PathBuf,
     },
     /// A record above [`MAX_RECORD_BYTES`](super::MAX_RECORD_BYTES), or one that can't be written at all.
     #[error("a record is larger than the journal takes ({} bytes)", super::MAX_RECORD_BYTES)]

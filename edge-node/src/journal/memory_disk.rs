@@ -332,6 +332,12 @@ impl Disk for MemoryDisk {
         }
     }
 
+    fn read_begin(&self, path: &Path, max_bytes: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = self.read(path, u64::MAX)?;
+        bytes.truncate(max_bytes);
+        Ok(bytes)
+    }
+
     fn file_id(&self, path: &Path) -> io::Result<u128> {
         self.state().inode(path).map(|inode| inode as u128)
     }
@@ -353,6 +359,8 @@ impl Disk for MemoryDisk {
         if let Some(fault) = state.step() {
             return Err(fault.error());
         }
+        let replaced = state.names.get(to).map_or(0, |old| state.inodes[*old].now.len());
+        state.room = state.room.map(|room| room + replaced);
         state.change(Change::Rename(from.to_path_buf(), to.to_path_buf(), inode));
         Ok(())
     }

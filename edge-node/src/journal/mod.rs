@@ -11,10 +11,11 @@
 //! ```text
 //! lock                          held while a process has the journal open
 //! reserve                       64 KiB of nothing, given up when the disk is full
-//! identity, committed, checkpoint   see `stamp`
+//! identity, committed, handed, checkpoint   see `stamp`
 //! log-<first>.wlog              rows, see below
 //! segment-<from>-<to>.wseg      sealed rows, see the crate wattle-columns
 //! aside/<n>-<name>              what could not be read, the newest 16
+//! restored                      while the folder is known to be a copy and its new life isn't whole, see `copies`
 //! before-<incarnation>/         a journal of which this folder was a copy, see `copies`
 //! *.tmp                         not whole yet; removed when the journal is opened
 //!
@@ -35,6 +36,8 @@
 //!   never changes.
 //! - **Seal** makes a segment of each closed file: written under another name, synced, renamed, folder synced. While
 //!   segments wait for the lake, files stay open longer, up to a minute, so that a backlog is of few files.
+//! - **Hand out** first writes how far the uplink has got entries: the lake has none behind. One that says so has them of
+//!   another journal of the same name, of which this is a copy, and frees nothing here.
 //! - **Free** first writes how far the lake is, then removes the segments behind. Doing it twice does nothing. On a full
 //!   disk the file `reserve` goes first, so that there is room for the position; it is made again afterwards.
 //! - **Checkpoint** replaces the core's last state. A log file goes when its rows are sealed *and* covered by the
@@ -58,6 +61,7 @@ mod copies;
 mod disk;
 mod error;
 mod frame;
+mod handed;
 mod kept;
 mod log;
 #[cfg(any(test, feature = "testing"))]
@@ -69,6 +73,7 @@ mod rows;
 mod seal;
 mod segments;
 mod stamp;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -94,11 +99,6 @@ pub use view::{Entries, LogView, View};
 
 use log::{Log, Place};
 use segments::Segments;
-
-/// What is given up when the disk is full, so that the lake's position can be written and segments freed.
-const RESERVE: &str = "reserve";
-/// Its length: a few blocks of any file system, for the position, its name and the folder.
-const RESERVE_BYTES: usize = 64 << 10;
 
 /// The longest that a row waits to be sealed while the lake is out of reach.
 const MAX_SEAL_AFTER_MS: i64 = 60_000;
@@ -155,7 +155,7 @@ pub struct Journal {
     unfilled: bool,
     sealing_tries: Tries,
     reading_tries: Tries,
-    /// The last entry that was there at the opening or was handed out since: the lake can't have one after it.
+    /// The last entry that may have been handed to the uplink: the lake can't have one after it.
     handed_out: u64,
     _lock: Box<dyn std::any::Any + Send>,
 }
@@ -311,16 +311,9 @@ impl Journal {
         self.no_room_made || self.no_checkpoint
     }
 
-    /// The first segment with entries after `sequence` (none: the first of all), for the uplink.
-    pub fn segment_after(&mut self, sequence: Option<u64>) -> Option<SealedRef> {
-        let index = self.segments.index_after(sequence.unwrap_or(0))?;
-        let sealed = self.segments.list[index].segment.clone();
-        self.handed_out = self.handed_out.max(sealed.header.to);
-        Some(sealed)
-    }
-
-    /// As [`Journal::segment_after`], with its bytes. A segment that is damaged is set aside and made again from the
-    /// log; what the log has no more becomes a gap.
+    /// The first segment with entries after `sequence` (none: the first of all), for the uplink. That it was handed out
+    /// is on the disk before. A segment that is damaged is set aside and made again from the log; what the log has no
+    /// more becomes a gap.
     ///
     /// # Errors
     /// When the disk fails. A segment that can't be read counts as damaged after eight tries.
@@ -336,7 +329,7 @@ impl Journal {
             match segments::read(&self.place, &sealed, lenient)? {
                 Some(bytes) => {
                     self.reading_tries.succeeded();
-                    self.handed_out = self.handed_out.max(sealed.header.to);
+                    self.hand_out(sealed.header.to)?;
                     return Ok(Some((sealed.header, bytes)));
                 }
                 None if !mended => self.mend(index)?,
@@ -346,60 +339,6 @@ impl Journal {
             }
         }
         Ok(None)
-    }
-
-    /// Notes how far the lake is, and removes the segments behind. A position that isn't new changes nothing.
-    ///
-    /// # Errors
-    /// [`JournalError::Ahead`] when the lake has entries that this journal never had, or never handed out since it was
-    /// opened and didn't have then; or when the disk fails.
-    pub fn free(&mut self, committed: u64) -> Result<(), JournalError> {
-        let last = self.handed_out;
-        if committed > last {
-            return Err(JournalError::Ahead { committed, last });
-        }
-        if committed > self.committed {
-            self.write_committed(committed)?;
-            self.committed = committed;
-        }
-        // What was found to be committed lasts before anything goes for it.
-        self.log.keep_found()?;
-        self.segments.free(&self.place, self.committed)?;
-        self.release()?;
-        self.keep_reserve();
-        Ok(())
-    }
-
-    /// The same for a former life, see [`former`]: the original went on after the copy was made, so that the lake may have
-    /// more of that life than the copy ever had. All that is here is in the lake then.
-    ///
-    /// # Errors
-    /// When the disk fails.
-    pub fn free_former(&mut self, committed: u64) -> Result<(), JournalError> {
-        self.free(committed.min(self.handed_out))
-    }
-
-    /// Writes how far the lake is; on a full disk in the room of the reserve.
-    fn write_committed(&self, committed: u64) -> Result<(), JournalError> {
-        let Place { disk, dir, incarnation } = &self.place;
-        let write = || stamp::write_position(&**disk, dir, stamp::COMMITTED, *incarnation, committed, &[]);
-        match write() {
-            Err(JournalError::DiskFull { .. }) if disk.remove(&dir.join(RESERVE)).is_ok() => write(),
-            result => result,
-        }
-    }
-
-    /// Makes the reserve if it isn't there. Without room for it the journal goes on; the next [`Journal::free`] tries
-    /// again.
-    fn keep_reserve(&mut self) {
-        let Place { disk, dir, .. } = &self.place;
-        let there = disk.read(&dir.join(RESERVE), RESERVE_BYTES as u64);
-        if there.is_ok_and(|bytes| bytes.len() == RESERVE_BYTES) {
-            return;
-        }
-        if let Err(error) = disk::replace(&**disk, dir, RESERVE, &[0xA5; RESERVE_BYTES]) {
-            tracing::debug!(%error, "no room for the journal's reserve yet");
-        }
     }
 
     /// Replaces the core's checkpoint by its state after the entry `sequence`. Entries up to there are made to last

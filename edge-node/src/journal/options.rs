@@ -49,6 +49,9 @@ pub struct Options {
     pub buffer_bytes: usize,
     /// The life of a journal that is made anew; random where none is given. Default none.
     pub life: Option<Incarnation>,
+    /// Whether it is what a copy holds of its former life, see [`former`](super::former): the lake may be ahead of it, since
+    /// the original has gone on. Default no.
+    pub is_former: bool,
 }
 
 impl Options {
@@ -63,6 +66,7 @@ impl Options {
             sync: SyncPolicy::Batch,
             buffer_bytes: 8 << 20,
             life: None,
+            is_former: false,
         }
     }
 

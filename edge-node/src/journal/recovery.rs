@@ -15,7 +15,8 @@ use super::frame::{self, Header, Scan};
 use super::kept::Kept;
 use super::log::{self, Log, LogFile, Place, remove};
 use super::rows::{MAX_LOG_BYTES, Rows};
-use super::segments::Segments;
+use super::seal;
+use super::segments::{self, Segments, Unfit};
 use super::stamp::{self, Found, Identity};
 use super::{Journal, Options, Tries};
 
@@ -59,21 +60,23 @@ pub(super) fn open(
     let dir = options.dir.clone();
     disk.make_dir(&dir).map_err(io("made", &dir))?;
     let lock = lock(&*disk, &dir)?;
-    let restored_from = copies::begin_anew_if_copied(&*disk, &options)?;
+    let restored_from = copies::begin_anew_if_copied(&disk, &options, now)?;
     let mut listing = disk.list(&dir).map_err(io("listed", &dir))?;
     let unfinished = listing.extract_if(.., |(name, _)| name.ends_with(UNFINISHED));
     unfinished.for_each(|(name, _)| left_over(&*disk, &dir.join(name)));
     let mut opening = Opening::identify(disk, &options, &listing)?;
     let committed = opening.position(stamp::COMMITTED).map_or(0, |(sequence, _)| sequence);
     let checkpoint = opening.position(stamp::CHECKPOINT);
+    let handed = opening.position(stamp::HANDED).map(|(sequence, _)| sequence);
     let files = opening.logs(&listing);
+    let segments = opening.segments(&options.edge, &listing, committed);
     let Opening { place, named, at_least, repaired } = opening;
-    let segments = Segments::open(&place, &options.edge, &listing, committed);
 
     let covered = checkpoint.as_ref().map_or(0, |(sequence, _)| *sequence);
     let logged = files.iter().map(|file| file.last).max().unwrap_or(0);
     let sealed = segments.last().unwrap_or(0);
-    let last = [committed, covered, logged, at_least, sealed].into_iter().max().unwrap_or(0);
+    let known = [committed, covered, logged, at_least, sealed, handed.unwrap_or(0)];
+    let last = known.into_iter().max().unwrap_or(0);
     let rows = Rows::new(place.clone(), files.clone(), covered + 1, last, now).lenient();
     let incarnation = place.incarnation;
     let kept = Kept::new(files.front().map_or(last + 1, |file| file.first));
@@ -99,7 +102,8 @@ pub(super) fn open(
         unfilled: false,
         sealing_tries: Tries::default(),
         reading_tries: Tries::default(),
-        handed_out: last,
+        // A journal of an older version doesn't say it.
+        handed_out: handed.map_or(last, |handed| handed.max(committed)),
         _lock: lock,
     };
     let repaired = Repaired { missing_segments: journal.holes(), ..repaired };
@@ -109,6 +113,9 @@ pub(super) fn open(
     }
     if repaired != Repaired::default() {
         tracing::warn!(?repaired, "journal was repaired while it was opened");
+    }
+    if handed.is_none() {
+        journal.keep_handed();
     }
     journal.keep_reserve();
     Ok((journal, Recovery { incarnation, last, checkpoint, rows, repaired, restored_from }))
@@ -139,8 +146,8 @@ struct Opening {
 }
 
 impl Opening {
-    /// Finds out whose journal it is. One whose identity can't be read is known by its log files; one that has
-    /// neither is new.
+    /// Finds out whose journal it is. One whose identity can't be read is known by its log files, or else by its
+    /// segments; one that has none of them is new.
     fn identify(
         disk: Arc<dyn Disk>,
         options: &Options,
@@ -153,7 +160,11 @@ impl Opening {
                 check_edge(options, &identity.edge)?;
                 Some(identity.incarnation)
             }
-            _ => listing.iter().find_map(|(name, _)| incarnation_of(&*disk, options, name)),
+            _ => {
+                let mut names = listing.iter().map(|(name, _)| name);
+                let by_log = names.clone().find_map(|name| incarnation_of(&*disk, options, name));
+                by_log.or_else(|| names.find_map(|name| life_of_segment(&*disk, options, name)))
+            }
         };
         let given = options.life.unwrap_or_else(|| Incarnation(rand::random()));
         let incarnation = known.unwrap_or(given);
@@ -232,6 +243,16 @@ impl Opening {
         Some(LogFile { path, first, last, bytes: len, oldest_at })
     }
 
+    /// The sealed segments that are ours; files that aren't, or are damaged where they say whose they are, go aside.
+    fn segments(&mut self, edge: &EdgeId, listing: &[(String, u64)], committed: u64) -> Segments {
+        let (segments, unfit) = Segments::open(&self.place, edge, listing, committed);
+        for Unfit { name, reason, is_damaged } in unfit {
+            self.repaired.damaged_places += u64::from(is_damaged);
+            self.set_aside(&name, &reason);
+        }
+        segments
+    }
+
     fn note_damage(&mut self, name: &str, scan: &Scan) {
         self.repaired.torn_bytes += scan.torn as u64;
         self.repaired.damaged_places += scan.damage.len() as u64;
@@ -259,6 +280,13 @@ fn incarnation_of(disk: &dyn Disk, options: &Options, name: &str) -> Option<Inca
     log::parse_name(name)?;
     let bytes = disk.read(&options.dir.join(name), MAX_LOG_BYTES).ok()?;
     frame::sound_incarnation(&bytes)
+}
+
+/// The life that a segment names which is the edge's by its own word.
+fn life_of_segment(disk: &dyn Disk, options: &Options, name: &str) -> Option<Incarnation> {
+    let range = seal::parse_name(name)?;
+    let header = segments::header(disk, &options.dir.join(name)).ok()?.ok()?;
+    ((header.from, header.to) == range && header.edge == options.edge).then_some(header.incarnation)
 }
 
 impl Journal {

@@ -1,16 +1,18 @@
 //! The sealed segments on disk: which there are, reading them, and freeing them.
 
 use std::collections::VecDeque;
+use std::path::Path;
 
 use bytes::Bytes;
-use wattle_columns::Segment;
+use wattle_columns::{Segment, SegmentError};
 use wattle_wire::uplink::SegmentHeader;
 use wattle_wire::{EdgeId, Micros};
 
+use super::disk::Disk;
 use super::error::{JournalError, io};
 use super::log::{Place, remove};
 use super::recovery::left_over;
-use super::seal::{SealedRef, parse_name};
+use super::seal::{SealedRef, name, parse_name};
 
 /// How much of a segment the byte budget has left. Known only once it was looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,6 +33,27 @@ pub(super) struct Sealed {
     pub(super) left: Left,
 }
 
+/// A file that has the name of a segment and isn't the one.
+pub(super) struct Unfit {
+    pub(super) name: String,
+    pub(super) reason: String,
+    /// Whether it may have been ours.
+    pub(super) is_damaged: bool,
+}
+
+/// What stands in the place of a segment already.
+enum Cover {
+    Nothing,
+    /// A segment that is sound.
+    Sound,
+    /// One that can't be read now.
+    Unknown,
+}
+
+const DAMAGED: &str = "its checksum doesn't fit";
+/// Longer than the begin of any segment up to the end of its header.
+const BEGIN_BYTES: usize = 512;
+
 /// The segments of one journal, contiguous, oldest first.
 #[derive(Default)]
 pub(super) struct Segments {
@@ -39,30 +62,61 @@ pub(super) struct Segments {
 }
 
 impl Segments {
-    /// Finds the segments after `committed` in a folder's listing. What is committed is removed; what overlaps a
-    /// longer one is left of a rewriting that was cut, and is removed too. Before that, the names that say so are made to
-    /// last: a process that was killed may have left them in the system's memory.
-    pub(super) fn open(place: &Place, edge: &EdgeId, listing: &[(String, u64)], committed: u64) -> Self {
+    /// Finds the segments after `committed` in a folder's listing, and the files that are named like one and are none
+    /// of ours. What is committed is removed; what a longer one covers is left of a rewriting that was cut, and is removed
+    /// too, once that longer one is known to be sound. Before that, the names that say so are made to last: a process that was
+    /// killed may have left them in the system's memory.
+    ///
+    /// Of each file only the begin is read, of one that covers others all.
+    pub(super) fn open(
+        place: &Place,
+        edge: &EdgeId,
+        listing: &[(String, u64)],
+        committed: u64,
+    ) -> (Self, Vec<Unfit>) {
         let mut found: Vec<_> =
             listing.iter().filter_map(|(name, len)| Some((parse_name(name)?, name, *len))).collect();
         found.sort_by_key(|((from, to), ..)| (*from, std::cmp::Reverse(*to)));
         let mut segments = Self::default();
-        let mut reached = committed;
-        let mut needless = Vec::new();
+        let (mut unfit, mut needless) = (Vec::new(), Vec::new());
         for ((from, to), name, bytes) in found {
             let path = place.dir.join(name);
-            if to <= reached {
-                needless.push(path);
-                continue;
-            }
-            reached = to;
             let header = SegmentHeader { edge: edge.clone(), incarnation: place.incarnation, from, to };
-            segments.push(SealedRef { header, path, bytes }, None);
+            let segment = SealedRef { header, path, bytes };
+            if let Some((reason, is_damaged)) = why_not(place, &segment) {
+                unfit.push(Unfit { name: name.clone(), reason, is_damaged });
+            } else if to <= committed {
+                needless.push(segment.path);
+            } else {
+                match segments.cover(place, to, &mut unfit) {
+                    Cover::Nothing => segments.push(segment, None),
+                    Cover::Sound => needless.push(segment.path),
+                    Cover::Unknown => {}
+                }
+            }
         }
         if !needless.is_empty() && place.disk.sync_dir(&place.dir).is_ok() {
             needless.iter().for_each(|path| left_over(&*place.disk, path));
         }
-        segments
+        (segments, unfit)
+    }
+
+    /// Whether the last segment reaches `to`. One that does and is damaged is none any more.
+    fn cover(&mut self, place: &Place, to: u64, unfit: &mut Vec<Unfit>) -> Cover {
+        while let Some(last) = self.list.back().filter(|last| last.segment.header.to >= to) {
+            match read(place, &last.segment, false) {
+                Ok(Some(_)) => return Cover::Sound,
+                // It may be read another time; until then neither is given up.
+                Err(_) => return Cover::Unknown,
+                Ok(None) => {}
+            }
+            let header = &last.segment.header;
+            let (name, reason) = (name(header.from, header.to), DAMAGED.to_owned());
+            unfit.push(Unfit { name, reason, is_damaged: true });
+            self.bytes -= last.segment.bytes;
+            self.list.pop_back();
+        }
+        Cover::Nothing
     }
 
     /// Takes up a new segment after the last.
@@ -140,7 +194,36 @@ pub(super) fn read(place: &Place, sealed: &SealedRef, lenient: bool) -> Result<O
 
 /// Whether bytes are the segment that this header names: its checksum over all of it, and the header in it.
 fn is_sound(bytes: &[u8], header: &SegmentHeader) -> bool {
+    is_whole(bytes) && Segment::header_of(bytes).is_ok_and(|found| found == *header)
+}
+
+fn is_whole(bytes: &[u8]) -> bool {
     let Some((body, crc)) = bytes.split_last_chunk::<4>() else { return false };
     crc32fast::hash(body) == u32::from_le_bytes(*crc)
-        && Segment::header_of(bytes).is_ok_and(|found| found == *header)
+}
+
+/// What the begin of a segment's file says of it.
+pub(super) fn header(disk: &dyn Disk, path: &Path) -> std::io::Result<Result<SegmentHeader, SegmentError>> {
+    Ok(Segment::header_of(&disk.read_begin(path, BEGIN_BYTES)?))
+}
+
+/// Why a file is not the segment that its name says, and whether it is damaged; nothing when its header says the same, or
+/// can't be read now.
+fn why_not(place: &Place, segment: &SealedRef) -> Option<(String, bool)> {
+    let found = header(&*place.disk, &segment.path).ok()?;
+    let reason = match found {
+        Ok(found) if found == segment.header => return None,
+        Ok(SegmentHeader { edge, incarnation, from, to }) => {
+            format!("it has the entries {from} to {to} of edge {edge}, journal {incarnation}")
+        }
+        Err(error) => error.to_string(),
+    };
+    // What is damaged there says nothing that counts.
+    let bytes = place.disk.read(&segment.path, wattle_columns::MAX_SEGMENT_BYTES as u64);
+    match bytes.map(|bytes| is_whole(&bytes)) {
+        Ok(true) => Some((reason, false)),
+        Ok(false) => Some((DAMAGED.to_owned(), true)),
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Some((error.to_string(), true)),
+        Err(_) => None,
+    }
 }

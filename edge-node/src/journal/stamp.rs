@@ -1,10 +1,12 @@
-//! The small files: who the journal is, how far the lake is, and the core's last checkpoint.
+//! The small files: who the journal is, how far the lake is, what it can have, and the core's last checkpoint.
 //!
 //! ```text
 //! magic 4 bytes   format u8   len u32   body   crc u32 over all before it
 //! identity    "WJID"  format 2  body: incarnation u128, id of this file u128, edge (UTF-8)
 //!                     format 1  body: incarnation u128, edge; read only
 //! committed   "WCOM"  format 1  body: incarnation u128, sequence u64
+//! handed      "WHND"  format 1  body: incarnation u128, sequence u64
+//! restored    "WRST"  format 1  body: incarnation u128, sequence u64, incarnation of the new life u128; see `copies`
 //! checkpoint  "WCHK"  format 1  body: incarnation u128, sequence u64, the core's bytes
 //! ```
 //!
@@ -21,6 +23,10 @@ use super::error::JournalError;
 pub(super) const IDENTITY: &str = "identity";
 pub(super) const COMMITTED: &str = "committed";
 pub(super) const CHECKPOINT: &str = "checkpoint";
+/// The last entry that may have been handed to the uplink.
+pub(super) const HANDED: &str = "handed";
+/// Says that the folder is a copy, and how far its new life has come.
+pub(super) const RESTORED: &str = "restored";
 
 const FORMAT: u8 = 1;
 const IDENTITY_FORMAT: u8 = 2;
@@ -40,6 +46,8 @@ fn magic(name: &str) -> &'static [u8; 4] {
     match name {
         IDENTITY => b"WJID",
         COMMITTED => b"WCOM",
+        HANDED => b"WHND",
+        RESTORED => b"WRST",
         _ => b"WCHK",
     }
 }
@@ -125,7 +133,7 @@ fn identity(format: u8, body: &[u8]) -> Option<Identity> {
     Some(Identity { incarnation: Incarnation(u128::from_le_bytes(*number)), edge, file })
 }
 
-/// Writes a position: `committed` without bytes, or `checkpoint` with the core's.
+/// Writes a position: `committed` and `handed` without bytes, `checkpoint` with the core's, `restored` with a life.
 pub(super) fn write_position(
     disk: &dyn Disk,
     dir: &Path,
@@ -141,13 +149,12 @@ pub(super) fn write_position(
     replace(disk, dir, name, &framed(name, FORMAT, &[&number, &sequence, bytes]))
 }
 
-/// Reads a position and the bytes after it; that of another journal is bad.
-pub(super) fn read_position(
+/// Reads a position, of whatever journal, and the bytes after it.
+pub(super) fn read_any_position(
     disk: &dyn Disk,
     dir: &Path,
     name: &str,
-    incarnation: Incarnation,
-) -> Found<(u64, Vec<u8>)> {
+) -> Found<(Incarnation, u64, Vec<u8>)> {
     let body = match read(disk, dir, name) {
         Found::Sound((_, body)) => body,
         Found::Nothing => return Found::Nothing,
@@ -155,8 +162,22 @@ pub(super) fn read_position(
     };
     let parsed = body.split_first_chunk::<16>().and_then(|(number, rest)| {
         let (sequence, bytes) = rest.split_first_chunk::<8>()?;
-        let ours = u128::from_le_bytes(*number) == incarnation.0;
-        ours.then(|| (u64::from_le_bytes(*sequence), bytes.to_vec()))
+        Some((Incarnation(u128::from_le_bytes(*number)), u64::from_le_bytes(*sequence), bytes.to_vec()))
     });
-    parsed.map_or(Found::Bad("it is of another journal".to_owned()), Found::Sound)
+    parsed.map_or(Found::Bad("it ends too early".to_owned()), Found::Sound)
+}
+
+/// Reads a position and the bytes after it; that of another journal is bad.
+pub(super) fn read_position(
+    disk: &dyn Disk,
+    dir: &Path,
+    name: &str,
+    incarnation: Incarnation,
+) -> Found<(u64, Vec<u8>)> {
+    match read_any_position(disk, dir, name) {
+        Found::Sound((found, sequence, bytes)) if found == incarnation => Found::Sound((sequence, bytes)),
+        Found::Sound(_) => Found::Bad("it is of another journal".to_owned()),
+        Found::Nothing => Found::Nothing,
+        Found::Bad(reason) => Found::Bad(reason),
+    }
 }

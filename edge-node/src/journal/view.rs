@@ -23,7 +23,7 @@ use super::stamp::{self, Found};
 /// The most rows that are made one segment of what isn't sealed yet.
 const CHUNK: u64 = 10_000;
 /// Files that are not rows.
-const OTHERS: [&str; 4] = ["lock", "reserve", stamp::IDENTITY, stamp::COMMITTED];
+const OTHERS: [&str; 5] = ["lock", "reserve", stamp::IDENTITY, stamp::COMMITTED, stamp::HANDED];
 
 /// A journal's folder.
 pub struct View {
@@ -120,6 +120,9 @@ impl View {
         } else if let Some((from, to)) = seal::parse_name(name) {
             let header = SegmentHeader { edge: self.edge.clone(), incarnation: self.incarnation, from, to };
             self.segments.push(SealedRef { header, path: self.dir.join(name), bytes });
+        } else if name == stamp::RESTORED {
+            self.problems
+                .push((name.into(), "the folder is a copy: the next start gives it its new life".into()));
         } else if !OTHERS.contains(&name) && name != stamp::CHECKPOINT {
             self.problems.push((name.into(), "no file of a journal".into()));
         }

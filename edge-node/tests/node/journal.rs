@@ -137,7 +137,7 @@ fn damage_is_named_repaired_and_then_gone() {
 }
 
 #[test]
-fn a_folder_that_is_declared_restored_begins_a_new_life_and_its_rows_go_up_under_the_old_one() {
+fn a_folder_that_is_declared_restored_begins_a_new_life_with_the_rows_that_it_has_not_sent_up() {
     let (mut edge, data) = edge(20);
     edge.kill();
     let old = said_json(&["inspect", &data]);
@@ -148,15 +148,19 @@ fn a_folder_that_is_declared_restored_begins_a_new_life_and_its_rows_go_up_under
         .join("journal")
         .join(format!("before-{}", old["incarnation"].as_str().expect("text")));
     let former = former.display().to_string();
-    assert_eq!(said_json(&["inspect", &former])["last"], old["last"]);
+    // Nothing was ever sent up: all of it is the new life's.
+    assert_eq!(said_json(&["inspect", &former])["last"], 0);
+    assert_eq!(said_json(&["inspect", &data])["last"], old["last"]);
+    // And nothing else is in the folder.
+    assert_eq!(said_json(&["verify", &data])["problems"], serde_json::json!([]));
 
-    // The node goes on with both, and knows what the devices have sent before.
+    // The node goes on, and knows what the devices have sent before.
     edge.start_again();
     edge.resends_until_acknowledged("cp-1", 1, 30);
     edge.kill();
     let new = edge.journaled();
     let numbers: Vec<i64> = new.readings.iter().map(|(_, _, seq)| *seq).collect();
-    assert_eq!(numbers, (21..=30).collect::<Vec<_>>());
+    assert_eq!(numbers, (1..=30).collect::<Vec<_>>());
 }
 
 #[test]

@@ -71,6 +71,10 @@ impl Disk for Lying {
         self.disk.read(path, max_bytes)
     }
 
+    fn read_begin(&self, path: &Path, max_bytes: usize) -> io::Result<Vec<u8>> {
+        self.disk.read_begin(path, max_bytes)
+    }
+
     fn file_id(&self, path: &Path) -> io::Result<u128> {
         self.disk.file_id(path)
     }

@@ -187,7 +187,7 @@ impl Link {
 
     /// Frees the journal; tells whether it could.
     fn free(&self, sequence: u64, log: &mut Journal) -> bool {
-        let freed = if self.is_former { log.free_former(sequence) } else { log.free(sequence) };
+        let freed = log.free(sequence);
         if freed.is_ok() {
             self.truth.borrow_mut().freed(self.name, sequence);
         }

@@ -121,7 +121,7 @@ impl Former {
     }
 }
 
-/// Opens the journals of former lives, as `wattle_edge::former` does.
+/// Opens the journals of former lives, as `wattle_edge::former` does, and gives what the machines know by then.
 fn formers(
     edge: &Edge,
     options: &Options,
@@ -129,23 +129,23 @@ fn formers(
     machines: &mut Machines,
     now: Micros,
     truth: &SharedTruth,
-) -> anyhow::Result<Vec<Former>> {
+) -> anyhow::Result<(Vec<Former>, Known)> {
     let files = edge.disk.files("/journal/before-");
     let dirs: BTreeSet<PathBuf> = files.iter().filter_map(|file| Some(file.parent()?.to_owned())).collect();
-    let mut formers = Vec::new();
+    let (mut formers, mut known) = (Vec::new(), Known::new());
     for dir in dirs {
         let disk = Lying::over(edge.disk.clone(), edge.settings.switch);
-        let (log, recovery) = Journal::open_on(disk, Options { dir, ..options.clone() }, now)?;
+        let (log, recovery) = Journal::open_on(disk, Options { dir, is_former: true, ..options.clone() }, now)?;
         let name = (edge.index, recovery.incarnation);
         truth.borrow_mut().copied(name, recovery.last);
         let hello = Hello { edge: edge.id.clone(), incarnation: recovery.incarnation };
         if is_new {
-            restore::restore_former(recovery, machines)?;
+            known = restore::restore_former(recovery, machines)?;
         }
         let kafka = edge.settings.kafka.then_some((edge.index, edge.life));
-        formers.push(Former { log, link: Link::new(hello, name, truth.clone(), kafka).of_former() });
+        formers.push(Former { log, link: Link::new(hello, name, truth.clone(), kafka) });
     }
-    Ok(formers)
+    Ok((formers, known))
 }
 
 /// Only ever one lane.
@@ -175,8 +175,8 @@ impl Process {
         let journal = (edge.index, recovery.incarnation);
         let repaired = recovery.repaired.clone();
         let mut machines = edge.site.machines();
-        let is_new = recovery.last == 0 && recovery.checkpoint.is_none();
-        let mut formers = formers(edge, &options, is_new, &mut machines, now, truth)?;
+        let is_new = recovery.checkpoint.is_none();
+        let (mut formers, known) = formers(edge, &options, is_new, &mut machines, now, truth)?;
         if switch == Some(Switch::FormerLife) {
             formers.clear();
         }
@@ -189,7 +189,7 @@ impl Process {
             truth.borrow_mut().violated(Invariant::NoDamageOfItsOwn, what);
         }
         let site = edge.site.clone();
-        let Restored { log, mut machines, checkpoint, .. } = restore::restore(log, recovery, machines)?;
+        let Restored { log, mut machines, checkpoint, .. } = restore::restore_knowing(log, recovery, machines, known)?;
         if switch == Some(Switch::DuplicateMemory) {
             machines = site.machines();
         }

@@ -179,6 +179,7 @@ fn of_a_life(
         segment_bytes: 1 << 10,
         buffer_bytes: 4 << 10,
         seal_after_ms: wattle_wire::Millis(0),
+        is_former,
         ..Options::new(folder, edge)
     };
     let clock = Arc::new(Clock::start());

@@ -19,8 +19,8 @@ pub struct Arguments {
     /// Whose journal it is, where the folder doesn't say so any more.
     #[arg(long, value_name = "NAME")]
     edge: Option<EdgeId>,
-    /// The folder is an old copy, as of a restored backup: new entries are counted in a new life of the journal, and what
-    /// it has goes up under the old one.
+    /// The folder is a copy, as an image of a disk or a clone of a machine: entries that it has not handed out yet, and new
+    /// ones, are counted in a new life of the journal; the rest goes up under the old one.
     #[arg(long)]
     restored: bool,
     /// As JSON.
@@ -40,7 +40,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         bail!("{} is no folder", dir.display());
     }
     let (mut journal, mut recovery) = open(dir, &edge)?;
-    if arguments.restored {
+    // What the opening has found to be a copy by itself, or has gone on with, has its new life by now.
+    if arguments.restored && recovery.restored_from.is_none() {
         journal.declare_restored()?;
         drop((journal, recovery));
         (journal, recovery) = open(dir, &edge)?;
@@ -92,7 +93,7 @@ fn tell(as_json: bool, journal: &Journal, recovery: &Recovery, segments: usize) 
     if let Some(former) = recovery.restored_from {
         writeln!(
             out,
-            "the folder was a copy: it begins the life {}, and what it had goes up under {former}",
+            "the folder was a copy: these are of its new life, {}; what was handed out before goes up under {former}",
             recovery.incarnation
         )?;
     }

@@ -110,7 +110,7 @@ fn any_damage_to_any_small_file_is_set_aside_and_costs_no_row() {
     append(&mut journal, 1);
     journal.sync().expect("room");
     drop(journal);
-    for name in [stamp::IDENTITY, stamp::COMMITTED, stamp::CHECKPOINT] {
+    for name in [stamp::IDENTITY, stamp::COMMITTED, stamp::HANDED, stamp::CHECKPOINT] {
         let path = PathBuf::from(DIR).join(name);
         let sound = disk.bytes(&path);
         let flips = (0..sound.len() * 8).map(|bit| {
@@ -264,14 +264,107 @@ fn a_missing_segment_that_the_log_has_no_more_becomes_a_gap() {
 }
 
 #[test]
-fn a_doubled_segment_is_removed() {
+fn a_doubled_segment_is_set_aside() {
     let disk = MemoryDisk::default();
     drop(sealed(&disk, 2));
     let path = disk.files(".wseg")[0].clone();
     disk.put(&path.with_file_name(seal::name(1, 1)), disk.bytes(&path));
     let (mut journal, _) = open(&disk);
     assert_eq!(ranges(&mut journal), [(1, 2), (3, 4)]);
-    assert_eq!(disk.files(".wseg").len(), 2);
+    assert_eq!(disk.files("journal/segment-").len(), 2);
+    assert_eq!(disk.files("/aside/").len(), 1);
+}
+
+/// A disk with three segments and no log behind them.
+fn three_segments() -> (MemoryDisk, Incarnation) {
+    let disk = MemoryDisk::default();
+    let mut journal = sealed(&disk, 3);
+    journal.checkpoint(6, b"").expect("room");
+    assert_eq!(disk.files(".wlog"), [] as [PathBuf; 0]);
+    (disk, journal.incarnation())
+}
+
+/// A segment of these entries, under that name.
+fn put_segment(
+    disk: &MemoryDisk,
+    edge: &str,
+    life: Incarnation,
+    entries: (u64, u64),
+    named: (u64, u64),
+) -> PathBuf {
+    let mut builder = wattle_columns::SegmentBuilder::new(EdgeId::new(edge).expect("name"), life);
+    for sequence in entries.0..=entries.1 {
+        let record = Record { sequence, at_us: Micros(0), row: reading(sequence as i64) };
+        builder.push(&record).expect("in order");
+    }
+    let path = PathBuf::from(DIR).join(seal::name(named.0, named.1));
+    disk.put(&path, builder.finish().expect("some").encode().expect("small"));
+    path
+}
+
+#[test]
+fn a_segment_of_another_journal_is_set_aside_and_takes_nothing_of_ours_along() {
+    let (disk, life) = three_segments();
+    for (edge, of, entries, named) in [
+        ("edge-1", Incarnation(1), (1, 5_000), (1, 5_000)),
+        ("edge-2", life, (1, 10), (1, 10)),
+        ("edge-1", life, (1, 2), (1, 10)),
+        ("edge-2", Incarnation(1), (7, 8), (7, 8)),
+        ("edge-2", Incarnation(1), (3, 4), (3, 9)),
+    ] {
+        let disk = disk.copy();
+        put_segment(&disk, edge, of, entries, named);
+        let (mut journal, recovery) = open(&disk);
+        assert_eq!((recovery.last, journal.stats().sealed_to), (6, 6), "{named:?}");
+        assert_eq!(recovery.repaired.set_aside.len(), 1, "{named:?}: {:?}", recovery.repaired);
+        assert_eq!(recovery.repaired.missing_segments, [], "{named:?}");
+        assert_eq!(disk.files("/aside/").len(), 1, "{named:?}");
+        assert_eq!(ranges(&mut journal), [(1, 2), (3, 4), (5, 6)], "{named:?}");
+        let (_, bytes) = journal.read_after(None).expect("sound").expect("one");
+        assert_eq!(gaps(&bytes), [] as [String; 0], "{named:?}");
+        assert_eq!(journal.stats().damaged, 0, "{named:?}");
+        // Rows go on to be sealed behind ours.
+        append(&mut journal, 2);
+        journal.sync().expect("room");
+        journal.seal(LATER).expect("room");
+        assert_eq!(ranges(&mut journal).last(), Some(&(7, 8)), "{named:?}");
+    }
+}
+
+#[test]
+fn what_a_longer_segment_covers_goes_only_when_that_is_sound() {
+    let (disk, life) = three_segments();
+    let longer = |disk: &MemoryDisk| put_segment(disk, "edge-1", life, (1, 4), (1, 4));
+    let copy = disk.copy();
+    longer(&copy);
+    assert_eq!(ranges(&mut open(&copy).0), [(1, 4), (5, 6)]);
+    assert_eq!(copy.files(".wseg").len(), 2);
+    let path = longer(&disk);
+    let sound = disk.bytes(&path);
+    for at in 0..sound.len() {
+        let disk = disk.copy();
+        let mut bytes = sound.clone();
+        bytes[at] ^= 1;
+        disk.rot(&path, bytes);
+        let (mut journal, recovery) = open(&disk);
+        assert_eq!(ranges(&mut journal), [(1, 2), (3, 4), (5, 6)], "byte {at}");
+        assert_eq!(recovery.repaired.set_aside.len(), 1, "byte {at}");
+    }
+    // One that can't be read now may be read later.
+    disk.unreadable(&seal::name(1, 4));
+    drop(open(&disk));
+    disk.heal();
+    assert_eq!(disk.files(".wseg").len(), 4);
+    assert_eq!(ranges(&mut open(&disk).0), [(1, 4), (5, 6)]);
+}
+
+#[test]
+fn a_journal_of_segments_alone_is_known_again_by_them() {
+    let (disk, life) = three_segments();
+    disk.delete(&PathBuf::from(DIR).join(stamp::IDENTITY));
+    let (mut journal, recovery) = open(&disk);
+    assert_eq!((recovery.incarnation, recovery.last), (life, 6));
+    assert_eq!(ranges(&mut journal), [(1, 2), (3, 4), (5, 6)]);
 }
 
 #[test]

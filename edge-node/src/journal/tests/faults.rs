@@ -174,7 +174,7 @@ fn a_loss_of_power_may_keep_any_part_of_what_was_not_synced() {
 }
 
 /// Numbers that look like chance.
-fn chance(mut state: u64) -> impl FnMut(usize) -> usize {
+pub(super) fn chance(mut state: u64) -> impl FnMut(usize) -> usize {
     move |below| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as usize % below

@@ -3,6 +3,7 @@
 mod budget;
 mod damage;
 mod faults;
+mod image;
 mod real;
 mod restored;
 
@@ -137,7 +138,7 @@ fn rows_are_sealed_when_they_are_old_and_go_up_in_order() {
     append(&mut journal, 3);
     journal.sync().expect("room");
     assert_eq!(journal.seal(Micros(2_000_000)).expect("nothing is due"), 0);
-    assert_eq!(journal.segment_after(None), None);
+    assert_eq!(journal.read_after(None).expect("sound"), None);
     assert_eq!(journal.seal(Micros(3_000_003)).expect("room"), 1);
     append(&mut journal, 2);
     journal.sync().expect("room");

@@ -1,5 +1,8 @@
 //! What has to hold on every way.
 
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
 use wattle_edge::uplink::Way;
 
 use crate::cluster::Cluster;
@@ -122,16 +125,15 @@ pub async fn a_copy_of_a_journal_brings_nothing_twice(rig: Rig) {
     edge.start(rig.options());
     rig.settles(&fog, &[&edge]).await;
     edge.kill().await;
+    edge.measure(50);
+    copy(&rig.path("edge-1"), &rig.path("older"));
     // The copy is made while half of the rows are on the disk only.
-    edge.measure(100);
+    edge.measure(50);
     copy(&rig.path("edge-1"), &rig.path("copy"));
     let mut copied = Edge::open(&rig.path("copy"), "edge-1");
     assert_ne!(copied.incarnation, edge.incarnation);
     // What the copy holds of the former life goes up as that, and what it does from now on as its own.
-    let [folder] = &wattle_edge::journal::former(&rig.path("copy")).expect("readable")[..] else {
-        panic!("one former life")
-    };
-    let mut former = Edge::open(folder, "edge-1");
+    let mut former = Edge::open_former(&former_life(&rig.path("copy")), "edge-1");
     assert_eq!((former.incarnation, former.last()), (edge.incarnation, edge.last()));
     copied.measure(50);
     copied.start(rig.options());
@@ -146,9 +148,22 @@ pub async fn a_copy_of_a_journal_brings_nothing_twice(rig: Rig) {
     edge.measure(30);
     edge.start(rig.options());
     rig.settles(&fog, &[&edge, &copied]).await;
+    // To a former life it is no fault that the lake is ahead of it.
+    drop(Edge::open(&rig.path("older"), "edge-1"));
+    let mut older = Edge::open_former(&former_life(&rig.path("older")), "edge-1");
+    assert!((1..last).contains(&older.last()));
+    older.start(rig.options());
+    until("the older former life to be freed", || async { older.freed() == older.last() }).await;
+    older.kill().await;
     edge.kill().await;
     copied.kill().await;
     fog.stop().await;
+}
+
+fn former_life(folder: &Path) -> PathBuf {
+    let mut lives = wattle_edge::journal::former(folder).expect("readable");
+    assert_eq!(lives.len(), 1);
+    lives.remove(0)
 }
 
 pub async fn two_fog_nodes_on_one_lake_write_nothing_twice(rig: Rig) {

@@ -37,9 +37,18 @@ struct Running {
 impl Edge {
     /// Opens the journal in a folder, or makes one.
     pub fn open(folder: &Path, id: &str) -> Self {
+        Self::open_as(folder, id, false)
+    }
+
+    /// Opens the journal of a former life.
+    pub fn open_former(folder: &Path, id: &str) -> Self {
+        Self::open_as(folder, id, true)
+    }
+
+    fn open_as(folder: &Path, id: &str, is_former: bool) -> Self {
         let id = EdgeId::new(id).expect("a name");
         // Small segments, so that there are many.
-        let options = Options { segment_bytes: 16 << 10, ..Options::new(folder, id.clone()) };
+        let options = Options { segment_bytes: 16 << 10, is_former, ..Options::new(folder, id.clone()) };
         let (journal, recovery) = Journal::open(options, now()).expect("the journal opens");
         let sealed = watch::channel(journal.stats().sealed_to).0;
         let journal = Arc::new(Mutex::new(journal));
