@@ -265,8 +265,11 @@ fn instead_of(row: &Row, error: &JournalError) -> Option<Row> {
 mod tests {
     use wattle_wire::EdgeId;
 
+    use std::sync::Arc;
+
     use super::*;
-    use crate::journal::Options;
+    use crate::journal::memory_disk::{Fault, MemoryDisk};
+    use crate::journal::{Options, SyncPolicy};
 
     #[test]
     fn a_state_covers_the_rows_before_it_and_none_behind_it() {
@@ -283,5 +286,46 @@ mod tests {
         group.push(append);
         group.commit().expect("room");
         assert_eq!((group.last, group.checkpoint.covered()), (2, Some(1)));
+    }
+
+    #[test]
+    fn a_checkpoint_knows_of_no_row_that_a_failed_sync_has_lost() {
+        for sync in [SyncPolicy::Batch, SyncPolicy::Interval(wattle_wire::Millis(0)), SyncPolicy::Off] {
+            let disk = MemoryDisk::default();
+            let edge = EdgeId::new("edge-t").expect("name");
+            let options = || Options { sync, ..Options::new("/journal", edge.clone()) };
+            let (log, _) = Journal::open_on(Arc::new(disk.clone()), options(), Micros(0)).expect("opened");
+            let site = SiteId::new("depot").expect("name");
+            let mut group = Group::new(log, vec![site.clone()], Checkpoint::default());
+            let take = |group: &mut Group, name: &str, state| {
+                let device = DeviceId::new(name).expect("name");
+                let row = Row::Event(Event::new(site.clone(), Some(device.clone()), EventKind::Online, ""));
+                let kept = Kept { site: 0, device, state: Some(vec![state]), on_its_way: Default::default() };
+                let mut append = Append::default();
+                append.gather(Micros(1), [row], Some(kept), None);
+                group.push(append);
+            };
+            take(&mut group, "cp-1", 1);
+            take(&mut group, "cp-2", 1);
+            group.commit().expect("room");
+            group.write_checkpoint().expect("room");
+            take(&mut group, "cp-1", 2);
+            disk.fail(Fault::Full);
+            let failed = group.commit();
+            assert!(failed.is_err(), "{sync:?}");
+            // No more than the log can be written: then the state before it still holds.
+            assert!(group.sealed(Err(JournalError::RecordTooLarge), Micros(2)).is_err(), "{sync:?}");
+            disk.heal();
+            // A sealing that had begun before ends before the next try to commit.
+            let nothing = group.sealed(Err(JournalError::RecordTooLarge), Micros(2));
+            assert!(matches!(nothing, Err(JournalError::RecordTooLarge)), "{sync:?}: {nothing:?}");
+            drop(group);
+            disk.lose_power();
+            let (_, found) = Journal::open_on(Arc::new(disk.clone()), options(), Micros(0)).expect("opened");
+            let (_, bytes) = found.checkpoint.expect("written");
+            let known = Checkpoint::decode(&bytes).expect("sound").devices;
+            let most = known.values().map(|state| state.sequence).max();
+            assert_eq!((most, found.last), (Some(3), 3), "{sync:?}");
+        }
     }
 }

@@ -341,8 +341,8 @@ impl Journal {
         Ok(None)
     }
 
-    /// Replaces the core's checkpoint by its state after the entry `sequence`. Entries up to there are made to last
-    /// first.
+    /// Replaces the core's checkpoint by its state after the entry `sequence`. All that was appended is made to last
+    /// first: of some devices the state may know of more than the rows up to there.
     ///
     /// # Errors
     /// [`JournalError::CheckpointAhead`] when there is no such entry yet; or when the disk fails: then the checkpoint
@@ -352,11 +352,14 @@ impl Journal {
         if sequence > last {
             return Err(JournalError::CheckpointAhead { sequence, last });
         }
-        if sequence > self.log.synced {
-            self.log.write(true)?;
-        }
         let Place { disk, dir, incarnation } = &self.place;
-        let written = stamp::write_position(&**disk, dir, stamp::CHECKPOINT, *incarnation, sequence, state);
+        let written = match self.log.synced < last {
+            true => self.log.write(true),
+            false => Ok(()),
+        };
+        let written = written.and_then(|()| {
+            stamp::write_position(&**disk, dir, stamp::CHECKPOINT, *incarnation, sequence, state)
+        });
         self.no_checkpoint = written.is_err();
         self.note_room();
         written?;
