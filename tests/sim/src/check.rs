@@ -17,7 +17,15 @@ use crate::world::Report;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Found {
     Row(Option<Key>),
-    Gap,
+    Gap(Reason),
+}
+
+/// Why a gap is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    Budget,
+    Damage,
+    Other,
 }
 
 /// What the lake has of the journals.
@@ -40,6 +48,7 @@ pub fn lake(lake: &Lake, edges: &[Edge], truth: &SharedTruth) -> Result<Report, 
     let rows = read(&disk, edges, &mut truth);
     no_hole(&disk, edges, &rows, &mut truth);
     rows_are_true(&rows, &mut truth);
+    no_durable_row_is_damaged(&rows, &mut truth);
     nothing_twice(&rows, &mut truth);
     nothing_lost(&rows, &mut truth);
     let acknowledged = truth.acknowledged.len();
@@ -120,11 +129,16 @@ impl Rows {
         let Some((from, to, reason)) = parsed else {
             return truth.violated(Invariant::RowsAreTrue, format!("a gap says {detail:?}"));
         };
-        if reason != "damage" && (reason != "budget" || !truth.tight_budget) {
+        let reason = match reason {
+            "budget" => Reason::Budget,
+            "damage" => Reason::Damage,
+            _ => Reason::Other,
+        };
+        if reason == Reason::Other || (reason == Reason::Budget && !truth.tight_budget) {
             truth.violated(Invariant::GapHasReason, format!("{journal:?} has a gap {detail:?}"));
         }
         self.gaps += to - from + 1;
-        (from..=to).for_each(|sequence| self.put(journal, sequence, Found::Gap, truth));
+        (from..=to).for_each(|sequence| self.put(journal, sequence, Found::Gap(reason), truth));
     }
 
     fn put(&mut self, journal: JournalName, sequence: u64, found: Found, truth: &mut Truth) {
@@ -171,7 +185,8 @@ fn rows_are_true(rows: &Rows, truth: &mut Truth) {
         for (sequence, found) in found {
             let expected = journaled.and_then(|journaled| journaled.rows.get(sequence));
             let is_true = match found {
-                Found::Gap => true,
+                // Whether there was a reason for it is looked at by itself.
+                Found::Gap(_) => true,
                 Found::Row(key) => expected == Some(key),
             };
             if !is_true {
@@ -183,6 +198,20 @@ fn rows_are_true(rows: &Rows, truth: &mut Truth) {
     }
     if let Some(wrong) = wrong {
         truth.violated(Invariant::RowsAreTrue, wrong);
+    }
+}
+
+/// The disks of a world lose what was not synced, and nothing else.
+fn no_durable_row_is_damaged(rows: &Rows, truth: &mut Truth) {
+    let damaged = rows.journals.iter().find_map(|(journal, found)| {
+        let journaled = truth.journals.get(journal)?;
+        let mut gaps = found.iter().filter(|(_, found)| **found == Found::Gap(Reason::Damage));
+        let (sequence, _) = gaps.find(|(sequence, _)| !journaled.may_be_damaged(**sequence))?;
+        Some((*journal, *sequence, journaled.durable))
+    });
+    if let Some((journal, sequence, durable)) = damaged {
+        let what = format!("{journal:?} {sequence} is damage in the lake, and {durable} was called durable");
+        truth.violated(Invariant::NothingLost, what);
     }
 }
 
@@ -201,7 +230,8 @@ fn nothing_lost(rows: &Rows, truth: &mut Truth) {
     let mut dropped = BTreeSet::new();
     for (journal, journaled) in &truth.journals {
         let Some(found) = rows.journals.get(journal) else { continue };
-        let gone = journaled.rows.iter().filter(|(sequence, _)| found.get(sequence) == Some(&Found::Gap));
+        let is_dropped = |sequence| found.get(sequence) == Some(&Found::Gap(Reason::Budget));
+        let gone = journaled.rows.iter().filter(|(sequence, _)| is_dropped(sequence));
         dropped.extend(gone.filter_map(|(_, key)| *key));
     }
     let is_nowhere = |key: &&Key| !rows.keys.contains_key(key) && !dropped.contains(key);

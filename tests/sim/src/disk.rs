@@ -1,4 +1,4 @@
-//! The journal's disk in memory, with one fsync taken away.
+//! The journal's disk in memory, with one thing taken away that is relied on.
 
 use std::any::Any;
 use std::io;
@@ -10,7 +10,7 @@ use wattle_edge::journal::{Disk, DiskFile};
 
 use crate::switch::Switch;
 
-/// A disk that says of one kind of fsync that it is done, and doesn't do it.
+/// A disk that says of one kind of fsync that it is done, and doesn't do it; or one on which log files rot.
 pub struct Lying {
     disk: MemoryDisk,
     /// The beginning of the names of files whose bytes are not made to last.
@@ -19,6 +19,8 @@ pub struct Lying {
     name: Option<&'static str>,
     /// Whether what a process before this one wrote isn't made to last.
     found: bool,
+    /// Whether log files are read back otherwise than they were written.
+    rots: bool,
     /// What got a name last.
     named: Mutex<PathBuf>,
 }
@@ -37,11 +39,11 @@ impl Lying {
             Some(Switch::CheckpointName) => (None, Some("checkpoint")),
             Some(Switch::IdentityBytes) => (Some("identity"), None),
             Some(Switch::IdentityName) => (None, Some("identity")),
-            Some(Switch::FoundBytes) => (None, None),
+            Some(Switch::FoundBytes | Switch::LogRead) => (None, None),
             _ => return Arc::new(disk),
         };
-        let found = switch == Some(Switch::FoundBytes);
-        Arc::new(Self { disk, bytes, name, found, named: Mutex::default() })
+        let (found, rots) = (switch == Some(Switch::FoundBytes), switch == Some(Switch::LogRead));
+        Arc::new(Self { disk, bytes, name, found, rots, named: Mutex::default() })
     }
 
     fn has_named(&self, path: &Path) {
@@ -68,7 +70,12 @@ impl Disk for Lying {
     }
 
     fn read(&self, path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
-        self.disk.read(path, max_bytes)
+        let mut bytes = self.disk.read(path, max_bytes)?;
+        let middle = bytes.len() / 2;
+        if self.rots && begins(path, Some("log-")) && middle > 0 {
+            bytes[middle] ^= 1;
+        }
+        Ok(bytes)
     }
 
     fn read_begin(&self, path: &Path, max_bytes: usize) -> io::Result<Vec<u8>> {

@@ -5,7 +5,8 @@ use std::fmt;
 /// What is checked while the world runs and after it has come to rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Invariant {
-    /// What was acknowledged is in the lake or in a gap record. An edge acknowledges to the device, and to the broker.
+    /// What was acknowledged is in the lake, or was dropped under a byte budget that is tight and stands in a gap of that; and
+    /// no gap of damage has the place of what was called durable. An edge acknowledges to the device, and to the broker.
     NothingLost,
     /// No number of a device is in the lake twice, acknowledged or not.
     NothingTwice,

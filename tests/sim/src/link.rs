@@ -27,8 +27,6 @@ pub struct Link {
     name: JournalName,
     /// Which edge it is of, in which life, if segments go through Kafka.
     kafka: Option<(usize, u64)>,
-    /// Whether it is of a former life, of which the lake may have more than is here.
-    is_former: bool,
     up: Option<Up>,
     wait: u64,
     /// How many answers came: silence is when none does.
@@ -48,12 +46,7 @@ impl Link {
     /// No connection yet.
     pub fn new(hello: Hello, name: JournalName, truth: SharedTruth, kafka: Option<(usize, u64)>) -> Self {
         let options = Options::new("");
-        Self { hello, options, truth, name, kafka, is_former: false, up: None, wait: FIRST_WAIT, heard: 0 }
-    }
-
-    /// The same, of a former life.
-    pub fn of_former(self) -> Self {
-        Self { is_former: true, ..self }
+        Self { hello, options, truth, name, kafka, up: None, wait: FIRST_WAIT, heard: 0 }
     }
 
     /// The connection.

@@ -15,7 +15,7 @@ use wattle_edge::checkpoint::Kept;
 use wattle_edge::clock::Anchor;
 use wattle_edge::group::{Append, Group};
 use wattle_edge::journal::{Journal, Options, SealJob, SyncPolicy};
-use wattle_edge::restore::{self, Machines, Restored};
+use wattle_edge::restore::{self, Known, Machines, Restored};
 use wattle_edge_core::site::equal_share;
 use wattle_edge_core::{
     DeviceMachine, DeviceOutput, Due, Heard, PeerMachine, Proposal, SiteInput, SiteMachine,

@@ -26,6 +26,8 @@ pub enum Switch {
     IdentityBytes,
     /// The fsync of the folder after that got its name.
     IdentityName,
+    /// That a log file is read back as it was written: one byte in its middle is another.
+    LogRead,
     /// The order of fsync and acknowledgement: a sync says at once that it is done.
     SyncBeforeAck,
     /// A device's storage of its state before it goes on.
@@ -72,6 +74,7 @@ impl Switch {
         Self::CheckpointName,
         Self::IdentityBytes,
         Self::IdentityName,
+        Self::LogRead,
         Self::SyncBeforeAck,
         Self::DeviceStore,
         Self::ConnectionOfAck,

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::rc::Rc;
 
 use wattle_wire::row::Row;
@@ -31,8 +32,18 @@ pub struct Journaled {
     pub rows: BTreeMap<u64, Option<Key>>,
     /// The last number that was called durable.
     pub durable: u64,
+    /// The numbers that an opening found and that weren't called durable before: of those a write that was cut may have
+    /// left damage.
+    doubtful: Vec<RangeInclusive<u64>>,
     /// The last number that the journal has noted to be in the lake.
     pub freed: u64,
+}
+
+impl Journaled {
+    /// Whether there is an excuse for damage in the place of this number.
+    pub fn may_be_damaged(&self, sequence: u64) -> bool {
+        sequence > self.durable || self.doubtful.iter().any(|range| range.contains(&sequence))
+    }
 }
 
 /// All that has happened.
@@ -192,6 +203,9 @@ impl Truth {
         let journaled = self.journals.entry(journal).or_default();
         journaled.rows.split_off(&(last + 1));
         let Journaled { durable, freed, .. } = *journaled;
+        if last > durable {
+            journaled.doubtful.push(durable + 1..=last);
+        }
         if last < durable {
             self.violated(
                 Invariant::DurableLasts,

@@ -15,6 +15,7 @@ fn fsyncs_of_an_edge_are_missed() {
     check(Switch::CommittedName, 100, &[CommittedLasts, NoDamageOfItsOwn]);
     check(Switch::CheckpointBytes, 100, &[NoDamageOfItsOwn]);
     check(Switch::IdentityBytes, 100, &[NoDamageOfItsOwn]);
+    check(Switch::LogRead, 20, &[Invariant::NothingLost]);
     // Seldom missed: seeds in which they are.
     check_in(Switch::FoundBytes, 914..915, &[DurableLasts, Invariant::NothingTwice]);
     check_in(Switch::CheckpointName, 154..155, &[Invariant::NothingTwice]);
