@@ -135,7 +135,8 @@ fn formers(
     let (mut formers, mut known) = (Vec::new(), Known::new());
     for dir in dirs {
         let disk = Lying::over(edge.disk.clone(), edge.settings.switch);
-        let (log, recovery) = Journal::open_on(disk, Options { dir, is_former: true, ..options.clone() }, now)?;
+        let (log, recovery) =
+            Journal::open_on(disk, Options { dir, is_former: true, ..options.clone() }, now)?;
         let name = (edge.index, recovery.incarnation);
         truth.borrow_mut().copied(name, recovery.last);
         let hello = Hello { edge: edge.id.clone(), incarnation: recovery.incarnation };
@@ -189,7 +190,8 @@ impl Process {
             truth.borrow_mut().violated(Invariant::NoDamageOfItsOwn, what);
         }
         let site = edge.site.clone();
-        let Restored { log, mut machines, checkpoint, .. } = restore::restore_knowing(log, recovery, machines, known)?;
+        let Restored { log, mut machines, checkpoint, .. } =
+            restore::restore_knowing(log, recovery, machines, known)?;
         if switch == Some(Switch::DuplicateMemory) {
             machines = site.machines();
         }
