@@ -17,11 +17,14 @@
 
 pub mod child;
 pub mod exchange;
+mod listener;
 pub mod supervisor;
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rumqttd::{Broker, Config, ConnectionSettings, RouterConfig, SegmentConfig, ServerSettings};
 use tokio::sync::mpsc;
@@ -35,6 +38,9 @@ pub const EDGE_USER: &str = "wattle edge";
 /// Refused logins that wait to be journaled; beyond that they are only logged by the broker.
 const REFUSALS: usize = 64;
 const CONNECT_TIMEOUT_MS: u16 = 5000;
+/// How long rumqttd may take until it listens, and how often that is looked at.
+const LISTEN_TIME: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(1);
 /// Segments of a log; the oldest goes as a whole.
 const SEGMENTS: usize = 4;
 /// One segment of each log of a device, over all devices.
@@ -106,7 +112,8 @@ pub fn reachable(address: SocketAddr) -> SocketAddr {
     (ip, address.port()).into()
 }
 
-/// Starts the broker in this process for about so many devices. Gives where it listens and whom it refuses from now on.
+/// Starts the broker in this process for about so many devices, and waits until it listens. Gives where, and whom it refuses
+/// from now on.
 ///
 /// # Errors
 /// When the address can't be listened on, or a thread can't be started.
@@ -115,7 +122,7 @@ pub fn start(
     passwords: BTreeMap<String, String>,
     edge_password: String,
     devices: usize,
-) -> std::io::Result<(SocketAddr, mpsc::Receiver<RefusedLogin>)> {
+) -> io::Result<(SocketAddr, mpsc::Receiver<RefusedLogin>)> {
     // rumqttd only logs when it can't listen, so the address is tried first; this also picks a port for 0.
     let address = TcpListener::bind(listen)?.local_addr()?;
     let (refusals, refused) = mpsc::channel(REFUSALS);
@@ -126,7 +133,36 @@ pub fn start(
             tracing::error!(%error, "the embedded broker has stopped");
         }
     })?;
+    let deadline = Instant::now() + LISTEN_TIME;
+    have_it_send_at_once(address, deadline);
+    wait_until_it_listens(address, deadline)?;
     Ok((address, refused))
+}
+
+/// As soon as rumqttd has its socket. Where that can't be done the broker works all the same, only later now and then.
+fn have_it_send_at_once(address: SocketAddr, deadline: Instant) {
+    let outcome = loop {
+        match listener::send_at_once(address) {
+            Ok(false) if Instant::now() < deadline => std::thread::sleep(LOOK),
+            outcome => break outcome,
+        }
+    };
+    if !matches!(outcome, Ok(true)) {
+        tracing::warn!(
+            ?outcome,
+            "the broker's socket can't be set to send at once; a setpoint may wait 40 ms"
+        );
+    }
+}
+
+fn wait_until_it_listens(address: SocketAddr, deadline: Instant) -> io::Result<()> {
+    loop {
+        match TcpStream::connect(reachable(address)) {
+            Ok(_) => return Ok(()),
+            Err(error) if Instant::now() >= deadline => return Err(error),
+            Err(_) => std::thread::sleep(LOOK),
+        }
+    }
 }
 
 fn config(listen: SocketAddr, accounts: Arc<Accounts>, devices: usize) -> Config {

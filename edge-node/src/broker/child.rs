@@ -8,21 +8,19 @@
 //! Refused logins wait in a bounded queue for the edge to read them; what finds it full is not told.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::exchange::{MAX_SETTINGS_BYTES, Said, Settings};
-use super::{reachable, start};
+use super::start;
 
 /// The exit code after a panic.
 pub const PANICKED: i32 = 70;
 /// How long it waits for the address to be free: the broker of an edge that was killed may be about to end.
 const BIND_TIME: Duration = Duration::from_secs(2);
-/// How long rumqttd may take until it listens.
-const LISTEN_TIME: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Serves the broker until standard input closes.
@@ -62,7 +60,6 @@ fn serve() -> io::Result<()> {
     })?;
     let listen = free(listen)?;
     let (address, mut refused) = start(listen, accounts, edge_password, devices)?;
-    wait_until_it_listens(address)?;
     say(&Said::Listening(address))?;
     drop(entered);
     while let Some(login) = refused.blocking_recv() {
@@ -87,17 +84,6 @@ fn free(listen: SocketAddr) -> io::Result<SocketAddr> {
                 std::thread::sleep(LOOK);
             }
             outcome => return outcome,
-        }
-    }
-}
-
-fn wait_until_it_listens(address: SocketAddr) -> io::Result<()> {
-    let deadline = Instant::now() + LISTEN_TIME;
-    loop {
-        match TcpStream::connect(reachable(address)) {
-            Ok(_) => return Ok(()),
-            Err(error) if Instant::now() >= deadline => return Err(error),
-            Err(_) => std::thread::sleep(LOOK),
         }
     }
 }
