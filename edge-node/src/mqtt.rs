@@ -10,6 +10,8 @@
 //! - A lane has a **generation**, which grows with each connection that ends. An acknowledgement is handed to
 //!   the client under the same lock under which the generation grows, and what the client still holds is
 //!   thrown away then: so an acknowledgement never reaches a connection that didn't deliver the message.
+//! - What is to be sent waits in a queue of the lane and goes out as much at a time as is there, in one call to the system: the
+//!   setpoints of a decision, say, or the acknowledgements of a batch. The client's own way would take one call for each.
 //! - Nothing waits for a broker that is away: setpoints and acknowledgements to devices are dropped while
 //!   the lane is not connected. A setpoint is renewed, and a device resends what was not acknowledged.
 //!
@@ -23,33 +25,40 @@
 //! fsync; with `lanes = n` the devices are spread over n lanes by their place in the site file, and one more
 //! listens to everything without acknowledging, for what is on no known topic.
 
+mod waits;
+mod watch;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, Publish, QoS, Request, SubscribeFilter};
-use rumqttc::{ConnectionError, SubscribeReasonCode};
+use rumqttc::{ConnectionError, Event, EventLoop, MqttOptions, Packet, PubAck, Publish, QoS, Request};
+use rumqttc::{SubscribeFilter, SubscribeReasonCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use waits::{FIRST_WAIT, Waits};
+pub use watch::watch;
 
 /// The most messages that are read and not yet on the disk.
 pub const MAX_UNSYNCED: usize = 8192;
 /// Messages on their way from a lane to the ingress; when it is full the lane waits.
 const DELIVERIES: usize = 1024;
-/// What the client holds to send: an acknowledgement to the broker and one to a device for each unsynced
-/// message, and setpoints. When it is full, what comes then is dropped and counted.
-const REQUESTS: usize = 4 * MAX_UNSYNCED;
+/// Messages to devices that wait to be sent on a lane: acknowledgements and setpoints. When there are so many, what comes then
+/// is dropped and counted: a device sends again what was not acknowledged, and a setpoint is renewed.
+const PUBLICATIONS: usize = 3 * MAX_UNSYNCED;
+/// Beside them, batches of acknowledgements to the broker. They have room of their own, as one that is dropped costs the
+/// connection.
+const ACKNOWLEDGEMENTS: usize = MAX_UNSYNCED;
+/// What goes out in one go, at most.
+const MOST_AT_ONCE: usize = 256;
+/// How long the broker may take no more before the connection counts as broken.
+const SEND_TIME: Duration = Duration::from_secs(5);
+/// The client's own queue, which nobody uses.
+const REQUESTS: usize = 1;
 /// The largest packet that is read. Brokers are set to refuse larger ones, so that none stands in the way.
 const MAX_PACKET_BYTES: usize = 1024 * 1024;
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
-const FIRST_WAIT: Duration = Duration::from_millis(100);
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// A connection that has lasted this long was no short one.
-const STEADY: Duration = Duration::from_secs(10);
-/// So many short connections in a row are no chance.
-const MANY_SHORT: u32 = 3;
-/// The longest wait after them. Some of it is left to chance, so that two don't stay in step.
-const LONGEST_DISPUTE: Duration = Duration::from_secs(60);
 
 /// What to do when [`Lane::is_disputed`].
 pub const DISPUTED: &str = "the broker ends each connection soon after it was made: does another edge use the same \
@@ -92,8 +101,17 @@ pub struct Delivery {
 /// The sending side of one lane.
 #[derive(Clone)]
 pub struct Lane {
-    client: AsyncClient,
+    queue: mpsc::Sender<Outgoing>,
     shared: Arc<Shared>,
+}
+
+/// What waits to be sent.
+enum Outgoing {
+    /// Of these messages, in order.
+    Acknowledgements(Vec<u16>),
+    Message(Publish),
+    /// Nothing comes after it.
+    Disconnect,
 }
 
 struct Shared {
@@ -104,6 +122,15 @@ struct Shared {
 }
 
 impl Shared {
+    fn new() -> Self {
+        Self {
+            generation: Mutex::new(0),
+            connected: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            disputed: AtomicBool::new(false),
+        }
+    }
+
     fn generation(&self) -> std::sync::MutexGuard<'_, u64> {
         self.generation.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -121,21 +148,17 @@ pub fn start(
     let mut lanes = Vec::with_capacity(subscriptions.len());
     let mut loops = Vec::with_capacity(subscriptions.len());
     for (index, filters) in subscriptions.into_iter().enumerate() {
-        let (client, mut eventloop) = AsyncClient::new(options(login, index), REQUESTS);
+        let mut eventloop = EventLoop::new(options(login, index), REQUESTS);
         // A setpoint must not wait until the broker's system has said that it got what was sent before it.
         eventloop.network_options.set_tcp_nodelay(true);
-        let shared = Arc::new(Shared {
-            generation: Mutex::new(0),
-            connected: AtomicBool::new(false),
-            draining: AtomicBool::new(false),
-            disputed: AtomicBool::new(false),
-        });
-        let lane = Lane { client, shared };
+        let (lane, queue) = Lane::new();
         let (deliveries, receiver) = mpsc::channel(DELIVERIES);
         loops.push(Poller {
             index,
             lane: lane.clone(),
             eventloop,
+            queue,
+            sending: Vec::with_capacity(MOST_AT_ONCE),
             filters,
             permits: permits.clone(),
             deliveries,
@@ -164,6 +187,11 @@ fn options(login: &Login, lane: usize) -> MqttOptions {
 }
 
 impl Lane {
+    fn new() -> (Self, mpsc::Receiver<Outgoing>) {
+        let (queue, waiting) = mpsc::channel(PUBLICATIONS + ACKNOWLEDGEMENTS);
+        (Self { queue, shared: Arc::new(Shared::new()) }, waiting)
+    }
+
     /// Acknowledges a batch to the broker, in order; nothing when its connection is no more. Gives whether it
     /// was handed over.
     pub fn acknowledge(&self, generation: u64, pkids: &[u16]) -> bool {
@@ -171,22 +199,30 @@ impl Lane {
         if *current != generation {
             return false;
         }
-        for pkid in pkids {
-            let mut publish = Publish::new("", QoS::AtLeastOnce, Vec::new());
-            publish.pkid = *pkid;
-            if self.client.try_ack(&publish).is_err() {
-                // The broker sees a hole, ends the connection, and delivers again.
-                tracing::error!(pkid, "the queue to the broker is full; acknowledgement dropped");
-                return false;
-            }
+        if pkids.is_empty() {
+            return true;
         }
-        true
+        let is_taken = self.queue.try_send(Outgoing::Acknowledgements(pkids.to_vec())).is_ok();
+        if !is_taken {
+            // The broker sees a hole, ends the connection, and delivers again.
+            tracing::error!(?pkids, "the queue to the broker is full; acknowledgements dropped");
+        }
+        is_taken
     }
 
-    /// Publishes at QoS 0, not retained. Gives false when there is no connection or its queue is full: then
+    /// Publishes at QoS 0, not retained. Gives false when there is no connection or too much waits to be sent: then
     /// it was dropped.
     pub fn publish(&self, topic: String, payload: Vec<u8>) -> bool {
-        self.is_connected() && self.client.try_publish(topic, QoS::AtMostOnce, false, payload).is_ok()
+        if !self.is_connected() {
+            return false;
+        }
+        let has_room = self.queue.capacity() > ACKNOWLEDGEMENTS;
+        let message = || Outgoing::Message(Publish::new(topic, QoS::AtMostOnce, payload));
+        let is_taken = has_room && self.queue.try_send(message()).is_ok();
+        if !is_taken {
+            metrics::counter!("wattle_edge_mqtt_dropped_total").increment(1);
+        }
+        is_taken
     }
 
     /// Whether the broker answers.
@@ -209,19 +245,7 @@ impl Lane {
     pub fn disconnect(&self) {
         self.drain();
         // When the queue is full the socket closes with the process; the broker keeps the session either way.
-        let _ = self.client.try_disconnect();
-    }
-
-    /// Ends the connection's life: what it delivered and was not acknowledged is delivered again.
-    fn end_generation(&self, eventloop: &mut EventLoop) {
-        self.shared.connected.store(false, Ordering::Release);
-        let mut generation = self.shared.generation();
-        *generation += 1;
-        // Nothing of what waits to be sent is worth sending on the next connection, and what was read on this one and not
-        // handed on yet must not be acknowledged on that.
-        eventloop.clean();
-        eventloop.pending.clear();
-        eventloop.state.events.clear();
+        let _ = self.queue.try_send(Outgoing::Disconnect);
     }
 }
 
@@ -229,62 +253,20 @@ struct Poller {
     index: usize,
     lane: Lane,
     eventloop: EventLoop,
+    queue: mpsc::Receiver<Outgoing>,
+    /// What was taken from there and is being sent; empty in between.
+    sending: Vec<Outgoing>,
     filters: Vec<SubscribeFilter>,
     permits: Arc<Semaphore>,
     deliveries: mpsc::Sender<Delivery>,
     waits: Waits,
 }
 
-/// How long to wait before the next try.
-#[derive(Debug)]
-struct Waits {
-    may_be_shared: bool,
-    next: Duration,
-    connected_at: Option<Instant>,
-    /// Short connections in a row.
-    short: u32,
-}
-
-impl Waits {
-    fn new(may_be_shared: bool) -> Self {
-        Self { may_be_shared, next: FIRST_WAIT, connected_at: None, short: 0 }
-    }
-
-    fn connected(&mut self, now: Instant) {
-        self.connected_at = Some(now);
-        if !self.may_be_shared {
-            self.next = FIRST_WAIT;
-        }
-    }
-
-    /// A connection or a try has ended; `chance` is from 0 to below 1.
-    fn ended(&mut self, now: Instant, chance: f64) -> Duration {
-        match self.connected_at.take().map(|at| now.duration_since(at)) {
-            Some(lasted) if lasted < STEADY => self.short += 1,
-            Some(_) => (self.short, self.next) = (0, FIRST_WAIT),
-            None => {}
-        }
-        let wait = self.next;
-        let longest = if self.is_disputed() { LONGEST_DISPUTE } else { LONGEST_WAIT };
-        self.next = (wait * 2).min(longest);
-        if self.is_disputed() { wait.mul_f64(0.5 + chance / 2.0) } else { wait }
-    }
-
-    /// Whether the connection that is up, if one is, may be taken away again.
-    fn is_disputed(&self) -> bool {
-        self.may_be_shared && self.short >= MANY_SHORT
-    }
-
-    /// Whether a dispute is over: the connection has lasted.
-    fn is_settled(&self, now: Instant) -> bool {
-        self.connected_at.is_some_and(|at| now.duration_since(at) >= STEADY)
-    }
-}
-
 impl Poller {
     async fn run(mut self) {
         loop {
-            match self.eventloop.poll().await {
+            let Some(event) = self.next().await.transpose() else { continue };
+            match event {
                 Ok(Event::Incoming(Packet::ConnAck(_))) => {
                     self.waits.connected(Instant::now());
                     self.connected();
@@ -302,7 +284,7 @@ impl Poller {
                 Ok(_) => {}
                 Err(error) => {
                     let was_connected = self.lane.is_connected();
-                    self.lane.end_generation(&mut self.eventloop);
+                    self.end_generation();
                     if self.lane.shared.draining.load(Ordering::Acquire) {
                         return;
                     }
@@ -318,12 +300,74 @@ impl Poller {
         }
     }
 
+    /// The next event; none when something was sent.
+    async fn next(&mut self) -> Result<Option<Event>, ConnectionError> {
+        let what = if self.lane.is_connected() {
+            tokio::select! {
+                // What was read is kept where the client is broken off.
+                event = self.eventloop.poll() => return event.map(Some),
+                _ = self.queue.recv_many(&mut self.sending, MOST_AT_ONCE) => None,
+            }
+        } else {
+            // A try to connect must not be broken off.
+            Some(self.eventloop.poll().await?)
+        };
+        let sent = async {
+            match &what {
+                None => self.send().await,
+                Some(Event::Incoming(Packet::ConnAck(_))) => self.subscribe().await,
+                Some(_) => Ok(()),
+            }
+        };
+        let sent = tokio::time::timeout(SEND_TIME, sent).await;
+        sent.unwrap_or(Err(ConnectionError::FlushTimeout)).map(|()| what)
+    }
+
+    async fn send(&mut self) -> Result<(), ConnectionError> {
+        let Some(network) = &mut self.eventloop.network else { return Ok(()) };
+        for outgoing in self.sending.drain(..) {
+            match outgoing {
+                Outgoing::Acknowledgements(pkids) => {
+                    for pkid in pkids {
+                        network.write(Packet::PubAck(PubAck::new(pkid))).await?;
+                    }
+                }
+                Outgoing::Message(publish) => network.write(Packet::Publish(publish)).await?,
+                Outgoing::Disconnect => network.write(Packet::Disconnect).await?,
+            }
+        }
+        Ok(network.flush().await?)
+    }
+
+    /// Ends the connection's life: what it delivered and was not acknowledged is delivered again.
+    fn end_generation(&mut self) {
+        self.lane.shared.connected.store(false, Ordering::Release);
+        let mut generation = self.lane.shared.generation();
+        *generation += 1;
+        // Nothing of what waits to be sent is worth sending on the next connection, and what was read on this one and not
+        // handed on yet must not be acknowledged on that.
+        while self.queue.try_recv().is_ok() {}
+        self.sending.clear();
+        self.eventloop.clean();
+        self.eventloop.pending.clear();
+        self.eventloop.state.events.clear();
+    }
+
     fn connected(&mut self) {
         tracing::info!(lane = self.index, "connected to the broker");
-        let subscribe = Request::Subscribe(rumqttc::Subscribe::new_many(self.filters.clone()));
-        // First in line, before anything that others hand over once the lane counts as connected.
-        self.eventloop.pending.push_back(subscribe);
         self.lane.shared.connected.store(true, Ordering::Release);
+    }
+
+    /// Not by way of what the client has pending: that waits a millisecond, and from the beginning whenever something else is
+    /// to be sent.
+    async fn subscribe(&mut self) -> Result<(), ConnectionError> {
+        let request = Request::Subscribe(rumqttc::Subscribe::new_many(self.filters.clone()));
+        let packet = self.eventloop.state.handle_outgoing_packet(request)?;
+        if let (Some(network), Some(packet)) = (&mut self.eventloop.network, packet) {
+            network.write(packet).await?;
+            network.flush().await?;
+        }
+        Ok(())
     }
 
     fn note_dispute(&self, was_connected: bool) {
@@ -385,41 +429,25 @@ impl Poller {
 mod tests {
     use super::*;
 
-    const LIFE: Duration = Duration::from_secs(1);
-
-    /// The waits in ms after so many connections that last so long each, with tries that fail in between.
-    fn waits(waits: &mut Waits, lasts: Duration, times: u32) -> Vec<u128> {
-        let mut now = Instant::now();
-        let wait = |_| {
-            waits.connected(now);
-            now += lasts;
-            waits.ended(now, 0.99).as_millis()
-        };
-        (0..times).map(wait).collect()
+    #[test]
+    fn however_much_is_published_there_is_room_for_the_acknowledgements_of_all_that_is_unsynced() {
+        // Nobody sends what is handed over.
+        let (lane, waiting) = Lane::new();
+        let fill = || (0..2 * PUBLICATIONS).filter(|_| lane.publish("topic".into(), Vec::new())).count();
+        assert_eq!(fill(), 0, "there is no connection yet");
+        lane.shared.connected.store(true, Ordering::Release);
+        assert_eq!(fill(), PUBLICATIONS);
+        assert!((0..MAX_UNSYNCED).all(|_| lane.acknowledge(0, &[1])));
+        assert!(!lane.acknowledge(0, &[1]), "and for no more");
+        assert_eq!(waiting.len(), PUBLICATIONS + ACKNOWLEDGEMENTS);
     }
 
     #[test]
-    fn whoever_is_thrown_out_again_and_again_comes_back_less_and_less_often() {
-        let mut shared = Waits::new(true);
-        assert_eq!(waits(&mut shared, LIFE, 2), [100, 200]);
-        assert!(!shared.is_disputed());
-        let later = waits(&mut shared, LIFE, 12);
-        assert!(shared.is_disputed() && later.is_sorted());
-        assert!((55_000..=60_000).contains(&later[11]), "{later:?}");
-        assert_eq!(waits(&mut shared, STEADY, 1), [100], "a connection that has lasted is a new beginning");
-        assert!(!shared.is_disputed());
-    }
-
-    #[test]
-    fn a_broker_that_restarts_often_is_soon_found_again_when_the_session_is_the_edges_alone() {
-        assert_eq!(waits(&mut Waits::new(false), LIFE, 5), [100; 5]);
-    }
-
-    #[test]
-    fn tries_that_fail_wait_up_to_five_seconds_and_are_no_dispute() {
-        let mut all = Waits::new(true);
-        let waits: Vec<_> = (0..8).map(|_| all.ended(Instant::now(), 0.5).as_millis()).collect();
-        assert_eq!(waits, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
-        assert!(!all.is_disputed());
+    fn what_a_connection_delivered_that_is_no_more_is_not_acknowledged() {
+        let (lane, waiting) = Lane::new();
+        *lane.shared.generation() += 1;
+        assert!(!lane.acknowledge(0, &[1, 2]));
+        assert!(lane.acknowledge(1, &[3]));
+        assert_eq!(waiting.len(), 1);
     }
 }

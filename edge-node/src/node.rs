@@ -7,7 +7,7 @@
 //! into a checkpoint; the rest is sealed and, for a bounded time, sent up; the embedded broker ends last.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use wattle_policy_host::Limits;
 use wattle_process::{Health, Pages};
 use wattle_wire::row::{Event, EventKind, Row};
 use wattle_wire::topic::Channel;
-use wattle_wire::{DeviceId, Micros, SiteId};
+use wattle_wire::{DeviceId, Micros, Millis, SiteId};
 
 use crate::actors::device::{Device, Keep};
 use crate::actors::ingress::{Deliveries, Ingress, MAX_BATCH, Refused, Route, SiteRoute, Unsettled};
@@ -38,7 +38,7 @@ use crate::down::worker::{Place, Queue, Worker};
 use crate::down::{self, Board, Down};
 use crate::files::{self, Files};
 use crate::former;
-use crate::mqtt::{Delivery, Lane};
+use crate::mqtt::{self, Delivery, Lane};
 use crate::numbers;
 use crate::peers::peers;
 use crate::policy::aside::Aside;
@@ -55,12 +55,6 @@ use crate::uplink;
 const KEEP_INTERVAL: Duration = Duration::from_secs(10);
 /// How long an end waits for what was taken to be synced and acknowledged.
 const SETTLE_TIME: Duration = Duration::from_secs(5);
-/// How long a lane may be without its broker before the node is not healthy.
-const LANE_PATIENCE: Duration = Duration::from_secs(5);
-/// How long the node is not healthy after its broker has dropped messages.
-const DROPS_SAID: Duration = Duration::from_secs(60);
-/// How often the lanes are looked at.
-const LANE_LOOK: Duration = Duration::from_millis(500);
 /// How often an end looks again at what it waits for.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -72,11 +66,14 @@ const LOOK: Duration = Duration::from_millis(10);
 pub async fn run(files: Files, stop: impl Future<Output = std::io::Result<()>>) -> anyhow::Result<()> {
     let (failed, lost) = oneshot::channel();
     let node = Node::start(&files, failed).await?;
+    // Of thousands of sites the files come to megabytes, and the node has taken what it needs.
+    let drain_time = Duration::from_millis(files.config.uplink.drain_ms);
+    drop(files);
     tokio::select! {
         stopped = stop => stopped.context("can't wait for SIGTERM")?,
         _ = lost => anyhow::bail!("a batch was lost before it reached the disk; start again to take it anew"),
     }
-    node.drain(Duration::from_millis(files.config.uplink.drain_ms)).await;
+    node.drain(drain_time).await;
     Ok(())
 }
 
@@ -170,7 +167,7 @@ impl Node {
             broker
         });
         actix::spawn(keep_states(devices.clone(), clock.clone()));
-        actix::spawn(watch_lanes(lanes.clone(), dropped.clone(), health.clone()));
+        actix::spawn(mqtt::watch(lanes.clone(), dropped.clone(), health.clone()));
 
         if let Some(fog) = documents_way(config) {
             actix::spawn(follow(fog, config.id.clone(), down.clone()));
@@ -267,7 +264,7 @@ impl Node {
 }
 
 /// Looks again and again until `done`; false when the time is up.
-async fn within<F: Future<Output = bool>>(time: Duration, mut done: impl FnMut() -> F) -> bool {
+pub(crate) async fn within<F: Future<Output = bool>>(time: Duration, mut done: impl FnMut() -> F) -> bool {
     let deadline = Instant::now() + time;
     loop {
         if done().await {
@@ -309,7 +306,7 @@ impl SiteBuilder<'_> {
         let deployed =
             Folder::open(&self.config.data).context("can't make the folder for what is deployed")?;
         let (mut readers, mut places) = (Vec::new(), BTreeMap::new());
-        for (site, board) in sites.iter().zip(boards) {
+        for (index, (site, board)) in sites.iter().zip(boards).enumerate() {
             let machine = SiteMachine::new(site_model(&site.file), first_number, now)
                 .with_context(|| format!("site {}", site.file.id))?;
             let last = keeper.place(&site.file.id, &site.file.control.policy);
@@ -333,6 +330,7 @@ impl SiteBuilder<'_> {
             let (lane, board) = ((lane, topics.collect()), board.clone());
             let (machine, policy) = ((machine, configuration.as_str()), (policy, self.down.clone()));
             let actor = Site::new(clock, machine, policy, lane, journal, board, rows);
+            let actor = actor.first_after(turn(index, sites.len(), control.interval_ms));
             let address = Supervisor::start(|_| actor);
             self.down.board().keep(id, &place.kept);
             let actor = address.clone();
@@ -370,6 +368,12 @@ impl SiteBuilder<'_> {
             Event { detail: site.text.clone(), ..Event::new(id, None, EventKind::Configured, "") };
         vec![Row::Event(started), Row::Event(configured)]
     }
+}
+
+/// How long after the start of a node with so many sites one of them has its turn.
+fn turn(index: usize, sites: usize, interval: Millis) -> Duration {
+    let interval = Duration::from_millis(u64::try_from(interval.0).unwrap_or_default());
+    interval.mul_f64(index as f64 / sites.max(1) as f64)
 }
 
 /// Tells a site of the versions that come from a source.
@@ -445,41 +449,6 @@ async fn feed_refusals(mut refusals: mpsc::Receiver<RefusedLogin>, ingress: Addr
     }
 }
 
-/// Says in `health` when a lane has been without its broker for [`LANE_PATIENCE`], when another client takes the edge's
-/// session, when the broker has dropped messages within [`DROPS_SAID`], and when all that has passed.
-async fn watch_lanes(lanes: Vec<Lane>, dropped: Arc<AtomicU64>, health: Health) {
-    let mut interval = actix::clock::interval(LANE_LOOK);
-    let mut connected_at = Instant::now();
-    let (mut known, mut dropped_at) = (0, None::<Instant>);
-    loop {
-        interval.tick().await;
-        match lanes.iter().any(Lane::is_disputed) {
-            true => health.fail("mqtt_session", crate::mqtt::DISPUTED),
-            false => health.clear("mqtt_session"),
-        }
-        let now_dropped = dropped.load(Ordering::Relaxed);
-        if now_dropped > std::mem::replace(&mut known, now_dropped) {
-            dropped_at = Some(Instant::now());
-            health
-                .fail("broker_drops", format!("{now_dropped} messages are lost: {}", crate::foreign::DROPS));
-        } else if dropped_at.is_some_and(|at| at.elapsed() >= DROPS_SAID) {
-            dropped_at = None;
-            health.clear("broker_drops");
-        }
-        let down = lanes.iter().filter(|lane| !lane.is_connected()).count();
-        if down == 0 {
-            connected_at = Instant::now();
-            health.clear("mqtt");
-        } else if connected_at.elapsed() >= LANE_PATIENCE {
-            let all = lanes.len();
-            health.fail(
-                "mqtt",
-                format!("{down} of {all} connections to the broker are down; look at the broker"),
-            );
-        }
-    }
-}
-
 async fn keep_states(devices: Vec<Addr<Device>>, clock: Arc<Clock>) {
     let mut interval = actix::clock::interval(KEEP_INTERVAL);
     loop {
@@ -497,23 +466,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_broker_that_stays_away_is_a_fault() {
-        System::new().block_on(async {
-            let port = wattle_testkit::free_port().expect("port");
-            let login = crate::mqtt::Login {
-                host: "127.0.0.1".into(),
-                port,
-                client_id: "edge".into(),
-                user: "edge".into(),
-                password: String::new(),
-                may_be_shared: true,
-            };
-            let (lane, _receiver) =
-                crate::mqtt::start(&login, vec![Vec::new()]).expect("started").pop().expect("one");
-            let health = Health::new();
-            actix::spawn(watch_lanes(vec![lane], Arc::default(), health.clone()));
-            assert!(within(2 * LANE_PATIENCE, || async { !health.faults().is_empty() }).await);
-            assert!(health.faults()[0].1.starts_with("1 of 1 connections"));
-        });
+    fn the_sites_of_a_node_take_turns_within_the_interval() {
+        let turns: Vec<_> = (0..4).map(|index| turn(index, 4, Millis(1_000)).as_millis()).collect();
+        assert_eq!(turns, [0, 250, 500, 750]);
+        assert_eq!(turn(0, 1, Millis(1_000)), Duration::ZERO);
+        assert_eq!(turn(999, 1_000, Millis(60_000)), Duration::from_millis(59_940));
     }
 }

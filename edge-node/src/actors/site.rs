@@ -105,6 +105,8 @@ pub struct Site {
     board: Arc<SiteBoard>,
     /// Rows that stand before everything else.
     first_rows: Vec<Row>,
+    /// How long after its start it first decides by itself.
+    first_wait: Duration,
     /// Where messages to itself go; none before it has started.
     address: Option<Addr<Self>>,
     outbox: Append,
@@ -147,6 +149,7 @@ impl Site {
             journal,
             board,
             first_rows,
+            first_wait: Duration::ZERO,
             address: None,
             outbox: Append::default(),
             permits: Arc::new(Semaphore::new(MAX_HELD)),
@@ -156,6 +159,13 @@ impl Site {
             gate: Gate::new(Instant::now()),
             failure: None,
         }
+    }
+
+    /// First decides by itself so long after its start: so the sites of a node take turns, instead of all deciding in the same
+    /// moment of each interval. What makes a decision due at once does so from the start.
+    #[must_use]
+    pub fn first_after(self, first_wait: Duration) -> Self {
+        Self { first_wait, ..self }
     }
 
     /// Makes a decision; its setpoints go out at once.
@@ -278,7 +288,10 @@ impl Site {
         if let Some((_, handle)) = self.timer.take() {
             ctx.cancel_future(handle);
         }
-        let wait = Duration::from_micros(u64::try_from((due - now).0).unwrap_or_default());
+        self.arm_for(due, Duration::from_micros(u64::try_from((due - now).0).unwrap_or_default()), ctx);
+    }
+
+    fn arm_for(&mut self, due: Micros, wait: Duration, ctx: &mut Context<Self>) {
         let handle = ctx.run_later(wait, |site, ctx| {
             site.timer = None;
             site.wake(ctx);
@@ -314,7 +327,13 @@ impl Actor for Site {
         // Begun anew, what the machine did last may not have been written down.
         self.scribe.lost();
         self.record_keyframe(now);
-        self.wake(ctx);
+        match std::mem::take(&mut self.first_wait) {
+            Duration::ZERO => self.wake(ctx),
+            wait => {
+                self.arm_for(self.machine.next_wakeup(), wait, ctx);
+                self.flush_soon(ctx);
+            }
+        }
     }
 }
 
