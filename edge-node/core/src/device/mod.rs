@@ -338,7 +338,7 @@ impl DeviceMachine {
             out.acknowledge(number);
             return true;
         }
-        let conflicts = self.digests.get(number).is_some_and(|before| before != digest());
+        let conflicts = self.digests.contradict(number, digest);
         let text = || format!("boot {} seq {} came before with other values", number.boot, number.seq);
         if !conflicts
             || self.journal_refusal(EventKind::Conflict, "other_values", &text(), Some(number), now, out)
