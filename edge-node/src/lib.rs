@@ -25,6 +25,7 @@ pub mod foreign;
 mod former;
 pub mod gate;
 pub mod group;
+pub mod heap;
 pub mod journal;
 pub mod model;
 pub mod mqtt;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use wattle_edge::{broker, command, files, node};
+use wattle_edge::{broker, command, files, heap, node};
 
 /// Takes what chargers and meters send, keeps each site within its limits, and sends every row up.
 #[derive(Debug, Parser)]
@@ -39,6 +39,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    heap::give_back();
     let arguments = Arguments::parse();
     match arguments.command {
         Some(Command::Journal(command)) => return command::journal::run(command),

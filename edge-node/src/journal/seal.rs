@@ -14,6 +14,8 @@ use super::segments::{Left, Sealed};
 
 /// The largest segment that is written as one, bytes; rows that come to more are halved.
 pub(super) const MAX_SEALED_BYTES: usize = 16 << 20;
+/// The most rows of a segment, as their columns lie in memory until it is written: about 400 bytes a row.
+pub(super) const MAX_ROWS: u64 = 32_768;
 
 /// A sealed segment on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,11 +89,26 @@ impl SealJob {
             let record = record?;
             oldest_at.get_or_insert(record.at_us);
             builder.push(&record)?;
+            if builder.len() >= MAX_ROWS {
+                self.finish(&mut builder, oldest_at.take(), done)?;
+            }
         }
+        self.finish(&mut builder, oldest_at, done)
+    }
+
+    /// Writes what has gathered as one segment; where that would be too large, as several.
+    fn finish(
+        &self,
+        builder: &mut SegmentBuilder,
+        oldest_at: Option<Micros>,
+        done: &mut Vec<(SealedRef, Option<Micros>)>,
+    ) -> Result<(), JournalError> {
         let Some(segment) = builder.finish() else { return Ok(()) };
-        match segment.encode() {
+        let (encoded, header) = (segment.encode(), segment.header);
+        let (from, to) = (header.from, header.to);
+        match encoded {
             Ok(bytes) if bytes.len() <= MAX_SEALED_BYTES || from == to => {
-                done.push((write(&self.place, segment.header, &bytes)?, oldest_at));
+                done.push((write(&self.place, header, &bytes)?, oldest_at));
                 Ok(())
             }
             Err(error) if from == to => Err(error.into()),

@@ -150,6 +150,21 @@ fn rows_are_sealed_when_they_are_old_and_go_up_in_order() {
 }
 
 #[test]
+fn rows_that_are_too_many_for_one_segment_become_several_without_a_hole() {
+    const ROWS: u64 = 2 * super::seal::MAX_ROWS + 5;
+    let disk = MemoryDisk::default();
+    // One file of the log holds them all.
+    let (mut journal, _) = open_as(&disk, Options { segment_bytes: 8 << 20, ..options() });
+    for _ in 0..ROWS {
+        journal.append(Micros(1), event()).expect("room");
+    }
+    journal.sync().expect("room");
+    journal.seal(LATER).expect("room");
+    let most = super::seal::MAX_ROWS;
+    assert_eq!(ranges(&mut journal), [(1, most), (most + 1, 2 * most), (2 * most + 1, ROWS)]);
+}
+
+#[test]
 fn freeing_twice_and_freeing_backwards_change_nothing() {
     let disk = MemoryDisk::default();
     let mut journal = sealed(&disk, 3);
