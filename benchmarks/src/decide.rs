@@ -163,6 +163,7 @@ fn times(uses: Uses, echo_port: u16, size: Size) -> Result<Times> {
 /// Three clients: a message goes from the first over the second to the third.
 pub struct Echo {
     asker: Device,
+    there: String,
     hearer: Device,
 }
 
@@ -172,15 +173,24 @@ impl Echo {
     /// # Errors
     /// When one of them isn't let in.
     pub fn connect(port: u16) -> Result<Self> {
-        let answerer = Device::connect(port, "answerer", &["echo/there"])?;
+        Self::over(port, ["echo/there", "echo/back"])
+    }
+
+    /// The same with the topics of the two ways.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub fn over(port: u16, [there, back]: [&str; 2]) -> Result<Self> {
+        let answerer = Device::connect(port, "answerer", &[there])?;
+        let hearer = Device::connect(port, "hearer", &[back])?;
+        let back = back.to_owned();
         std::thread::spawn(move || {
             for (_, payload, _) in answerer.heard {
                 // The client is gone when the measurement is over.
-                let _ = answerer.client.try_publish("echo/back", QoS::AtMostOnce, false, payload);
+                let _ = answerer.client.try_publish(&back, QoS::AtMostOnce, false, payload);
             }
         });
-        let hearer = Device::connect(port, "hearer", &["echo/back"])?;
-        Ok(Self { asker: Device::connect(port, "asker", &[])?, hearer })
+        Ok(Self { asker: Device::connect(port, "asker", &[])?, there: there.to_owned(), hearer })
     }
 
     /// How long one takes.
@@ -190,7 +200,7 @@ impl Echo {
     pub fn once(&self) -> Result<Duration> {
         let payload = reading("charging", 1, Some(1), 16_000);
         let sent = Instant::now();
-        self.asker.client.publish("echo/there", QoS::AtLeastOnce, false, payload)?;
+        self.asker.client.publish(&self.there, QoS::AtLeastOnce, false, payload)?;
         let (_, _, came) = self.hearer.heard.recv_timeout(LIMIT).context("an echo doesn't come")?;
         Ok(came - sent)
     }

@@ -7,8 +7,9 @@
 //! two such steps goes an echo. A step that a charger's setpoint has come before, because the node took the load to be
 //! higher for a moment, gives no sample of it; how many those are is told.
 //!
-//! With Mosquitto the echo goes over the same broker under the same load. With the edge's own broker, which takes only
-//! topics of its sites, it goes over an idle one of the same kind.
+//! The echo goes over the same broker under the same load. The edge journals what comes on topics that nobody should use; so
+//! the echo uses two of those that lead to devices, which the edge's own broker brings it too and it passes over. A second
+//! echo in turn with the first goes over an idle broker of the same kind: what load alone makes of an echo.
 
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -35,6 +36,8 @@ const LIMIT_MA: i32 = (MAX_MA + 1_000) * CHARGERS as i32;
 /// The other load at which every charger may just have its maximum.
 const LEAST_LOAD_MA: i32 = 500 * CHARGERS as i32;
 const STEP_MA: i32 = 1_000 * CHARGERS as i32;
+/// There and back: topics of devices that no site has, on channels that lead to devices.
+const ECHO_TOPICS: [&str; 2] = ["wattle/v1/site-0/answerer/setpoint", "wattle/v1/site-0/hearer/setpoint"];
 /// How often each device measures, and each site decides.
 const PERIOD: Duration = Duration::from_secs(1);
 /// For how long all chargers of a site have to be where they should before its next step.
@@ -53,6 +56,8 @@ const ANSWER: Duration = Duration::from_secs(2);
 struct Times {
     decisions: Vec<Duration>,
     echoes: Vec<Duration>,
+    /// Over an idle broker.
+    idle_echoes: Vec<Duration>,
     /// Setpoints that came before the step that should have forced them.
     early: usize,
     steps: usize,
@@ -63,25 +68,27 @@ struct Times {
 /// # Errors
 /// When something doesn't start, or no setpoint comes.
 pub fn measure(report: &mut Report) -> Result<()> {
-    let mosquitto = Broker::start(BrokerKind::Mosquitto, &devices())?;
-    let mut shared = times(Uses::External(mosquitto.port()), mosquitto.port())?;
-    add(report, "mosquitto", "an echo's", &mut shared);
-    drop(mosquitto);
-    let idle = Broker::start(BrokerKind::Rumqttd, &devices())?;
-    let mut own = times(Uses::Embedded, idle.port())?;
-    add(report, "rumqttd", "an echo's over an idle broker", &mut own);
+    for kind in [BrokerKind::Mosquitto, BrokerKind::Rumqttd] {
+        let idle = Broker::start(kind, &devices())?;
+        let shared = match kind {
+            BrokerKind::Mosquitto => Some(Broker::start(kind, &devices())?),
+            BrokerKind::Rumqttd => None,
+        };
+        let uses = shared.as_ref().map_or(Uses::Embedded, |broker| Uses::External(broker.port()));
+        add(report, kind.as_str(), &mut times(uses, idle.port())?);
+    }
     Ok(())
 }
 
-fn add(report: &mut Report, broker: &str, echo: &str, times: &mut Times) {
+fn add(report: &mut Report, broker: &str, times: &mut Times) {
     for percent in [50, 99] {
         let peer = micros(percentile(&mut times.echoes, percent));
-        report.add(
-            "fleet",
-            format!("{broker}: p{percent} of {} in {} steps", times.decisions.len(), times.steps),
-            (micros(percentile(&mut times.decisions, percent)), "us"),
-            (format!("{echo} p{percent}, {peer:.0}"), peer),
-        );
+        let decided = micros(percentile(&mut times.decisions, percent));
+        let case = format!("{broker}: p{percent} of {} in {} steps", times.decisions.len(), times.steps);
+        report.add("fleet", case, (decided, "us"), (format!("an echo's p{percent}, {peer:.0}"), peer));
+        let idle = micros(percentile(&mut times.idle_echoes, percent));
+        let against = (format!("an echo's over an idle broker p{percent}, {idle:.0}"), idle);
+        report.add("fleet", format!("{broker}: p{percent}, the same"), (decided, "us"), against);
     }
     let all = (times.early + times.decisions.len()) as f64;
     let case = format!("{broker}: setpoints that came before their step");
@@ -121,13 +128,21 @@ fn site(site: usize) -> String {
     text
 }
 
-fn times(uses: Uses, echo_port: u16) -> Result<Times> {
-    let echo = Echo::connect(echo_port)?;
+fn times(uses: Uses, idle_port: u16) -> Result<Times> {
     let sites: Vec<String> = (0..SITES).map(site).collect();
     let edge = Edge::start(uses, &sites, &devices())?;
+    let echoes = Echoes {
+        loaded: Echo::over(edge.mqtt_port(), ECHO_TOPICS)?,
+        idle: Echo::over(idle_port, ECHO_TOPICS)?,
+    };
     let fleet = Fleet::connect(edge.mqtt_port())?;
-    let measured = fleet.settle().and_then(|()| fleet.steps(&echo));
+    let measured = fleet.settle().and_then(|()| fleet.steps(&echoes));
     measured.with_context(|| format!("the edge says: {}", edge.log()))
+}
+
+struct Echoes {
+    loaded: Echo,
+    idle: Echo,
 }
 
 /// A site of the fleet as it really is.
@@ -219,8 +234,8 @@ impl Fleet {
         Ok(())
     }
 
-    /// One site after the other, an echo after each.
-    fn steps(&self, echo: &Echo) -> Result<Times> {
+    /// One site after the other, an echo over each broker after each.
+    fn steps(&self, echoes: &Echoes) -> Result<Times> {
         let mut times = Times::default();
         let mut sites: Vec<Stepping> = (0..SITES).map(|_| Stepping::default()).collect();
         let (started, mut next) = (Instant::now(), 0);
@@ -263,7 +278,9 @@ impl Fleet {
             times.early += CHARGERS.saturating_sub(came);
             times.steps += 1;
             std::thread::sleep(PAUSE);
-            times.echoes.push(echo.once()?);
+            times.echoes.push(echoes.loaded.once()?);
+            std::thread::sleep(PAUSE);
+            times.idle_echoes.push(echoes.idle.once()?);
             std::thread::sleep(PAUSE);
         }
         ensure!(times.steps > 100, "only {} steps could be made", times.steps);

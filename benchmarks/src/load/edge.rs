@@ -120,9 +120,9 @@ fn start(config: &Path, sites: &[PathBuf], log: &Path, http_port: u16) -> Result
     command.stdout(Stdio::null()).stderr(std::fs::File::create(log)?);
     let mut process = wattle_testkit::Process::start(command)?;
     process.wait_healthy(http_port, LIMIT)?;
-    wait_for("the edge to be connected", LIMIT, || {
+    wait_for("the edge to be connected and to tell of its journal", LIMIT, || {
         let page = wattle_testkit::Process::get(http_port, "/status").ok()?;
-        page.contains("\"connected\":true").then_some(())
+        (page.contains("\"connected\":true") && page.contains("\"durable\":")).then_some(())
     })?;
     Ok(process)
 }
