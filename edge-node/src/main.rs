@@ -60,6 +60,9 @@ fn main() -> ExitCode {
     };
     if arguments.check {
         println!("{} right", if files.sites.len() == 1 { "the site is" } else { "all sites are" });
+        if let Some(note) = files.config.documents_note() {
+            println!("{note}");
+        }
         return ExitCode::SUCCESS;
     }
     wattle_process::init_tracing();

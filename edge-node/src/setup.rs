@@ -176,8 +176,11 @@ pub(crate) fn broker_page(
     }
 }
 
-/// How the fog node is dialled that hands documents down.
+/// How the fog node is dialled that hands documents down. Where there is none that somebody may expect, that is logged.
 pub(crate) fn documents_way(config: &Config) -> Option<Direct> {
+    if let Some(note) = config.documents_note() {
+        tracing::warn!("{note}");
+    }
     let fog = config.documents_from()?;
     Some(Direct { tls: tls(config), ..Direct::new(fog) })
 }

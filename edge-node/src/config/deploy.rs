@@ -1,6 +1,7 @@
 //! `[deploy]`: who may deploy policies, and from where documents come.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::Deserialize;
 use wattle_process::inbox::{Tokens, token_digest};
@@ -16,7 +17,8 @@ pub struct DeployConfig {
     /// nobody.
     pub tokens: BTreeMap<String, String>,
     /// The fog node that hands documents down, as in `uplink.address`; an empty text for none. Default: `uplink.address` where
-    /// `uplink.way` is `direct`, else none.
+    /// `uplink.way` is `direct` and nobody else can answer there: over https, on this machine, or where `policy_keys` asks for a
+    /// signature; else none.
     pub fog: Option<String>,
 }
 
@@ -31,8 +33,30 @@ impl DeployConfig {
 impl Config {
     /// The fog node that hands documents down; none where nobody does.
     pub fn documents_from(&self) -> Option<&str> {
-        let own = (self.uplink.way == UplinkWay::Direct).then_some(self.uplink.address.as_str());
+        let own = self.uplink_address().filter(|_| !self.fetches_nothing_unnamed());
         self.deploy.fog.as_deref().or(own).filter(|address| !address.is_empty())
+    }
+
+    /// Whether no documents are fetched because whoever answered at `uplink.address` could replace the policies.
+    pub fn fetches_nothing_unnamed(&self) -> bool {
+        let is_open = |address: &str| address.starts_with("http://") && !is_local(address);
+        let is_signed = self.policy_keys.is_some() && !self.policy_unsigned;
+        self.deploy.fog.is_none() && !is_signed && self.uplink_address().is_some_and(is_open)
+    }
+
+    /// What whoever has written the configuration may not have thought of.
+    pub fn documents_note(&self) -> Option<String> {
+        self.fetches_nothing_unnamed().then(|| {
+            format!(
+                "no policies are fetched from {}: whoever answers there without TLS could replace the site's; name it as deploy.fog \
+                 to have them fetched all the same, or use https, or policy_keys (deploy.fog = \"\" for none)",
+                self.uplink.address
+            )
+        })
+    }
+
+    fn uplink_address(&self) -> Option<&str> {
+        (self.uplink.way == UplinkWay::Direct).then_some(self.uplink.address.as_str())
     }
 
     pub(super) fn validate_deploy(&self, file: &str, problems: &mut Problems) {
@@ -53,6 +77,14 @@ impl Config {
     }
 }
 
+/// Whether an address is on this machine.
+fn is_local(address: &str) -> bool {
+    let authority = address.split("://").nth(1).unwrap_or_default().split('/').next().unwrap_or_default();
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,6 +102,29 @@ mod tests {
             from(&format!("{kafka}deploy.fog = 'http://fog:7400'")).as_deref(),
             Some("http://fog:7400")
         );
+    }
+
+    #[test]
+    fn where_anybody_could_answer_documents_come_only_if_that_is_named_or_what_comes_is_signed() {
+        let from = |text: &str| {
+            let config = Config::parse("edge.toml", text).expect("right");
+            let from = config.documents_from().map(str::to_owned);
+            assert_eq!(config.fetches_nothing_unnamed(), from.is_none(), "{text}");
+            from
+        };
+        for address in ["http://fog:7400", "http://10.0.0.9:7400", "http://127.0.0.1.example.org:7400/"] {
+            let own = format!("uplink.address = '{address}'\n");
+            assert_eq!(from(&own), None);
+            assert_eq!(from(&format!("{own}policy_keys = '/keys'\npolicy_unsigned = true")), None);
+            for more in
+                ["policy_keys = '/keys'\npolicy_unsigned = false", &format!("deploy.fog = '{address}'")]
+            {
+                assert_eq!(from(&format!("{own}{more}")).as_deref(), Some(address));
+            }
+        }
+        for address in ["http://127.0.0.2:7400", "http://[::1]:7400", "http://localhost:7400"] {
+            assert_eq!(from(&format!("uplink.address = '{address}'")).as_deref(), Some(address));
+        }
     }
 
     #[test]
