@@ -31,10 +31,11 @@ use crate::broker::RefusedLogin;
 use crate::broker::supervisor::Supervisor as BrokerSupervisor;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::down::folder::Folder;
 use crate::down::follow::follow;
 use crate::down::inbox::inbox;
-use crate::down::kept::Folder;
-use crate::down::worker::{Place, Queue, Worker};
+use crate::down::place::Place;
+use crate::down::worker::{Queue, Worker};
 use crate::down::{self, Board, Down};
 use crate::files::{self, Files};
 use crate::former;
@@ -316,14 +317,17 @@ impl SiteBuilder<'_> {
             let (clock, lane, journal) = (self.clock.clone(), self.lane.clone(), self.journal.clone());
             let topics = peers(&site.file);
             let topics = topics.into_iter().map(|peer| (peer.id, peer.address.topic(Channel::Setpoint)));
-            let (id, kept) = (&site.file.id, deployed.read(&site.file.id));
-            let standing = down::start::place(&host, &deployed, (id, &site.file.control), &kept, &mut policy);
+            let id = &site.file.id;
+            let (kept, mut missed) = down::start::read(&deployed, id);
+            let of = (id, &site.file.control);
+            let standing = down::start::place(&host, &deployed, of, (&kept, &mut missed), &mut policy);
             let rows = self.first_rows(site, note).into_iter().chain(standing).collect();
             let mut place = Place {
                 control: site.file.control.clone(),
                 text: site.text.as_str().into(),
                 sources: of_the_file(&sources),
                 kept,
+                missed,
                 tell: Box::new(|_| ()),
             };
             let configuration = place.configuration();
@@ -332,7 +336,7 @@ impl SiteBuilder<'_> {
             let actor = Site::new(clock, machine, policy, lane, journal, board, rows);
             let actor = actor.first_after(turn(index, sites.len(), control.interval_ms));
             let address = Supervisor::start(|_| actor);
-            self.down.board().keep(id, &place.kept);
+            self.down.board().keep(id, &place.kept, place.unloaded());
             let actor = address.clone();
             // There is one per document and per policy that fails.
             place.tell = Box::new(move |order| actor.do_send(Deployed(order)));
@@ -342,6 +346,7 @@ impl SiteBuilder<'_> {
         }
         let loads = host.loads();
         tracing::info!(loads.compiled, loads.from_cache, loads.shared, "policies loaded");
+        self.down.board().refused(deployed.strangers());
         let worker = Worker {
             edge: self.config.id.clone(),
             host: host.clone(),

@@ -35,7 +35,7 @@ use super::journal::{Append, Journal};
 use crate::batch::Part;
 use crate::checkpoint::Kept;
 use crate::clock::Clock;
-use crate::down::{Down, worker::Order};
+use crate::down::{Down, place::Order};
 use crate::gate::Gate;
 use crate::mqtt::Lane;
 use crate::policy::aside::Imagined;

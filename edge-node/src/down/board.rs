@@ -10,7 +10,7 @@ use wattle_wire::document::{HasOf, POLICY};
 use super::kept::{Deployment, Kept};
 use crate::policy::Role;
 
-/// The most sites that are none of ours whose documents are remembered as refused.
+/// The most sites and kinds that are none of ours whose documents are remembered as refused.
 const MOST_STRANGERS: usize = 1_000;
 
 /// Shared by whoever writes and reads it.
@@ -19,27 +19,41 @@ pub struct Board {
     inner: Arc<Mutex<Inner>>,
 }
 
+/// Why what stands is not loaded, each by the version of its document.
+pub type Unloaded = BTreeMap<u64, String>;
+
 #[derive(Debug, Default)]
 struct Inner {
-    sites: BTreeMap<SiteId, Kept>,
-    /// Documents that were refused because of their site or kind, so that nobody brings them again at once.
+    sites: BTreeMap<SiteId, (Kept, Unloaded)>,
+    /// Documents that were refused because of their site or kind, so that nobody brings them again.
     strangers: BTreeMap<(SiteId, String), u64>,
     /// How the stream of documents is.
     stream: Option<Value>,
 }
 
 impl Board {
-    /// Takes what is kept of a site.
-    pub fn keep(&self, site: &SiteId, kept: &Kept) {
-        self.lock().sites.insert(site.clone(), kept.clone());
+    /// Takes what is kept of a site, and what of that is not loaded.
+    pub fn keep(&self, site: &SiteId, kept: &Kept, unloaded: Unloaded) {
+        self.lock().sites.insert(site.clone(), (kept.clone(), unloaded));
     }
 
-    /// Takes that a document of a site or kind that is none of ours was refused.
-    pub fn refused(&self, site: SiteId, kind: String, version: u64) {
+    /// Takes that documents of sites or kinds that are none of ours were refused; all of them, or none if they are too many. What
+    /// is ours by now is passed over.
+    pub fn refused(&self, refused: impl IntoIterator<Item = HasOf>) -> Option<Vec<HasOf>> {
         let mut inner = self.lock();
-        if inner.strangers.len() < MOST_STRANGERS {
-            inner.strangers.insert((site, kind), version);
+        let mut strangers = inner.strangers.clone();
+        for HasOf { site, kind, version } in refused {
+            if kind == POLICY && inner.sites.contains_key(&site) {
+                continue;
+            }
+            let newest = strangers.entry((site, kind)).or_default();
+            *newest = version.max(*newest);
         }
+        if strangers.len() > MOST_STRANGERS {
+            return None;
+        }
+        inner.strangers = strangers;
+        Some(inner.strangers().collect())
     }
 
     /// Takes how the stream of documents is.
@@ -50,17 +64,12 @@ impl Board {
     /// The newest version that was dealt with, of each site and kind.
     pub fn has(&self) -> Vec<HasOf> {
         let inner = self.lock();
-        let own = inner.sites.iter().map(|(site, kept)| HasOf {
+        let own = inner.sites.iter().map(|(site, (kept, _))| HasOf {
             site: site.clone(),
             kind: POLICY.into(),
             version: kept.newest,
         });
-        let strangers = inner.strangers.iter().map(|((site, kind), version)| HasOf {
-            site: site.clone(),
-            kind: kind.clone(),
-            version: *version,
-        });
-        own.chain(strangers).collect()
+        own.chain(inner.strangers()).collect()
     }
 
     /// How the stream is, for the status page; null where there is none.
@@ -71,25 +80,22 @@ impl Board {
     /// A site's part of the status page; null where nothing ever came.
     pub fn page(&self, site: &SiteId) -> Value {
         let inner = self.lock();
-        let Some(kept) = inner.sites.get(site).filter(|kept| kept.newest > 0) else { return Value::Null };
+        let known = inner.sites.get(site).filter(|(kept, _)| kept.newest > 0);
+        let Some((kept, unloaded)) = known else { return Value::Null };
         let told = kept.told.as_ref().map(|told| {
-            json!({
-                "version": told.version,
-                "action": told.action.map(|action| action.as_str()),
-                "sha256": told.sha256,
-                "sent_by": told.sent_by,
-                "at_us": told.at_us.0,
-                "outcome": if told.refused.is_empty() { "applied" } else { "refused" },
-                "reason": told.refused,
-            })
+            let mut page = told.json();
+            page["at_us"] = told.at_us.0.into();
+            page["outcome"] = if told.refused.is_empty() { "applied" } else { "refused" }.into();
+            page["reason"] = told.refused.as_str().into();
+            page
         });
         let newest = |role| kept.newest_of(role).map(|newest| newest.version);
         let newest = [newest(Role::Active), newest(Role::Shadow)];
-        let standing: Vec<_> = kept
-            .standing
-            .iter()
-            .map(|deployment| page(deployment, newest.contains(&Some(deployment.version))))
-            .collect();
+        let page = |deployment: &Deployment| {
+            let is_newest = newest.contains(&Some(deployment.version));
+            page(deployment, is_newest, unloaded.get(&deployment.version))
+        };
+        let standing: Vec<_> = kept.standing.iter().map(page).collect();
         json!({ "newest": told, "standing": standing })
     }
 
@@ -99,18 +105,27 @@ impl Board {
     }
 }
 
-fn page(deployment: &Deployment, is_newest: bool) -> Value {
-    let settings = deployment.settings.as_deref().map(serde_json::from_str::<Value>);
-    json!({
-        "version": deployment.version,
-        "action": deployment.action.as_str(),
-        "policy": deployment.policy,
-        "sha256": deployment.sha256,
-        "settings": settings.and_then(Result::ok),
-        "sent_by": deployment.sent_by,
-        "signed_by": deployment.signed_by,
-        "applied_us": deployment.applied_us.0,
-        "state": if is_newest { deployment.stands.as_str() } else { "before" },
-        "since_us": deployment.since_us.0,
-    })
+impl Inner {
+    fn strangers(&self) -> impl Iterator<Item = HasOf> {
+        let strangers = self.strangers.iter();
+        strangers.map(|((site, kind), version)| HasOf {
+            site: site.clone(),
+            kind: kind.clone(),
+            version: *version,
+        })
+    }
+}
+
+fn page(deployment: &Deployment, is_newest: bool, unloaded: Option<&String>) -> Value {
+    let mut page = deployment.json();
+    page["applied_us"] = deployment.applied_us.0.into();
+    page["since_us"] = deployment.since_us.0.into();
+    page["state"] = match unloaded {
+        Some(_) => "not loaded",
+        None if is_newest => deployment.stands.as_str(),
+        None => "before",
+    }
+    .into();
+    page["reason"] = unloaded.map_or("", String::as_str).into();
+    page
 }

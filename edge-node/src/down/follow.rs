@@ -3,9 +3,10 @@
 //! It dials as the uplink does, with the same certificates, and greets with what this edge has dealt with; documents come one at a
 //! time, and after each the fog node is told again. A connection that ends is dialled again after 0.2 s, doubling up to
 //! [`LONGEST_WAIT`]; a fog node that knows nothing of documents is asked again that often. What failed only here, as on a full disk, ends the
-//! connection, so that the document comes again.
+//! connection, so that the document comes again; so does a document that changes nothing of what this edge has dealt with, since it would come
+//! again at once. The wait begins anew with a document that was dealt with, or a stream that was open for [`LONGEST_WAIT`].
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::{FlightData, FlightDescriptor};
@@ -15,7 +16,7 @@ use tonic::{Code, Streaming};
 use wattle_wire::EdgeId;
 use wattle_wire::document::{FLIGHT_PATH, Has, MAX_BYTES, PIECE_BYTES, Piece};
 
-use super::worker::{Down, From, Outcome};
+use super::worker::{Answer, Down, From, Outcome};
 use crate::uplink::Direct;
 use crate::uplink::backoff::Backoff;
 use crate::uplink::direct::{chain, ending};
@@ -31,12 +32,13 @@ pub async fn follow(direct: Direct, edge: EdgeId, down: Down) {
     let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
     let mut last = String::new();
     loop {
-        let mut is_open = false;
-        let why = match stream(&direct, &edge, &down, &mut is_open).await {
+        let mut open = None;
+        let why = match stream(&direct, &edge, &down, &mut open).await {
             Ok(never) => match never {},
             Err(why) => why,
         };
-        if is_open {
+        let is_open = open.is_some();
+        if open.is_some_and(|open: Open| open.was_well(Instant::now())) {
             backoff.reset();
         }
         if why != last {
@@ -48,11 +50,40 @@ pub async fn follow(direct: Direct, edge: EdgeId, down: Down) {
     }
 }
 
+/// A stream that was opened.
+struct Open {
+    since: Instant,
+    /// Whether a document came and was dealt with.
+    is_well: bool,
+}
+
+impl Open {
+    /// Takes what became of a document; whether it has changed what this edge has dealt with.
+    ///
+    /// # Errors
+    /// Where the same document would come again at once.
+    fn takes(&mut self, answer: &Answer, is_dealt_with: bool) -> Result<(), String> {
+        if answer.outcome == Outcome::Failed {
+            return Err(answer.text.clone());
+        }
+        if !is_dealt_with {
+            return Err(format!("it hands a document that is of no use, and would again: {}", answer.text));
+        }
+        self.is_well = true;
+        Ok(())
+    }
+
+    /// Whether the next one may be opened without a longer wait than the first.
+    fn was_well(&self, now: Instant) -> bool {
+        self.is_well || now.saturating_duration_since(self.since) >= LONGEST_WAIT
+    }
+}
+
 async fn stream(
     direct: &Direct,
     edge: &EdgeId,
     down: &Down,
-    is_open: &mut bool,
+    open: &mut Option<Open>,
 ) -> Result<std::convert::Infallible, String> {
     let endpoint = direct.endpoint().map_err(|error| error.to_string())?;
     let channel = endpoint.connect().await.map_err(|error| chain(&error))?;
@@ -73,15 +104,14 @@ async fn stream(
             _ => ending(&status),
         })?
         .into_inner();
-    *is_open = true;
+    let open = open.insert(Open { since: Instant::now(), is_well: false });
     tracing::info!(from = direct.fog, "the fog node is asked for documents");
     down.board().stream(&direct.fog, "connected", "");
     loop {
         let bytes = next(&mut documents).await?;
+        let before = down.board().has();
         let answer = down.document(bytes, From::Fog).await;
-        if answer.outcome == Outcome::Failed {
-            return Err(answer.text);
-        }
+        open.takes(&answer, down.board().has() != before)?;
         said.send(has(edge, down)).await.map_err(|_| "it closed the stream".to_owned())?;
     }
 }
@@ -108,6 +138,29 @@ async fn next(documents: &mut Streaming<FlightData>) -> Result<Vec<u8>, String> 
         bytes.extend_from_slice(&message.data_body);
         if bytes.len() == total {
             return Ok(bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_document_that_was_dealt_with_or_a_long_stream_begins_the_waits_anew() {
+        let since = Instant::now();
+        let answer = |outcome| Answer { outcome, version: 7, text: "why".into() };
+        for (outcome, is_dealt_with, is_well) in [
+            (Outcome::Applied, true, true),
+            (Outcome::Refused, true, true),
+            (Outcome::Refused, false, false),
+            (Outcome::Older, false, false),
+            (Outcome::Failed, false, false),
+        ] {
+            let mut open = Open { since, is_well: false };
+            let went_on = open.takes(&answer(outcome), is_dealt_with).is_ok();
+            assert_eq!((went_on, open.was_well(since)), (is_well, is_well), "{outcome:?}");
+            assert!(open.was_well(since + LONGEST_WAIT));
         }
     }
 }

@@ -10,8 +10,9 @@ use wattle_process::sealed;
 use wattle_site::Control;
 use wattle_wire::document::{Document, PolicyOrder};
 
-use super::kept::{Deployment, Folder};
-use crate::policy::{OFF, Source, Version};
+use super::folder::Folder;
+use super::kept::Deployment;
+use crate::policy::{OFF, Source, Unusable, Version};
 
 /// How often a component is tried that the machine was too busy for, and the first pause, which doubles.
 const TRIES: u32 = 5;
@@ -24,6 +25,14 @@ pub enum No {
     Refused(String),
     /// The machine couldn't look at it or keep it; the same document may be applied later.
     Failed(String),
+}
+
+impl No {
+    /// Why.
+    pub fn why(&self) -> &str {
+        let (Self::Refused(why) | Self::Failed(why)) = self;
+        why
+    }
 }
 
 /// What was found right.
@@ -67,7 +76,7 @@ impl Judge<'_> {
         let path = self.folder.add(&sha256, &document.body, &order.signature).map_err(unkept)?;
         let settings = order.settings.as_ref().map(ToString::to_string);
         let source = self.source(&path, settings.as_deref());
-        let version = self.version(&source, &document.body)?;
+        let version = self.version(&source, &document.body, No::Refused)?;
         let signed_by = if order.signature.is_empty() { Ok(None) } else { sign::signed_by(&path) };
         let signed_by = signed_by.map_err(|error| No::Refused(error.to_string()))?.map(|key| key.to_string());
         Ok(Judged { source, version, sha256, settings, signed_by })
@@ -81,12 +90,12 @@ impl Judge<'_> {
         self.is_on()?;
         let source = self.standing_source(deployment);
         let bytes = crate::policy::read(source.path(), source.most_bytes(self.host));
-        let bytes = bytes.map_err(|unusable| No::Refused(unusable.reason))?;
+        let bytes = bytes.map_err(|unusable| No::Failed(unusable.reason))?;
         if sealed::hex(&Sha256::digest(&bytes)) != deployment.sha256 {
             let path = source.path().display();
             return Err(No::Refused(format!("{path} is damaged; deploy {} again", deployment.policy)));
         }
-        let version = self.version(&source, &bytes)?;
+        let version = self.version(&source, &bytes, No::Failed)?;
         Ok((source, version))
     }
 
@@ -119,20 +128,24 @@ impl Judge<'_> {
         })
     }
 
-    fn version(&self, source: &Source, bytes: &[u8]) -> Result<Version, No> {
+    /// Loads a version; `too_late` says why not where the machine was too busy, again and again.
+    fn version(&self, source: &Source, bytes: &[u8], too_late: fn(String) -> No) -> Result<Version, No> {
         self.admit(source.path(), bytes)?;
         // Where it is kept says nothing to who has sent it.
         let path = source.path().display().to_string();
-        let refused = |reason: String| No::Refused(reason.replace(&path, "the component"));
+        let no = |unusable: Unusable| {
+            let reason = unusable.reason.replace(&path, "the component");
+            if unusable.may_pass { too_late(reason) } else { No::Refused(reason) }
+        };
         let mut pause = FIRST_PAUSE;
         for _ in 1..TRIES {
             match source.version(self.host, bytes) {
                 // Nobody waits for this thread but who has sent the document.
                 Err(unusable) if unusable.may_pass => std::thread::sleep(pause),
-                done => return done.map_err(|unusable| refused(unusable.reason)),
+                done => return done.map_err(no),
             }
             pause *= 2;
         }
-        source.version(self.host, bytes).map_err(|unusable| refused(unusable.reason))
+        source.version(self.host, bytes).map_err(no)
     }
 }

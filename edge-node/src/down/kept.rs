@@ -1,32 +1,17 @@
-//! What the way down has left on the disk: the folder `deployed` in the data folder.
-//!
-//! - `site-<site>`: what stands at a site and what became of the newest document; sealed JSON ([`wattle_process::sealed`]).
-//! - `<sha256>.wasm` and `<sha256>.wasm.sig`: components and their signatures, for all sites.
-//!
-//! A component is on the disk before a site's file names it; what no site's file names any more is deleted. A site's file that is
-//! damaged is set aside as `site-<site>.damaged`: the site file's policy decides, and the fog node hands the newest document again.
-
-use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+//! What stands at a site, as its file in the folder `deployed` says ([`super::folder`]).
 
 use serde::{Deserialize, Serialize};
-use wattle_policy_host::sign::signature_path;
-use wattle_process::sealed;
-use wattle_wire::document::Action;
-use wattle_wire::{Micros, SiteId};
+use serde_json::{Value, json};
+use wattle_process::inbox::token_digest;
+use wattle_wire::Micros;
+use wattle_wire::document::{Action, Head};
 
 use crate::policy::{Role, Stands, mark};
 
-/// Name of the folder.
-pub const FOLDER: &str = "deployed";
 /// The most deployments that stand at a site; beyond it the oldest that has a successor goes.
 pub const MOST_STANDING: usize = 4;
-
-/// The folder.
-#[derive(Debug, Clone)]
-pub struct Folder(PathBuf);
+/// The most deployments that stand no more whose components are kept for a replay.
+pub const MOST_WITHDRAWN: usize = 8;
 
 /// What is kept of a site.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,12 +21,16 @@ pub struct Kept {
     pub newest: u64,
     /// What became of it.
     pub told: Option<Told>,
+    /// The version of the last document that a person has sent to this node itself and that was applied.
+    pub local: u64,
     /// What was deployed and not taken back, the newest last.
     pub standing: Vec<Deployment>,
+    /// What stood and stands no more, the last one last, so that what it has decided can be replayed.
+    pub withdrawn: Vec<Deployment>,
 }
 
 /// What became of a document.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
     /// Which version.
     pub version: u64,
@@ -123,6 +112,20 @@ impl Deployment {
         if self.action == Action::Shadow { Role::Shadow } else { Role::Active }
     }
 
+    /// As pages and events say it.
+    pub fn json(&self) -> Value {
+        let settings = self.settings.as_deref().map(serde_json::from_str::<Value>);
+        json!({
+            "version": self.version,
+            "action": self.action.as_str(),
+            "policy": self.policy,
+            "sha256": self.sha256,
+            "settings": settings.and_then(Result::ok),
+            "sent_by": self.sent_by,
+            "signed_by": self.signed_by,
+        })
+    }
+
     /// What tells it from others, under the site file's settings where it has none of its own.
     pub fn mark(&self, of_the_site: &str) -> Option<[u8; 32]> {
         Some(mark(&unhex(&self.sha256)?, self.settings.as_deref().unwrap_or(of_the_site)))
@@ -135,128 +138,69 @@ impl Kept {
         self.standing.iter().rev().find(|deployment| deployment.role() == role)
     }
 
-    /// Adds one. What it replaces before that has ever decided goes, and what is too many, but never the newest of a role.
-    pub fn push(&mut self, deployment: Deployment) {
-        self.standing.retain(|before| before.proven || before.role() != deployment.role());
+    /// Adds one. The same with the same settings goes from its role, what has never decided too, and what is too many, but never the newest
+    /// of a role. What decides is not on trial again.
+    pub fn push(&mut self, mut deployment: Deployment, of_the_site: &str) {
+        let (role, mark) = (deployment.role(), deployment.mark(of_the_site));
+        let decides = self.standing.iter().rev().find(|before| before.role() == role && before.proven);
+        deployment.proven |= decides.is_some_and(|decides| decides.mark(of_the_site) == mark);
+        let now = deployment.applied_us;
+        self.take_out(now, |before| {
+            before.role() == role && (!before.proven || before.mark(of_the_site) == mark)
+        });
         self.standing.push(deployment);
         while self.standing.len() > MOST_STANDING {
             let has_successor = |at: usize| {
                 self.standing[at + 1..].iter().any(|later| later.role() == self.standing[at].role())
             };
             let oldest = (0..self.standing.len()).find(|at| has_successor(*at)).unwrap_or_default();
-            self.standing.remove(oldest);
+            let version = self.standing[oldest].version;
+            self.take_out(now, |before| before.version == version);
         }
+    }
+
+    /// Takes out what stands no more; gives it.
+    pub fn take_out(&mut self, now: Micros, is_gone: impl Fn(&Deployment) -> bool) -> Vec<Deployment> {
+        let (gone, standing) = std::mem::take(&mut self.standing).into_iter().partition(is_gone);
+        self.standing = standing;
+        for deployment in &gone {
+            let deployment: &Deployment = deployment;
+            let is_same = |before: &Deployment| {
+                before.sha256 == deployment.sha256 && before.settings == deployment.settings
+            };
+            self.withdrawn.retain(|before| !is_same(before));
+            self.withdrawn.push(Deployment { since_us: now, ..deployment.clone() });
+        }
+        let too_many = self.withdrawn.len().saturating_sub(MOST_WITHDRAWN);
+        self.withdrawn.drain(..too_many);
+        gone
     }
 }
 
-impl Folder {
-    /// The folder in a data folder, made when it isn't there.
-    ///
-    /// # Errors
-    /// When it can't be made.
-    pub fn open(data: &Path) -> io::Result<Self> {
-        let folder = data.join(FOLDER);
-        fs::create_dir_all(&folder)?;
-        sealed::sync_folder(&folder)?;
-        Ok(Self(folder))
+impl Told {
+    /// Of a document, and why it was refused; empty where it was applied.
+    pub fn of(head: &Head, at_us: Micros, refused: &str) -> Self {
+        Self {
+            version: head.version,
+            action: head.policy.as_ref().map(|order| order.action),
+            sha256: head.sha256.clone(),
+            sent_by: head.sent_by.clone(),
+            at_us,
+            refused: refused.to_owned(),
+        }
     }
 
-    /// Where a component is.
-    pub fn component(&self, sha256: &str) -> PathBuf {
-        self.0.join(sha256).with_added_extension("wasm")
-    }
-
-    /// What is kept of a site; nothing where that can't be read, which is logged.
-    pub fn read(&self, site: &SiteId) -> Kept {
-        let path = self.site(site);
-        let found =
-            sealed::read(&path).and_then(|bytes| serde_json::from_slice(&bytes).map_err(io::Error::other));
-        found.unwrap_or_else(|error| {
-            if error.kind() != io::ErrorKind::NotFound {
-                let aside = path.with_added_extension("damaged");
-                let is_aside = fs::rename(&path, &aside).is_ok();
-                tracing::error!(
-                    path = %path.display(), %error, is_aside,
-                    "what was deployed can't be read; the site file's policy decides: deploy again"
-                );
-            }
-            Kept::default()
+    /// As pages and events say it.
+    pub fn json(&self) -> Value {
+        json!({
+            "version": self.version,
+            "action": self.action.map(Action::as_str),
+            "sha256": self.sha256,
+            "sent_by": self.sent_by,
         })
     }
-
-    /// Keeps what is known of a site; when this returns it is on the disk.
-    ///
-    /// # Errors
-    /// When the disk doesn't take it.
-    pub fn write(&self, site: &SiteId, kept: &Kept) -> io::Result<()> {
-        sealed::write(&self.site(site), &serde_json::to_vec(kept)?)
-    }
-
-    /// Puts a signature beside where a component would be, under another name, so that it can be looked at before the one
-    /// that holds is replaced. Gives the name that the component would have.
-    ///
-    /// # Errors
-    /// When the disk doesn't take it.
-    pub fn try_signature(&self, sha256: &str, signature: &str) -> io::Result<PathBuf> {
-        let path = self.component(&format!("{sha256}.try"));
-        match signature {
-            "" => match fs::remove_file(signature_path(&path)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error)?,
-                _ => {}
-            },
-            text => put(&signature_path(&path), text.as_bytes())?,
-        }
-        Ok(path)
-    }
-
-    /// Keeps a component and its signature; when this returns they are on the disk.
-    ///
-    /// # Errors
-    /// When the disk doesn't take them.
-    pub fn add(&self, sha256: &str, component: &[u8], signature: &str) -> io::Result<PathBuf> {
-        let path = self.component(sha256);
-        // The signature first: a component is never seen without it.
-        match signature {
-            "" => {}
-            text => put(&signature_path(&path), text.as_bytes())?,
-        }
-        put(&path, component)?;
-        sealed::sync_folder(&path)?;
-        Ok(path)
-    }
-
-    /// Deletes the components that none of these sites needs.
-    pub fn tidy<'a>(&self, sites: impl Iterator<Item = &'a Kept>) {
-        let needed: BTreeSet<_> = sites
-            .flat_map(|kept| &kept.standing)
-            .flat_map(|deployment| {
-                let path = self.component(&deployment.sha256);
-                [signature_path(&path), path]
-            })
-            .collect();
-        for entry in fs::read_dir(&self.0).into_iter().flatten().flatten() {
-            let path = entry.path();
-            let ends = |end: &str| path.extension().is_some_and(|extension| extension == end);
-            if (ends("wasm") || ends("sig") || ends("new")) && !needed.contains(&path) {
-                // What can't be deleted now is tried again after the next document.
-                let _ = fs::remove_file(&path);
-            }
-        }
-    }
-
-    fn site(&self, site: &SiteId) -> PathBuf {
-        self.0.join(format!("site-{site}"))
-    }
-}
-
-fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let unfinished = path.with_added_extension("new");
-    let mut file = File::create(&unfinished)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&unfinished, path)
 }
 
 fn unhex(text: &str) -> Option<[u8; 32]> {
-    wattle_process::inbox::token_digest(text).ok()
+    token_digest(text).ok()
 }

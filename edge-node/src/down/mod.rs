@@ -13,7 +13,7 @@
 //! - A document is looked at as a whole before anything of it is kept: its address, its SHA-256, its signature where the node asks
 //!   for one, the component, its schema, and the settings against both. What fails is *refused*, with a reason; the version that
 //!   decided goes on.
-//! - What is *applied* is on the disk first ([`kept`]), then told to who has sent it, to the site, and to the journal. A node that is
+//! - What is *applied* is on the disk first ([`folder`]), then told to who has sent it, to the site, and to the journal. A node that is
 //!   killed in between finds it at its start, and says it again. What failed only because of the machine (a full disk) is neither: the
 //!   sender is told to come again.
 //! - An applied policy goes the way of every version ([`crate::policy`]): trial, active, or shadow. What becomes of it there is kept
@@ -26,10 +26,13 @@
 //! a queue of [`worker::QUEUE`].
 
 pub mod board;
+pub mod folder;
 pub mod follow;
 pub mod inbox;
 mod judge;
 pub mod kept;
+pub mod place;
+mod stand;
 pub mod start;
 pub mod worker;
 

@@ -14,8 +14,10 @@ use wattle_wire::document::{Action, Document, Head, LAYOUT, POLICY, PolicyOrder}
 use wattle_wire::row::EventKind;
 use wattle_wire::{EdgeId, SiteId};
 
-use super::kept::{Folder, Kept};
-use super::worker::{From, Order, Outcome, Place, Worker};
+use super::folder::Folder;
+use super::kept::Kept;
+use super::place::{Order, Place};
+use super::worker::{From, Outcome, Worker};
 use super::{Answer, Board, settings_in, with_settings};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -24,6 +26,11 @@ use crate::policy::{Role, Source, Standing, Stands, mark, trusting};
 
 const V1: &str = "1.0.0-hostile";
 const V2: &str = "2.0.0-hostile";
+
+#[path = "odd_tests.rs"]
+mod odd;
+#[path = "together_tests.rs"]
+mod together;
 
 /// A worker with the site `depot`, and what it tells the site.
 struct Rig {
@@ -85,7 +92,8 @@ impl Rig {
     /// What the site's actor says of a version.
     fn stands(&mut self, body: &[u8], settings: &str, stands: Stands) {
         let mark = mark(&Sha256::digest(body).into(), settings);
-        self.worker.standing(&site(), &Standing { mark, stands, reason: "it trapped".into() });
+        let (role, heard) = (Role::Active, u64::MAX);
+        self.worker.standing(&site(), &Standing { role, mark, heard, stands, reason: "it trapped".into() });
     }
 
     /// What stands, and as what.
@@ -102,24 +110,32 @@ impl Rig {
 }
 
 fn start(data: &Path, control: &Control, config: &Config) -> (Worker, Receiver<Order>) {
+    start_on(data, &data.join("policies"), control, config)
+}
+
+fn start_on(data: &Path, policies: &Path, control: &Control, config: &Config) -> (Worker, Receiver<Order>) {
     let folder = Folder::open(data).expect("made");
     let (tell, told) = channel();
-    let policies = data.join("policies");
-    let sources = (Source::active(&policies, control), Source::shadow(&policies, control));
+    let sources = (Source::active(policies, control), Source::shadow(policies, control));
+    let (kept, missed) = super::start::read(&folder, &site());
     let place = Place {
         control: control.clone(),
         text: "id = 'depot'\n".into(),
         sources,
-        kept: folder.read(&site()),
+        kept,
+        missed,
         tell: Box::new(move |order| tell.send(order).expect("it listens")),
     };
+    let board = Board::default();
+    board.keep(&site(), &place.kept, place.unloaded());
+    board.refused(folder.strangers());
     let worker = Worker {
         edge: EdgeId::new("edge-1").expect("name"),
         host: trusting(host(), config),
         folder,
         clock: Arc::new(Clock::start()),
         places: [(site(), place)].into(),
-        board: Board::default(),
+        board,
     };
     (worker, told)
 }
@@ -139,9 +155,10 @@ fn document(action: Action, body: &[u8], settings: Option<Value>) -> Document {
         edge: None,
         site: site(),
         version: 0,
+        after: None,
         sent_by: String::new(),
         sha256: hex(&Sha256::digest(body)),
-        policy: Some(PolicyOrder { action, settings, signature: String::new() }),
+        policy: Some(PolicyOrder { action, settings, signature: String::new(), takes_back: None }),
     };
     Document { head, body: body.to_vec() }
 }
@@ -262,8 +279,6 @@ fn with_a_ring_only_what_was_signed_is_applied_and_a_bad_signature_spoils_no_goo
     assert_eq!(rig.kept().standing[0].signed_by, Some(key.id().to_string()));
     rig.refuses(&signed(key.sign(b"something else")), "doesn't fit these bytes");
     rig.refuses(&signed("no signature".into()), "this is no signature");
-    let text = "what would decide then can't be used";
-    rig.refuses(&document(Action::Rollback, b"", None), text);
     assert_eq!(rig.files(), 2, "the component that stands, and its signature");
     rig.restart();
     let deployment = rig.kept().standing[0].clone();
@@ -323,8 +338,17 @@ fn a_rollback_goes_back_to_what_decided_before_and_at_last_to_the_site_file() {
     assert!(placed.at_once && placed.version.is_some_and(|version| version.version() == V1));
     // The site file's own policy takes no such settings.
     let (outcome, text) = back(&mut rig);
-    assert!(outcome == Outcome::Refused && text.contains("what would decide then can't be used"), "{text}");
-    assert_eq!(rig.standing(), [("hostile 1.0.0-hostile".into(), "active")]);
+    assert!(
+        outcome == Outcome::Applied && text.contains("or the built-in equal share; what would can't be"),
+        "{text}"
+    );
+    let order = rig.told.try_iter().last().expect("told");
+    let (placed, back_to) = order
+        .placed
+        .and_then(|placed| Some((placed.version.is_none(), placed.back?)))
+        .expect("it has a place");
+    assert!(placed && back_to.missing.contains("refuses its settings"), "{back_to:?}");
+    assert_eq!(rig.standing(), []);
     let mut rig = Rig::new("");
     rig.says(Action::Activate, &component("equal-share"), None);
     let text = "equal-share 0.1.0 is taken back; fair-share 0.1.0 of the site file";

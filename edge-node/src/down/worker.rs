@@ -2,53 +2,31 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use wattle_policy_host::Host;
-use wattle_site::Control;
-use wattle_wire::document::{Action, Document, DocumentError, Head, PolicyOrder};
+use wattle_wire::document::{
+    Action, Address, Document, DocumentError, HasOf, Head, MAX_VERSION, POLICY, PolicyOrder, next_version,
+};
 use wattle_wire::row::{Event, EventKind};
 use wattle_wire::{EdgeId, Micros, SiteId};
 
 use super::board::Board;
+use super::folder::Folder;
 use super::judge::{Judge, Judged, No};
-use super::kept::{Deployment, Folder, Kept, Stand, Told};
-use super::with_settings;
+use super::kept::{Deployment, Kept, Stand, Told};
+use super::place::{Missing, Place};
 use crate::clock::Clock;
-use crate::policy::{Placed, Role, Source, Standing, Version};
+use crate::policy::{Placed, Role, Standing};
 
+/// How long it is waited before it is looked again at what couldn't be read or loaded.
+const LOOK: Duration = Duration::from_secs(1);
 /// The most jobs that wait. A document that finds no room is to come again; a standing that finds none is logged, and known again
 /// after a restart.
 pub const QUEUE: usize = 256;
-
-/// What a site is told.
-pub struct Order {
-    /// A version for its place, if that changes.
-    pub placed: Option<Placed>,
-    /// The text that keyframes hold of the configuration from now on.
-    pub configuration: String,
-    /// What is journaled of it.
-    pub event: Option<Event>,
-}
-
-/// Tells a site's actor.
-pub type Tell = Box<dyn Fn(Order) + Send>;
-
-/// A site as the worker knows it.
-pub struct Place {
-    /// What its file says.
-    pub control: Control,
-    /// Its file.
-    pub text: Arc<str>,
-    /// Where its file's policy and shadow come from.
-    pub sources: (Option<Source>, Option<Source>),
-    /// What is kept of it.
-    pub kept: Kept,
-    /// Its actor.
-    pub tell: Tell,
-}
 
 /// Who has brought a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,15 +133,18 @@ pub struct Worker {
 
 impl Worker {
     fn run(mut self, jobs: &Receiver<Job>) {
-        while let Ok(job) = jobs.recv() {
-            match job {
-                Job::Document { bytes, from, answer } => {
+        loop {
+            let wait = if self.misses() { LOOK } else { Duration::MAX };
+            match jobs.recv_timeout(wait) {
+                Ok(Job::Document { bytes, from, answer }) => {
                     let told = self.document(&bytes, &from);
                     tracing::info!(outcome = ?told.outcome, version = told.version, "{}", told.text);
                     // Whoever has gone hears of it by the status or the journal.
                     let _ = answer.send(told);
                 }
-                Job::Standing { site, standing } => self.standing(&site, &standing),
+                Ok(Job::Standing { site, standing }) => self.standing(&site, &standing),
+                Err(RecvTimeoutError::Timeout) => self.look(),
+                Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }
@@ -176,22 +157,41 @@ impl Worker {
     }
 
     /// Refuses what can't be read; where it says whose it is, it needn't come again.
-    fn unreadable(&self, bytes: &[u8], error: &DocumentError, from: &From) -> Answer {
-        let answer = |version| Answer { outcome: Outcome::Refused, version, text: error.to_string() };
-        let Some(address) = Document::address(bytes).filter(|_| *from == From::Fog) else { return answer(0) };
-        let detail = json!({"kind": address.kind, "version": address.version, "reason": error.to_string()});
-        self.stranger(&address.site, address.kind, address.version, detail);
-        answer(address.version)
+    fn unreadable(&mut self, bytes: &[u8], error: &DocumentError, from: &From) -> Answer {
+        let text = error.to_string();
+        let Some(Address { kind, site, version }) = Document::address(bytes)
+            .filter(|address| *from == From::Fog && (1..=MAX_VERSION).contains(&address.version))
+        else {
+            return Answer { outcome: Outcome::Refused, version: 0, text };
+        };
+        let detail = json!({"kind": kind, "version": version, "reason": text});
+        let told = Told { version, at_us: self.clock.now(), refused: text, ..Told::default() };
+        self.not_ours((&site, &kind), told, &detail)
     }
 
-    /// Journals that a document of a site or a kind that is none of ours was refused.
-    fn stranger(&self, site: &SiteId, kind: String, version: u64, detail: Value) {
-        self.board.refused(site.clone(), kind, version);
+    /// Refuses a document that was handed to the wrong node, or that is of no use here. It doesn't come again.
+    fn not_ours(&mut self, (site, kind): (&SiteId, &str), told: Told, detail: &Value) -> Answer {
+        if kind == POLICY && self.places.contains_key(site) {
+            return self.refuse(site, told, detail);
+        }
+        let (version, text) = (told.version, told.refused);
+        let failed = |text: String| Answer { outcome: Outcome::Failed, version, text };
+        let known = self.board.has();
+        if known.iter().any(|has| has.site == *site && has.kind == kind && has.version >= version) {
+            return Answer { outcome: Outcome::Older, version, text };
+        }
+        let refused = HasOf { site: site.clone(), kind: kind.to_owned(), version };
+        let Some(strangers) = self.board.refused([refused]) else {
+            return failed(format!("{text}; and this node remembers no more that it has refused"));
+        };
+        if let Err(error) = self.folder.write_strangers(&strangers) {
+            return failed(format!("{text} (which can't be kept: {error})"));
+        }
         let place = self.places.get(site).or_else(|| self.places.values().next());
         if let Some(place) = place {
-            let event = event(site, EventKind::DocumentRefused, &detail);
-            (place.tell)(Order { placed: None, configuration: place.configuration(), event: Some(event) });
+            place.say(None, Some(event(site, EventKind::DocumentRefused, detail)));
         }
+        Answer { outcome: Outcome::Refused, version, text }
     }
 
     fn take(&mut self, mut document: Document, from: &From) -> Answer {
@@ -199,40 +199,58 @@ impl Worker {
         let Head { site, edge, .. } = &document.head;
         let site = site.clone();
         let edge = edge.clone().unwrap_or_else(|| self.edge.clone());
-        let Some(place) = self.places.get(&site).filter(|_| edge == self.edge) else {
-            let sites: Vec<_> = self.places.keys().map(SiteId::as_str).collect();
-            let text = format!(
-                "it is for the site {site} of the edge {edge}; this is the edge {} with the sites {}",
-                self.edge,
-                sites.join(", ")
-            );
-            if *from == From::Fog {
-                let detail = detail(&document.head, &text);
-                self.stranger(&site, document.head.kind.clone(), document.head.version, detail);
-            }
-            return Answer { outcome: Outcome::Refused, version: document.head.version, text };
-        };
-        let newest = place.kept.newest;
-        if let From::Person(name) = from {
-            document.head.version = u64::try_from(now.0).unwrap_or(0).max(newest + 1);
-            document.head.sent_by.clone_from(name);
-        } else if document.head.version <= newest {
-            let text = format!("version {} came after {newest}, which is newer", document.head.version);
-            return Answer { outcome: Outcome::Older, version: document.head.version, text };
+        if edge != self.edge || !self.places.contains_key(&site) {
+            return self.misaddressed(&document.head, &edge, from, now);
         }
-        let version = document.head.version;
-        let order = document.head.policy.clone().expect("a document that was decoded has an order");
+        self.read_again(&site);
+        let place = &self.places[&site];
+        if let Some(missed) = place.missed.get(&Missing::Kept) {
+            let (version, why) = (document.head.version, &missed.why);
+            let text = format!("what is deployed can't be read: {why}; send it again");
+            return Answer { outcome: Outcome::Failed, version, text };
+        }
+        if let Some(answer) = numbered(&mut document.head, &place.kept, from, now) {
+            return answer;
+        }
+        let head = &document.head;
+        let version = head.version;
+        let order = head.policy.clone().expect("a document that was decoded has an order");
         let done = match order.action {
-            Action::Rollback => self.roll_back(&site, &document.head, now),
-            _ => self.deploy(&site, &document, &order, now),
+            Action::Rollback => self.roll_back(&site, head, (order.takes_back, from), now),
+            _ if is_overtaken(head, &place.kept) => Err(No::Refused(format!(
+                "a person has sent version {} to this node itself, which the fog node did not know when it took this; what decides \
+                 goes on",
+                place.kept.local
+            ))),
+            _ => self.deploy(&site, &document, &order, (from, now)),
         };
         let answer = match done {
             Ok(text) => Answer { outcome: Outcome::Applied, version, text },
-            Err(No::Refused(reason)) => self.refuse(&site, &document.head, &reason, now),
+            Err(No::Refused(reason)) => {
+                let told = Told::of(head, now, &reason);
+                let detail = refused(&told, &head.kind);
+                self.refuse(&site, told, &detail)
+            }
             Err(No::Failed(text)) => Answer { outcome: Outcome::Failed, version, text },
         };
-        self.folder.tidy(self.places.values().map(|place| &place.kept));
+        self.tidy();
         answer
+    }
+
+    fn misaddressed(&mut self, head: &Head, edge: &EdgeId, from: &From, now: Micros) -> Answer {
+        let sites: Vec<_> = self.places.keys().map(SiteId::as_str).collect();
+        let text = format!(
+            "it is for the site {} of the edge {edge}; this is the edge {} with the sites {}",
+            head.site,
+            self.edge,
+            sites.join(", ")
+        );
+        if *from != From::Fog {
+            return Answer { outcome: Outcome::Refused, version: head.version, text };
+        }
+        let told = Told::of(head, now, &text);
+        let detail = refused(&told, &head.kind);
+        self.not_ours((&head.site, &head.kind), told, &detail)
     }
 
     fn deploy(
@@ -240,7 +258,7 @@ impl Worker {
         site: &SiteId,
         document: &Document,
         order: &PolicyOrder,
-        now: Micros,
+        (from, now): (&From, Micros),
     ) -> Result<String, No> {
         let place = &self.places[site];
         let judge = Judge { host: &self.host, folder: &self.folder, control: &place.control };
@@ -266,226 +284,120 @@ impl Worker {
         let text = format!("{} is applied ({})", deployment.policy, order.action.as_str());
         let event = event(site, EventKind::DocumentApplied, &applied(&deployment));
         let mut kept = place.kept.clone();
-        kept.push(deployment);
+        kept.push(deployment, &place.own_settings());
         let at_once = order.action == Action::Activate;
-        let placed = Placed { role, source: Some(source), version: Some(version), at_once };
-        self.hold(site, kept, &document.head, now, placed, event)?;
-        Ok(text)
-    }
-
-    fn roll_back(&mut self, site: &SiteId, head: &Head, now: Micros) -> Result<String, No> {
-        let place = &self.places[site];
-        let mut kept = place.kept.clone();
-        let Some(gone) = kept.standing.pop() else {
-            return Err(No::Refused(
-                "nothing is deployed at this site; its site file's policy decides".into(),
-            ));
+        let document_version = document.head.version;
+        let placed = Placed {
+            role,
+            document: document_version,
+            source: Some(source),
+            version: Some(version),
+            at_once,
+            back: None,
         };
-        let role = gone.role();
-        let (source, version, name) = self.next_standing(place, &kept, role)?;
-        let text = format!("{} is taken back; {name}", gone.policy);
-        let detail = json!({
-            "kind": head.kind,
-            "version": head.version,
-            "action": Action::Rollback.as_str(),
-            "sent_by": head.sent_by,
-            "policy": name,
-            "taken_back": gone.version,
-        });
-        let event = event(site, EventKind::DocumentApplied, &detail);
-        let placed = Placed { role, source, version, at_once: true };
-        self.hold(site, kept, head, now, placed, event)?;
+        self.hold(site, kept, (&document.head, from), now, Some(placed), event)?;
         Ok(text)
-    }
-
-    /// What takes the place of what is taken out of `kept`, and how people call that.
-    fn next_standing(
-        &self,
-        place: &Place,
-        kept: &Kept,
-        role: Role,
-    ) -> Result<(Option<Source>, Option<Version>, String), No> {
-        let judge = Judge { host: &self.host, folder: &self.folder, control: &place.control };
-        if let Some(deployment) = kept.newest_of(role) {
-            let (source, version) = judge.standing(deployment)?;
-            return Ok((Some(source), Some(version), deployment.policy.clone()));
-        }
-        let own = if role == Role::Active { &place.sources.0 } else { &place.sources.1 };
-        let Some(source) = own else { return Ok((None, None, "nothing is in shadow".into())) };
-        let version = source
-            .load(&self.host)
-            .map_err(|reason| No::Refused(format!("what would decide then can't be used: {reason}")))?;
-        let name = format!("{} of the site file", version.name());
-        Ok((Some(source.clone()), Some(version), name))
     }
 
     /// Keeps what holds from now on, and then tells the site.
-    fn hold(
+    pub(super) fn hold(
         &mut self,
         site: &SiteId,
         mut kept: Kept,
-        head: &Head,
+        (head, from): (&Head, &From),
         now: Micros,
-        placed: Placed,
+        placed: Option<Placed>,
         event: Event,
     ) -> Result<(), No> {
         kept.newest = head.version;
-        kept.told = Some(told(head, now, ""));
-        let place = self.places.get_mut(site).expect("the site was looked up");
+        if *from != From::Fog {
+            kept.local = head.version;
+        }
+        kept.told = Some(Told::of(head, now, ""));
         self.folder
             .write(site, &kept)
             .map_err(|error| No::Failed(format!("what is deployed can't be kept: {error}")))?;
-        place.kept = kept;
-        self.board.keep(site, &place.kept);
-        let configuration = place.configuration();
-        (place.tell)(Order { placed: Some(placed), configuration, event: Some(event) });
+        self.now_is(site, kept);
+        self.places[site].say(placed, Some(event));
         Ok(())
     }
 
-    fn refuse(&mut self, site: &SiteId, head: &Head, reason: &str, now: Micros) -> Answer {
-        let (version, text) = (head.version, reason.to_owned());
+    /// What is on the disk of a site.
+    pub(super) fn now_is(&mut self, site: &SiteId, kept: Kept) {
         let place = self.places.get_mut(site).expect("the site was looked up");
-        let kept = Kept { newest: version, told: Some(told(head, now, reason)), ..place.kept.clone() };
-        if let Err(error) = self.folder.write(site, &kept) {
-            let text = format!("{reason} (which can't be kept: {error})");
+        place.kept = kept;
+        place.prune();
+        self.board.keep(site, &place.kept, place.unloaded());
+    }
+
+    fn refuse(&mut self, site: &SiteId, told: Told, detail: &Value) -> Answer {
+        let (version, text) = (told.version, told.refused.clone());
+        let kept = self.places[site].kept.clone();
+        if self.places[site].missed.contains_key(&Missing::Kept) {
             return Answer { outcome: Outcome::Failed, version, text };
         }
-        place.kept = kept;
-        self.board.keep(site, &place.kept);
-        let event = event(site, EventKind::DocumentRefused, &detail(head, reason));
-        (place.tell)(Order { placed: None, configuration: place.configuration(), event: Some(event) });
+        if version <= kept.newest {
+            return Answer { outcome: Outcome::Older, version, text };
+        }
+        let kept = Kept { newest: version, told: Some(told), ..kept };
+        if let Err(error) = self.folder.write(site, &kept) {
+            let text = format!("{text} (which can't be kept: {error})");
+            return Answer { outcome: Outcome::Failed, version, text };
+        }
+        self.now_is(site, kept);
+        self.places[site].say(None, Some(event(site, EventKind::DocumentRefused, detail)));
         Answer { outcome: Outcome::Refused, version, text }
     }
 
-    /// Keeps how a version stands that was deployed; what has failed is taken out, and the next one takes its place.
-    pub(super) fn standing(&mut self, site: &SiteId, standing: &Standing) {
-        let now = self.clock.now();
-        let Some(place) = self.places.get_mut(site) else { return };
-        let mut kept = place.kept.clone();
-        let Some(at) = place.find(&standing.mark) else { return };
-        let order = match Stand::of(standing.stands) {
-            Some(stand) => {
-                let deployment = &mut kept.standing[at];
-                if deployment.stands == stand && (deployment.proven || stand != Stand::Active) {
-                    return;
-                }
-                // What is active again after a start has been so before.
-                if stand == Stand::Trial && deployment.proven {
-                    return;
-                }
-                deployment.proven |= stand == Stand::Active;
-                (deployment.stands, deployment.since_us) = (stand, now);
-                None
-            }
-            None => {
-                let failed = kept.standing.remove(at);
-                let told = Told {
-                    version: failed.version,
-                    action: Some(failed.action),
-                    sha256: failed.sha256.clone(),
-                    sent_by: failed.sent_by.clone(),
-                    at_us: now,
-                    refused: standing.reason.clone(),
-                };
-                let detail = json!({
-                    "kind": "policy",
-                    "version": failed.version,
-                    "action": failed.action.as_str(),
-                    "policy": failed.policy,
-                    "sha256": failed.sha256,
-                    "sent_by": failed.sent_by,
-                    "reason": standing.reason,
-                });
-                if kept.told.as_ref().is_none_or(|newest| newest.version == failed.version) {
-                    kept.told = Some(told);
-                }
-                Some((failed.role(), detail))
-            }
-        };
-        if let Err(error) = self.folder.write(site, &kept) {
-            tracing::error!(%site, %error, "how a policy stands can't be kept; after a restart it may be tried anew");
+    /// Deletes components that nobody needs; not while it isn't known what is needed.
+    pub(super) fn tidy(&self) {
+        if !self.places.values().any(|place| place.missed.contains_key(&Missing::Kept)) {
+            self.folder.tidy(self.places.values().map(|place| &place.kept));
         }
-        place.kept = kept;
-        self.board.keep(site, &place.kept);
-        if let Some((role, detail)) = order {
-            self.next_takes_over(site, role, &detail);
-        }
-        self.folder.tidy(self.places.values().map(|place| &place.kept));
-    }
-
-    /// After a version has failed: what runs goes on, with the file from which its next version comes.
-    fn next_takes_over(&self, site: &SiteId, role: Role, detail: &Value) {
-        let place = &self.places[site];
-        let (source, version) = match self.next_standing(place, &place.kept, role) {
-            Ok((source, version, _)) => (source, version),
-            Err(No::Refused(reason) | No::Failed(reason)) => {
-                tracing::error!(%site, reason, "nothing takes the place of the policy that failed");
-                (None, None)
-            }
-        };
-        // The site has gone back to what decided before; here only the shadow is missing.
-        let version = version.filter(|_| role == Role::Shadow);
-        let placed = source.is_some().then_some(Placed { role, source, version, at_once: true });
-        let event = Some(event(site, EventKind::DocumentRefused, detail));
-        (place.tell)(Order { placed, configuration: place.configuration(), event });
     }
 }
 
-impl Place {
-    /// The newest deployment with this mark.
-    fn find(&self, mark: &[u8; 32]) -> Option<usize> {
-        let own = Source::with_settings("".into(), &self.control, &self.control.settings);
-        self.kept
-            .standing
-            .iter()
-            .rposition(|deployment| deployment.mark(own.settings()).as_ref() == Some(mark))
+/// Gives a person's document its version, and looks at that of another's; an answer where it is of no use.
+fn numbered(head: &mut Head, kept: &Kept, from: &From, now: Micros) -> Option<Answer> {
+    match from {
+        From::Person(name) => {
+            let now = u64::try_from(now.0).unwrap_or(0);
+            let Some(version) = next_version(now, kept.newest) else {
+                let text = format!("there is no version above {}, the newest that came here", kept.newest);
+                return Some(Answer { outcome: Outcome::Refused, version: 0, text });
+            };
+            (head.version, head.after) = (version, None);
+            head.sent_by.clone_from(name);
+            None
+        }
+        From::Fog if head.version <= kept.newest => {
+            let text = format!("version {} came after {}, which is newer", head.version, kept.newest);
+            Some(Answer { outcome: Outcome::Older, version: head.version, text })
+        }
+        From::Fog => None,
     }
+}
 
-    /// What keyframes hold of the configuration.
-    pub fn configuration(&self) -> String {
-        let standing = self.kept.standing.iter();
-        with_settings(&self.text, standing.filter_map(|deployment| deployment.settings.as_deref()))
-    }
+/// Whether a person has deployed at this node since a document's sender knew how it stands here.
+fn is_overtaken(head: &Head, kept: &Kept) -> bool {
+    head.after.is_some_and(|after| kept.local > after)
 }
 
 /// What an applied deployment is journaled as.
 pub fn applied(deployment: &Deployment) -> Value {
-    let settings = deployment.settings.as_deref().map(serde_json::from_str::<Value>);
-    json!({
-        "kind": "policy",
-        "version": deployment.version,
-        "action": deployment.action.as_str(),
-        "policy": deployment.policy,
-        "sha256": deployment.sha256,
-        "settings": settings.and_then(Result::ok),
-        "sent_by": deployment.sent_by,
-        "signed_by": deployment.signed_by,
-    })
+    let mut detail = deployment.json();
+    detail["kind"] = POLICY.into();
+    detail
+}
+
+/// What a refused document is journaled as.
+pub fn refused(told: &Told, kind: &str) -> Value {
+    let mut detail = told.json();
+    (detail["kind"], detail["reason"]) = (kind.into(), told.refused.as_str().into());
+    detail
 }
 
 /// The row of it; the detail stands whole.
 pub fn event(site: &SiteId, kind: EventKind, detail: &Value) -> Event {
     Event { detail: detail.to_string(), ..Event::new(site.clone(), None, kind, "") }
-}
-
-fn detail(head: &Head, reason: &str) -> Value {
-    json!({
-        "kind": head.kind,
-        "version": head.version,
-        "action": head.policy.as_ref().map(|order| order.action.as_str()),
-        "sha256": head.sha256,
-        "sent_by": head.sent_by,
-        "reason": reason,
-    })
-}
-
-fn told(head: &Head, now: Micros, refused: &str) -> Told {
-    Told {
-        version: head.version,
-        action: head.policy.as_ref().map(|order| order.action),
-        sha256: head.sha256.clone(),
-        sent_by: head.sent_by.clone(),
-        at_us: now,
-        refused: refused.to_owned(),
-    }
 }

@@ -100,6 +100,12 @@ impl Place {
         read(&self.keeper.folder, &self.site, &self.policy)
     }
 
+    /// The place of another site.
+    #[cfg(test)]
+    pub(super) fn of(&self, site: &str) -> Self {
+        Self { site: SiteId::new(site).expect("a name"), ..self.clone() }
+    }
+
     /// Has a component kept, with its signature; false if it has to be tried again later.
     pub fn keep(&self, bytes: &Arc<[u8]>, signature: Option<&Arc<str>>) -> bool {
         let (site, policy, bytes) = (self.site.clone(), self.policy.clone(), Arc::clone(bytes));

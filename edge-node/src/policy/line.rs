@@ -11,7 +11,7 @@
 //! trial, nothing is active, or what is active fails too often. What failed too often stands in for nobody; so after a
 //! rollback there is no stand-in until the next version comes. Offering what is active ends a trial, offering what is on
 //! trial changes nothing. Of a version on trial only those good decisions count that were about something, see
-//! [`SitePolicy`](super::SitePolicy).
+//! [`SitePolicy`](super::SitePolicy). What somebody has taken back is forgotten in every place ([`Line::withdraw`]).
 //!
 //! What changes, changes between two decisions.
 
@@ -163,6 +163,26 @@ impl<V: Versioned> Line<V> {
         }
         let proven = self.trial.take()?.version;
         Some(self.activate(Tried::new(proven)))
+    }
+
+    /// Takes a version out that somebody has taken back: it is neither active, nor on trial, nor does it stand in any more. Of what
+    /// is left `decides` is active and `stand_in` stands in; another's trial goes on. None where nothing changes but that.
+    pub fn withdraw(&mut self, gone: [u8; 32], decides: Option<V>, stand_in: Option<V>) -> Option<Step<V>> {
+        let digest = decides.as_ref().map(V::digest);
+        self.stand_in = stand_in.filter(|other| other.digest() != gone && Some(other.digest()) != digest);
+        let ends = [Some(gone), digest];
+        let trial = self.trial.take_if(|trial| ends.contains(&Some(trial.version.digest())));
+        match (&mut self.active, decides) {
+            (Some(active), Some(decides)) if active.version.digest() == decides.digest() => {
+                active.version = decides;
+                trial.map(|trial| Step::Withdrawn(trial.version))
+            }
+            (None, None) => trial.map(|trial| Step::Withdrawn(trial.version)),
+            (active, decides) => {
+                let before = std::mem::replace(active, decides.map(Tried::new));
+                Some(Step::Active(before.map(|before| before.version)))
+            }
+        }
     }
 
     fn activate(&mut self, newcomer: Tried<V>) -> Step<V> {
@@ -322,6 +342,37 @@ mod tests {
         line.offer(2);
         assert_eq!(line.offer(1), Some(Step::Active(Some(2))));
         check(&line, 1, Some(2), None);
+    }
+
+    #[test]
+    fn what_was_taken_back_decides_no_more_and_stands_in_for_nobody() {
+        let mut line = line(0);
+        line.offer(2);
+        line.offer(3);
+        check(&line, 3, Some(2), None);
+        assert_eq!(line.withdraw([3; 32], Some(2), Some(1)), Some(Step::Active(Some(3))));
+        check(&line, 2, Some(1), None);
+        // The one that was taken back is not gone back to, whatever fails.
+        assert_eq!((0..MOST_FAILURES).find_map(|_| line.decided(true)), Some(Step::RolledBack(2)));
+        check(&line, 1, None, None);
+        assert_eq!(line.withdraw([1; 32], None, Some(1)), Some(Step::Active(Some(1))));
+        assert_eq!((line.active(), line.stand_in()), (None, None));
+        assert_eq!(line.withdraw([1; 32], None, None), None);
+    }
+
+    #[test]
+    fn a_trial_ends_when_it_is_taken_back_and_goes_on_when_another_is() {
+        let mut line = line(5);
+        line.offer(2);
+        line.tried(false);
+        assert_eq!(line.withdraw([9; 32], Some(1), None), None, "one that stood by before");
+        assert_eq!(line.progress(), Some((1, 5)));
+        assert_eq!(line.withdraw([2; 32], Some(1), None), Some(Step::Withdrawn(2)));
+        check(&line, 1, None, None);
+        // What failed before goes on counting: nothing was replaced.
+        assert_eq!((line.decided(true), line.decided(true)), (None, None));
+        line.withdraw([9; 32], Some(1), Some(4));
+        assert_eq!(line.decided(true), Some(Step::RolledBack(1)));
     }
 
     #[test]

@@ -54,7 +54,8 @@ use wattle_policy_host::{Cache, Host, HostError, Limits};
 
 use crate::config::Config;
 
-pub use site::{Figures, Note, Placed, Role, Running, SitePolicy, Standing, Stands};
+pub use retry::Retry;
+pub use site::{Back, Figures, Note, Placed, Role, Running, SitePolicy, Standing, Stands};
 pub use version::{Source, Unusable, Version, first_eight, mark, read};
 
 /// Environment variable that names the folder with policies.

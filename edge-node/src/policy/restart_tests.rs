@@ -1,12 +1,14 @@
 //! What becomes of a policy over a restart of the node, and of its state where a version declines to take it over. The
 //! site is that of [`tests`](super::tests).
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use wattle_policy_host::sign::PrivateKey;
 use wattle_testkit::wait_for;
 use wattle_wire::SiteId;
+use wattle_wire::message::ChargerState;
 
 use super::keep::{Keeper, Place};
 use super::tests::{Rig, V1, V2, component, host, hostile};
@@ -35,6 +37,15 @@ fn is_kept(place: &Place, bytes: &[u8]) {
         .expect("kept");
 }
 
+/// Whether nothing is kept for the site, though whatever was to be written before is.
+fn nothing_is_kept(place: &Place) -> bool {
+    let barrier = place.of("barrier");
+    let bytes: Arc<[u8]> = format!("{:?}", Instant::now()).into_bytes().into();
+    assert!(barrier.keep(&bytes, None));
+    is_kept(&barrier, &bytes);
+    place.read().is_none()
+}
+
 #[test]
 fn after_a_restart_with_a_broken_file_the_last_version_that_proved_itself_decides() {
     let (_data, place) = data();
@@ -43,7 +54,7 @@ fn after_a_restart_with_a_broken_file_the_last_version_that_proved_itself_decide
     for _ in 0..2 {
         rig.step();
     }
-    assert_eq!(place.read(), None, "two good decisions prove nothing");
+    assert!(nothing_is_kept(&place), "two good decisions prove nothing");
     rig.step();
     is_kept(&place, &hostile(V1));
     drop(rig);
@@ -144,7 +155,14 @@ fn a_decision_for_nobody_and_one_that_fails_prove_nothing() {
     let (_data, place) = data();
     let mut rig = started("policy_trial = 1\nsettings = { way = 'trap' }", &hostile(V1), &place);
     (0..5).for_each(|_| drop(rig.step()));
-    assert_eq!(place.read(), None);
+    assert!(nothing_is_kept(&place));
+    let mut rig = started("policy_trial = 1\nsettings = { way = 'remember' }", &hostile(V1), &place);
+    rig.state = ChargerState::Plugged;
+    (0..5).for_each(|_| assert_eq!(rig.step(), "hostile 1.0.0-hostile"));
+    assert!(nothing_is_kept(&place));
+    rig.state = ChargerState::Waiting;
+    rig.step();
+    is_kept(&place, &hostile(V1));
 }
 
 #[test]

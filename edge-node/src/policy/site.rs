@@ -25,7 +25,7 @@ use super::shadow::Shadow;
 use super::version::built_in;
 use super::{Source, Version};
 
-pub use place::{Placed, Standing, Stands};
+pub use place::{Back, Placed, Standing, Stands};
 pub use running::{Figures, Running};
 
 /// The most notes that wait to be taken; further ones are dropped, but a decision makes three at most.
@@ -53,6 +53,12 @@ pub struct SitePolicy {
     shadow: Option<Source>,
     /// The active one's file as the site file names it; only what comes from there is kept as the last that proved itself.
     of_the_file: Option<Source>,
+    /// What the file held when it decided last; what it holds now may be another that nobody has tried.
+    ran_of_the_file: Option<Version>,
+    /// Whether what decided at the last decision was taken back since.
+    is_taken_back: bool,
+    /// The newest document of which was heard here.
+    heard: u64,
     /// What has become of versions, for who has deployed them.
     standings: Vec<Standing>,
     /// How who decides does, and how the policy that is in shadow for good.
@@ -112,6 +118,7 @@ impl SitePolicy {
             let found = source.load(host);
             policy.offer_last(&source, host, found.as_ref().ok());
             policy.offer(Role::Active, found, &[]);
+            policy.ran_of_the_file = policy.line.active().cloned();
         }
         if let Some(source) = shadow {
             policy.offer(Role::Shadow, source.load(host), &[]);
@@ -125,6 +132,9 @@ impl SitePolicy {
             aside: None,
             proof: Proof::new(place, control.policy_trial),
             of_the_file: active.clone(),
+            ran_of_the_file: None,
+            is_taken_back: false,
+            heard: 0,
             active,
             shadow,
             standings: Vec::new(),
@@ -176,6 +186,13 @@ impl SitePolicy {
 
     /// Asks for a plan. `state` is what the core keeps.
     pub fn propose(&mut self, snapshot: &Snapshot, state: &[u8]) -> Proposal {
+        let proposal = self.ask(snapshot, state);
+        // Without a plan the last one would be obeyed again, which was of what is taken back.
+        let has_none = proposal.plan.is_err();
+        if std::mem::take(&mut self.is_taken_back) && has_none { built_in(snapshot) } else { proposal }
+    }
+
+    fn ask(&mut self, snapshot: &Snapshot, state: &[u8]) -> Proposal {
         self.given = Given::default();
         if self.active.is_none() {
             return built_in(snapshot);
@@ -202,8 +219,11 @@ impl SitePolicy {
             Ok((decided, begins_with)) => {
                 self.given = given(begins_with, state, false);
                 self.left_by = Some(active.clone());
-                if somebody_asks(snapshot) && self.active == self.of_the_file {
-                    self.proof.take(&active);
+                if self.is_of_the_file(&active) {
+                    if somebody_asks(snapshot) {
+                        self.proof.take(&active);
+                    }
+                    self.ran_of_the_file = Some(active.clone());
                 }
                 (active.proposal(Ok(decided)), None)
             }
@@ -323,7 +343,7 @@ impl SitePolicy {
     fn offer_active(&mut self, version: Version, at_once: bool, state: &[u8]) {
         let (name, mark) = (version.name(), version.digest());
         if self.line.is_new(&version) {
-            self.note_loaded(&version, Role::Active);
+            self.note_loaded(&version);
             match self.taken_over(&version, state) {
                 Ok(state) => self.trial = Shadow::new(state),
                 Err(error) => {
@@ -333,7 +353,7 @@ impl SitePolicy {
                     }
                     let text = format!("{name} does not take over the state: {error}");
                     if self.late.is_none() {
-                        self.stands(mark, Stands::Refused, &text);
+                        self.stands(Role::Active, mark, Stands::Refused, &text);
                     }
                     return self.note(EventKind::PolicyRefused, text);
                 }
@@ -342,7 +362,7 @@ impl SitePolicy {
         let step = if at_once { self.line.offer_at_once(version) } else { self.line.offer(version) };
         match step {
             Some(Step::Trial) => {
-                self.stands(mark, Stands::Trial, "");
+                self.stands(Role::Active, mark, Stands::Trial, "");
                 let decides = self.line.active().map(Version::name).unwrap_or_default();
                 let text = format!("{name} decides beside {decides} for {} decisions", self.trial_decisions);
                 self.note(EventKind::PolicyShadow, text);
@@ -352,15 +372,14 @@ impl SitePolicy {
                 self.note_active(before);
             }
             Some(Step::Withdrawn(trial)) => {
-                self.stands(mark, Stands::Active, "");
-                let text = format!("{} was taken back before it was active; {name} decides", trial.name());
-                self.note(EventKind::PolicyRefused, text);
+                self.stands(Role::Active, mark, Stands::Active, "");
+                self.note_withdrawn(&trial, &name);
             }
             Some(Step::Refused(_) | Step::RolledBack(_)) => {}
             None if self.line.active().is_some_and(|active| active.digest() == mark) => {
-                self.stands(mark, Stands::Active, "");
+                self.stands(Role::Active, mark, Stands::Active, "");
             }
-            None => self.stands(mark, Stands::Trial, ""),
+            None => self.stands(Role::Active, mark, Stands::Trial, ""),
         }
     }
 
@@ -387,11 +406,11 @@ impl SitePolicy {
     }
 
     fn offer_shadow(&mut self, version: Version) {
-        self.stands(version.digest(), Stands::Shadow, "");
+        self.stands(Role::Shadow, version.digest(), Stands::Shadow, "");
         if self.beside.as_ref().is_some_and(|(known, _)| known.digest() == version.digest()) {
             return;
         }
-        self.note_loaded(&version, Role::Shadow);
+        self.note_loaded(&version);
         let state = self.beside.as_ref().map_or(Ok(Vec::new()), |(before, shadow)| {
             version.take_over(before.policy(), before.version(), shadow.state())
         });
@@ -436,13 +455,7 @@ impl SitePolicy {
             }
             Err(declined) => declined,
         };
-        let text = format!(
-            "{} begins with nothing, as it does not take over the {} bytes of state that {} has left: {declined}",
-            active.name(),
-            state.len(),
-            self.left_by.take().map(|left| left.name()).unwrap_or_default(),
-        );
-        self.note(EventKind::PolicyFailed, text);
+        self.note_given_up(active, state, &declined);
         Ok(Vec::new())
     }
 
@@ -457,6 +470,10 @@ impl SitePolicy {
             Some(left) => version.take_over(left.policy(), left.version(), state),
             None => Ok(Vec::new()),
         }
+    }
+
+    fn is_of_the_file(&self, version: &Version) -> bool {
+        self.of_the_file.as_ref() == Some(version.source())
     }
 
     fn nobody(&self) -> Proposal {

@@ -14,7 +14,7 @@ use wattle_wire::row::{Cause, Decision, EventKind, Row};
 use wattle_wire::{Micros, Milliamps};
 
 use super::keep::Place;
-use super::{Role, SitePolicy};
+use super::{Placed, Role, SitePolicy};
 
 pub(super) const V1: &str = "1.0.0-hostile";
 pub(super) const V2: &str = "2.0.0-hostile";
@@ -55,15 +55,15 @@ fn limits() -> Limits {
 }
 
 /// A site as its actor runs it, and the charger as it really is.
-pub(super) struct Rig {
+pub(crate) struct Rig {
     folder: TempDir,
-    host: Host,
+    pub(crate) host: Host,
     machine: SiteMachine,
-    pub(super) policy: SitePolicy,
+    pub(crate) policy: SitePolicy,
     now: Micros,
     obeys: (u64, Milliamps),
     /// What the charger says of itself.
-    state: ChargerState,
+    pub(super) state: ChargerState,
     rows: Vec<Row>,
 }
 
@@ -74,7 +74,7 @@ impl Rig {
     }
 
     /// The same, with the last version that proved itself kept at a place.
-    pub(super) fn on(host: Host, control: &str, policy: &[u8], place: Option<Place>) -> Self {
+    pub(crate) fn on(host: Host, control: &str, policy: &[u8], place: Option<Place>) -> Self {
         Self::signed(host, control, (policy, ""), place)
     }
 
@@ -112,8 +112,18 @@ impl Rig {
         self.policy.offer(role, found, self.machine.policy_state());
     }
 
+    /// The folder of policies.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// What somebody has deployed, or taken back.
+    pub(crate) fn place(&mut self, placed: Placed) {
+        self.policy.place(placed, self.machine.policy_state());
+    }
+
     /// A second with a reading of the charger and a decision; who has proposed it.
-    pub(super) fn step(&mut self) -> String {
+    pub(crate) fn step(&mut self) -> String {
         self.now += Micros::from_secs(1);
         let (number, limit) = self.obeys;
         let heard = Heard::Reading {
@@ -153,12 +163,12 @@ impl Rig {
     }
 
     /// The reason of the last decision that was obeyed.
-    pub(super) fn reason(&self) -> &str {
+    pub(crate) fn reason(&self) -> &str {
         &self.obeyed().last().expect("decided").chargers[0].reason
     }
 
     /// What was noted of the policy since the last call, and what the core has journaled of it.
-    pub(super) fn events(&mut self) -> Vec<(&'static str, String)> {
+    pub(crate) fn events(&mut self) -> Vec<(&'static str, String)> {
         let mut events = self.policy.take_notes();
         events.extend(self.rows.iter().filter_map(|row| match row {
             Row::Event(event) if event.kind == EventKind::PolicyFailed => {
@@ -179,7 +189,7 @@ impl Rig {
     }
 }
 
-fn site(control: &str) -> SiteFile {
+pub(crate) fn site(control: &str) -> SiteFile {
     let text = format!(
         "id = 'depot'\n[control]\npolicy = 'site'\nraise_delay_ms = 0\n{control}\n[[circuits]]\nid = 'grid'\nlimit_a = 32\n\
          [[chargers]]\nid = 'cp-1'\ncircuit = 'grid'\nphases = ['L1']\n"

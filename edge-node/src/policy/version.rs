@@ -44,7 +44,7 @@ impl Unusable {
 #[derive(Debug, Clone)]
 pub struct Version {
     policy: Policy,
-    settings: Arc<str>,
+    source: Arc<Source>,
     settings_digest: u64,
     /// Where the node asks for one: what stood beside the component.
     signature: Option<Arc<str>>,
@@ -152,8 +152,8 @@ impl Source {
         }
         let signature = signed_by.and_then(|_| signature_text(file)).map(Arc::from);
         let digest = mark(&policy.digest(), &self.settings);
-        let (settings, settings_digest) = (self.settings.clone(), self.settings_digest());
-        Ok(Version { policy, settings, settings_digest, signature, digest })
+        let (source, settings_digest) = (Arc::new(self.clone()), self.settings_digest());
+        Ok(Version { policy, source, settings_digest, signature, digest })
     }
 }
 
@@ -185,6 +185,11 @@ impl Version {
         format!("{} {}", self.policy(), self.version())
     }
 
+    /// Where it came from.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
     /// The component's bytes.
     pub fn bytes(&self) -> &Arc<[u8]> {
         self.policy.bytes()
@@ -205,7 +210,7 @@ impl Version {
     /// # Errors
     /// As [`Policy::decide`].
     pub fn decide(&self, snapshot: &Snapshot, state: &[u8]) -> Result<Decided, RunError> {
-        self.policy.decide(snapshot, &self.settings, state)
+        self.policy.decide(snapshot, &self.source.settings, state)
     }
 
     /// The state that a version of `policy` has left, as this one goes on from it.

@@ -6,7 +6,8 @@ use std::net::{Ipv4Addr, TcpStream};
 use serde_json::{Value, json};
 use wattle_testkit::wait_for;
 
-use crate::policy::component;
+use crate::policy::{component, versions};
+use crate::replay::replayed;
 use crate::support::{Broker, Edge, LIMIT};
 
 /// The SHA-256 of the token "secret".
@@ -122,6 +123,73 @@ fn a_version_on_trial_begins_it_anew_after_a_restart_and_is_not_obeyed_by_accide
         assert_eq!(site["deployed"]["standing"][0]["state"], "trial");
         edge.kill_and_restart();
     }
+}
+
+/// Waits until so many deployments stand, and the newest document is as wanted.
+fn stands(edge: &Edge, many: usize, outcome: &str) -> Value {
+    wait_for("what stands", LIMIT, || {
+        let site = edge.status()["sites"][0].clone();
+        let deployed = &site["deployed"];
+        let is_so = deployed["standing"].as_array().map(Vec::len) == Some(many)
+            && deployed["newest"]["outcome"] == outcome;
+        is_so.then_some(site)
+    })
+    .unwrap_or_else(|error| panic!("{error}: {:#}", edge.status()["sites"][0]))
+}
+
+#[test]
+fn a_deployed_policy_that_traps_is_rolled_back_and_does_not_come_back_and_all_of_it_can_be_replayed() {
+    let mut edge = start("policy = 'site'\npolicy_trial = 0");
+    decides(&edge, "fair-share 0.1.0");
+    let (one, two) = versions();
+    let order = |way: &str| json!({ "action": "activate", "settings": { "way": way } });
+    let (code, first) = send(&edge, "secret", &order("remember"), &one);
+    assert_eq!(code, 200, "{first}");
+    decides(&edge, "hostile 1.0.0-hostile");
+    let (code, told) = send(&edge, "secret", &order("trap from 2"), &two);
+    assert_eq!(code, 200, "{told}");
+    let site = stands(&edge, 1, "refused");
+    let why = site["deployed"]["newest"]["reason"].as_str().unwrap_or_default();
+    assert!(why.contains("failed 3 of its last 20 decisions") && why.contains("decides again"), "{why}");
+    decides(&edge, "hostile 1.0.0-hostile");
+    edge.kill_and_restart();
+    decides(&edge, "hostile 1.0.0-hostile");
+    // It goes on from the state of the other, which declines when that is taken back.
+    let (code, second) = send(&edge, "secret", &order("remember"), &two);
+    assert_eq!(code, 200, "{second}");
+    decides(&edge, "hostile 2.0.0-hostile");
+    let back = json!({ "action": "rollback", "takes_back": second["version"] });
+    let (code, told) = send(&edge, "secret", &back, b"");
+    assert_eq!(
+        (code, &told["text"]),
+        (200, &json!("hostile 2.0.0-hostile is taken back; hostile 1.0.0-hostile"))
+    );
+    decides(&edge, "hostile 1.0.0-hostile");
+    let (code, told) = send(&edge, "secret", &back, b"");
+    assert!(
+        code == 422 && told["error"].as_str().is_some_and(|why| why.contains("does not stand")),
+        "{told}"
+    );
+    edge.kill_and_restart();
+    decides(&edge, "hostile 1.0.0-hostile");
+    let last = edge.folder.path().join("data/policy-last");
+    let kept = std::fs::read_dir(last).into_iter().flatten().flatten().map(|file| file.path());
+    let kept: Vec<_> = kept.filter(|path| path.extension().is_some_and(|end| end == "wasm")).collect();
+    assert!(kept.iter().all(|path| std::fs::read(path).ok().as_deref() == Some(&component("fair-share"))));
+    assert_eq!(edge.stop(), Some(0));
+    assert_eq!(edge.journaled().count("policy_rolled_back", "hostile 1.0.0-hostile decides again"), 1);
+
+    // What has failed and what was taken back is still there to be asked again.
+    let deployed = std::fs::read_dir(edge.folder.path().join("data/deployed")).expect("there").flatten();
+    for path in
+        deployed.map(|file| file.path()).filter(|path| path.extension().is_some_and(|end| end == "wasm"))
+    {
+        let name = path.file_name().expect("a name");
+        std::fs::copy(&path, edge.folder.path().join("policies").join(name)).expect("copied");
+    }
+    let (tally, recorded) = replayed(&edge);
+    assert_eq!((tally.differences, tally.stretches), (vec![], vec![]));
+    assert_eq!(tally.same, recorded);
 }
 
 #[test]

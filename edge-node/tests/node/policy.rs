@@ -94,7 +94,7 @@ fn a_node_that_was_killed_and_finds_a_broken_file_goes_on_with_the_version_that_
 }
 
 /// A version and the next.
-fn versions() -> (Vec<u8>, Vec<u8>) {
+pub fn versions() -> (Vec<u8>, Vec<u8>) {
     let first = component("hostile");
     let at = first.windows(V1.len()).position(|window| window == V1.as_bytes()).expect("its version");
     let mut second = first.clone();

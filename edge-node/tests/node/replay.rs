@@ -61,7 +61,7 @@ fn folders(edge: &Edge) -> (PathBuf, PathBuf) {
     (edge.folder.path().join("data/journal"), edge.folder.path().join("policies"))
 }
 
-fn replayed(edge: &Edge) -> (Tally, u64) {
+pub fn replayed(edge: &Edge) -> (Tally, u64) {
     let (journal, policies) = folders(edge);
     let shelf = Shelf::new(&policies).expect("a shelf");
     let site = "depot".parse().expect("a name");

@@ -8,7 +8,7 @@ use wattle_process::inbox::Tokens;
 use wattle_wire::document::{Document, MAX_BYTES};
 
 use super::Store;
-use super::store::StoreError;
+use super::store::{Kept, StoreError};
 
 /// Keeps documents from whoever has a token.
 pub fn inbox(tokens: Tokens, store: Arc<Store>) -> Inbox {
@@ -31,11 +31,17 @@ fn keep(store: &Store, name: &str, bytes: &[u8]) -> (u16, Value) {
         Err(error) => return no(422, "refused", error.to_string()),
     };
     match store.keep(document, name) {
-        Ok(head) => {
+        Ok(Kept { head, replaced }) => {
             let edge = head.edge.as_ref().map(ToString::to_string).unwrap_or_default();
             tracing::info!(edge, site = %head.site, version = head.version, by = name, "a document is kept");
-            let text = format!("kept for the edge {edge}, which fetches it when it dials in");
-            (202, json!({ "outcome": "kept", "version": head.version, "edge": edge, "text": text }))
+            let mut text = format!("kept for the edge {edge}, which fetches it when it dials in");
+            if let Some(version) = replaced {
+                text += &format!("; it takes the place of version {version}, which the edge had not fetched");
+            }
+            (
+                202,
+                json!({ "outcome": "kept", "version": head.version, "edge": edge, "replaced": replaced, "text": text }),
+            )
         }
         Err(error @ StoreError::Io(_)) => {
             tracing::error!(%error, "a document can't be kept");

@@ -88,13 +88,18 @@ struct Direct {
 
 impl Direct {
     /// Hands an edge its documents.
-    fn documents(&self, has: Has, said: Streaming<FlightData>) -> Response<Answers<FlightData>> {
+    async fn documents(
+        &self,
+        has: Has,
+        said: Streaming<FlightData>,
+    ) -> Result<Response<Answers<FlightData>>, Status> {
         tracing::info!(edge = %has.edge, "edge asks for its documents");
-        self.documents.hears(&has);
+        let edge = has.edge.clone();
+        serve::hears(&self.documents, has).await?;
         let (down, messages) = mpsc::channel(1);
         let (store, stop) = (self.documents.clone(), self.stop.clone());
-        tokio::spawn(serve::hand_down(store, has.edge, said, down, stop));
-        Response::new(Box::pin(ReceiverStream::new(messages)))
+        tokio::spawn(serve::hand_down(store, edge, said, down, stop));
+        Ok(Response::new(Box::pin(ReceiverStream::new(messages))))
     }
 }
 
@@ -125,7 +130,7 @@ impl FlightService for Direct {
             if self.known {
                 super::identity::check(&has.edge, certificates)?;
             }
-            return Ok(self.documents(has, segments));
+            return self.documents(has, segments).await;
         }
         let hello = hello_of(&first)?;
         if self.known {

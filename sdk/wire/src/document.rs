@@ -15,7 +15,11 @@
 //!
 //! # Versions
 //! A version is given by the node that takes the document from a person: the microseconds of its clock, at least one more than the
-//! newest that it knows. Of two documents for the same (edge, site, kind) the one with the higher version holds.
+//! newest that it knows ([`next_version`]). Of two documents for the same (edge, site, kind) the one with the higher version holds.
+//! No clock is right for certain: so what a fog node keeps says `after` which version of the edge's it was sent, and what a person has
+//! sent to the edge itself since then holds whatever its version.
+//!
+//! A rollback says which version it takes back (`takes_back`); where that doesn't stand, nothing is taken back.
 //!
 //! # Stream
 //! An edge fetches its documents by a `DoExchange` of its own ([`FLIGHT_PATH`]). Its first message carries a [`Has`] as
@@ -41,6 +45,8 @@ pub const MAX_HEAD_BYTES: usize = 256 << 10;
 pub const MAX_BYTES: usize = (64 << 20) + MAX_HEAD_BYTES;
 /// The most bytes of a document in one message of the stream.
 pub const PIECE_BYTES: usize = 1 << 20;
+/// The highest version that is taken; microseconds reach it in 146,000 years, so what is above it can only block the way.
+pub const MAX_VERSION: u64 = 1 << 62;
 /// The longest kind, name of a sender, or text of a signature, bytes.
 pub const MAX_TEXT_BYTES: usize = 1024;
 
@@ -59,6 +65,10 @@ pub struct Head {
     /// Its version; 0 from a person, since a node gives it.
     #[serde(default)]
     pub version: u64,
+    /// The newest version that the edge had dealt with, as far as the fog node knew when it took the document: 0 where it had never
+    /// heard of the edge. None from a person, and from a fog node that doesn't say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
     /// Who has sent it, as the node knows its token; empty from a person.
     #[serde(default)]
     pub sent_by: String,
@@ -80,6 +90,9 @@ pub struct PolicyOrder {
     /// The text of the component's signature file; empty where nobody has signed it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub signature: String,
+    /// Of a rollback: the version of the document that is taken back. None, only to the edge itself, for the one that came last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub takes_back: Option<u64>,
 }
 
 /// What to do with a policy.
@@ -92,7 +105,7 @@ pub enum Action {
     Activate,
     /// It decides beside the active one and is never obeyed.
     Shadow,
-    /// What was deployed last is taken back; there is no component.
+    /// What was deployed is taken back; there is no component.
     Rollback,
 }
 
@@ -138,6 +151,9 @@ pub enum DocumentError {
     /// A kind without what it has to say.
     #[error("a document of the kind \"{POLICY}\" needs `policy`")]
     NoOrder,
+    /// A version above [`MAX_VERSION`].
+    #[error("the version {0} is above {MAX_VERSION}, the highest that is taken")]
+    Version(u64),
     /// A text that is longer than [`MAX_TEXT_BYTES`].
     #[error("`{0}` is longer than {MAX_TEXT_BYTES} bytes")]
     LongText(&'static str),
@@ -216,6 +232,10 @@ fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), DocumentError> {
 impl Head {
     fn check(&self, has_body: bool) -> Result<(), DocumentError> {
         let order = self.policy.as_ref().ok_or(DocumentError::NoOrder)?;
+        let versions = [Some(self.version), self.after, order.takes_back];
+        if let Some(version) = versions.into_iter().flatten().find(|version| *version > MAX_VERSION) {
+            return Err(DocumentError::Version(version));
+        }
         for (name, text) in
             [("sent_by", &self.sent_by), ("sha256", &self.sha256), ("signature", &order.signature)]
         {
@@ -226,6 +246,9 @@ impl Head {
         match (order.action, has_body) {
             (Action::Rollback, true) => Err(DocumentError::Body("a rollback has no component")),
             (Action::Rollback, false) => Ok(()),
+            _ if order.takes_back.is_some() => {
+                Err(DocumentError::Body("only a rollback takes something back"))
+            }
             (_, false) => Err(DocumentError::Body("there is no component behind the head")),
             (_, true) if order.settings.as_ref().is_some_and(|settings| !settings.is_object()) => {
                 Err(DocumentError::Body("settings are an object"))
@@ -235,6 +258,14 @@ impl Head {
     }
 }
 
+/// The version that a node gives a document: the microseconds of its clock, and more than the newest that it knows. None where that is
+/// the highest there is.
+pub fn next_version(now_us: u64, newest: u64) -> Option<u64> {
+    // A clock that is wrong beyond measure leaves room to count on.
+    let version = now_us.min(MAX_VERSION / 2).max(newest.checked_add(1)?);
+    (version <= MAX_VERSION).then_some(version)
+}
+
 /// What an edge has dealt with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Has {
@@ -242,6 +273,17 @@ pub struct Has {
     pub edge: EdgeId,
     /// Each of its sites with the newest version that it has applied or refused; 0 for none.
     pub has: Vec<HasOf>,
+}
+
+impl Has {
+    /// Whether the versions are such as a node gives.
+    ///
+    /// # Errors
+    /// With the first that is above [`MAX_VERSION`].
+    pub fn check(&self) -> Result<(), DocumentError> {
+        let absurd = self.has.iter().map(|of| of.version).find(|version| *version > MAX_VERSION);
+        absurd.map_or(Ok(()), |version| Err(DocumentError::Version(version)))
+    }
 }
 
 /// What an edge has dealt with of one site and kind.
@@ -270,13 +312,16 @@ mod tests {
 
     fn document() -> Document {
         let settings = serde_json::json!({ "slots": 2 });
-        let order = PolicyOrder { action: Action::Trial, settings: Some(settings), signature: "s\n".into() };
+        let signature = "s\n".into();
+        let order =
+            PolicyOrder { action: Action::Trial, settings: Some(settings), signature, takes_back: None };
         let head = Head {
             document: LAYOUT,
             kind: POLICY.into(),
             edge: Some(EdgeId::new("edge-1").expect("name")),
             site: SiteId::new("depot").expect("name"),
             version: 7,
+            after: None,
             sent_by: "anna".into(),
             sha256: "ab".into(),
             policy: Some(order),
@@ -298,6 +343,40 @@ mod tests {
         let released = bytes(RELEASED, &[0, b'\n', 1]);
         assert_eq!(document().encode(), released);
         assert_eq!(Document::decode(&released), Ok(document()));
+    }
+
+    #[test]
+    fn the_bytes_of_a_rollback_that_was_kept_for_an_edge_are_as_released() {
+        let mut rollback = document();
+        rollback.body.clear();
+        rollback.head.after = Some(6);
+        let order = rollback.head.policy.as_mut().expect("an order");
+        *order = PolicyOrder {
+            action: Action::Rollback,
+            settings: None,
+            signature: String::new(),
+            takes_back: Some(5),
+        };
+        let released = bytes(
+            concat!(
+                r#"{"document":1,"kind":"policy","edge":"edge-1","site":"depot","version":7,"after":6,"sent_by":"anna","#,
+                r#""sha256":"ab","policy":{"action":"rollback","takes_back":5}}"#
+            ),
+            b"",
+        );
+        assert_eq!(rollback.encode(), released);
+        assert_eq!(Document::decode(&released), Ok(rollback));
+    }
+
+    #[test]
+    fn a_version_is_above_what_is_known_and_never_above_the_highest() {
+        assert_eq!(next_version(1_000, 7), Some(1_000));
+        assert_eq!(next_version(7, 1_000), Some(1_001));
+        assert_eq!(next_version(u64::MAX, 7), Some(MAX_VERSION / 2));
+        assert_eq!(next_version(u64::MAX, MAX_VERSION - 1), Some(MAX_VERSION));
+        for newest in [MAX_VERSION, u64::MAX] {
+            assert_eq!(next_version(7, newest), None);
+        }
     }
 
     #[test]
@@ -339,6 +418,14 @@ mod tests {
         refused(&with(r#"{"action":"trial"}"#), b"", "no component behind");
         refused(&with(r#"{"action":"rollback"}"#), b"x", "a rollback has no component");
         refused(&with(r#"{"action":"trial","settings":[1]}"#), b"x", "settings are an object");
+        refused(&with(r#"{"action":"trial","takes_back":1}"#), b"x", "only a rollback takes something back");
+        let absurd = u64::MAX;
+        let rollback = alloc::format!(r#"{{"action":"rollback","takes_back":{absurd}}}"#);
+        refused(&with(&rollback), b"", "the version 18446744073709551615 is above");
+        let version = alloc::format!(
+            r#"{{"document":1,"kind":"policy","site":"depot","version":{absurd},"sha256":"","policy":{{"action":"rollback"}}}}"#
+        );
+        refused(&version, b"", "is above");
         let long = alloc::format!(r#"{{"action":"trial","signature":"{}"}}"#, "x".repeat(2_000));
         refused(&with(&long), b"x", "`signature` is longer");
         assert_eq!(Document::decode(&vec![b' '; MAX_HEAD_BYTES + 1]), Err(DocumentError::NoHead));

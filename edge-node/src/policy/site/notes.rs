@@ -1,5 +1,6 @@
 //! What is journaled of a site's policy, in words.
 
+use wattle_policy_host::RunError;
 use wattle_wire::Micros;
 use wattle_wire::row::EventKind;
 
@@ -9,18 +10,17 @@ use super::super::once::is_time;
 use super::{Figures, MOST_NOTES, Role, SitePolicy, Stands};
 
 impl SitePolicy {
-    pub(super) fn note_loaded(&mut self, version: &Version, role: Role) {
-        let sources = self.sources().find(|(of, _)| *of == role);
-        let path = sources.map(|(_, source)| source.path().display().to_string()).unwrap_or_default();
+    pub(super) fn note_loaded(&mut self, version: &Version) {
+        let path = version.source().path().display();
         let text = format!("{} from {path}, SHA-256 {}", version.name(), hex(version));
         self.note(EventKind::PolicyLoaded, text);
     }
 
     pub(super) fn note_active(&mut self, before: Option<Version>) {
         self.figures = Figures::default();
-        let name = self.line.active().map(Version::name).unwrap_or_default();
+        let name = self.line.active().map_or("the built-in equal share".into(), Version::name);
         if let Some(mark) = self.line.active().map(Version::digest) {
-            self.stands(mark, Stands::Active, "");
+            self.stands(Role::Active, mark, Stands::Active, "");
         }
         let text = match before {
             Some(before) => format!("{name} decides in place of {}", before.name()),
@@ -42,7 +42,7 @@ impl SitePolicy {
                     line::MOST_FAILURES,
                     line::WINDOW,
                 );
-                self.stands(version.digest(), Stands::Refused, &text);
+                self.stands(Role::Active, version.digest(), Stands::Refused, &text);
                 self.note(EventKind::PolicyRefused, text);
             }
             _ => {}
@@ -60,7 +60,7 @@ impl SitePolicy {
                 line::WINDOW,
             );
             if let Some(mark) = mark {
-                self.stands(mark, Stands::Refused, &text);
+                self.stands(Role::Shadow, mark, Stands::Refused, &text);
             }
             self.note(EventKind::PolicyRefused, text);
         } else if is_time(&mut self.shadow_failed_at, now) {
@@ -77,8 +77,24 @@ impl SitePolicy {
             line::WINDOW,
         );
         self.figures = Figures::default();
-        self.stands(failed.digest(), Stands::RolledBack, &text);
+        self.stands(Role::Active, failed.digest(), Stands::RolledBack, &text);
         self.note(EventKind::PolicyRolledBack, text);
+    }
+
+    pub(super) fn note_withdrawn(&mut self, trial: &Version, decides: &str) {
+        let text = format!("{} was taken back before it was active; {decides} decides", trial.name());
+        self.note(EventKind::PolicyRefused, text);
+    }
+
+    /// Notes that the state that another has left is given up.
+    pub(super) fn note_given_up(&mut self, version: &Version, state: &[u8], declined: &RunError) {
+        let text = format!(
+            "{} begins with nothing, as it does not take over the {} bytes of state that {} has left: {declined}",
+            version.name(),
+            state.len(),
+            self.left_by.take().map(|left| left.name()).unwrap_or_default(),
+        );
+        self.note(EventKind::PolicyFailed, text);
     }
 
     pub(super) fn note(&mut self, kind: EventKind, text: String) {

@@ -27,6 +27,7 @@ use crate::{Usage, http};
   wattle policy deploy my-policy.wasm --site depot --settings mine.json --shadow --edge http://10.0.0.5:7480
   wattle policy deploy my-policy.wasm --site depot --fog http://10.0.0.9:7402 --edge-id edge-1
   wattle policy deploy --rollback --site depot
+  wattle policy deploy --rollback=1790000000000000 --site depot --fog http://10.0.0.9:7402 --edge-id edge-1
 
 docs/policies/deploy.md says what a node answers, and what happens then.
 Exit codes: 0 applied by the edge node, or kept by the fog node; 1 refused, or no answer; 2 a file, settings or a token
@@ -47,9 +48,9 @@ pub struct Args {
     /// It decides at once, without a trial
     #[arg(long, group = "action")]
     activate: bool,
-    /// Take back what was deployed last
-    #[arg(long, group = "action")]
-    rollback: bool,
+    /// Take back this version; without a number what was deployed last and stands, as the node's status says
+    #[arg(long, group = "action", value_name = "VERSION", require_equals = true, num_args = 0..=1)]
+    rollback: Option<Option<u64>>,
     /// The edge node
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7480", conflicts_with = "fog")]
     edge: String,
@@ -72,7 +73,7 @@ pub struct Args {
 /// # Errors
 /// [`Usage`] for what can't be used; another when the node refuses it, or doesn't answer.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let document = document(&args)?;
+    let mut document = document(&args)?;
     let token = token::read(args.token.as_deref())?;
     let url = args.fog.as_deref().unwrap_or(&args.edge);
     // Whether the token is known is asked before anything large is sent.
@@ -85,6 +86,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     if args.fog.is_some() != (node == "fog") {
         let other = if node == "fog" { "--fog" } else { "--edge" };
         return Err(Usage(format!("{url} is the {node} node; name it with {other}")).into());
+    }
+    if args.rollback.is_some() {
+        let order = document.head.policy.as_mut().expect("it was made with an order");
+        order.takes_back = Some(taken_back(&args, url).await?);
     }
     let sent = http::post_as(url, "/documents", &token, document.encode()).await;
     let (code, answer) = sent.map_err(|error| no_answer(url, error))?;
@@ -120,7 +125,7 @@ fn document(args: &Args) -> anyhow::Result<Document> {
         Some(file) => component(file, args.settings.as_deref().zip(settings.as_ref()))?,
         None => Default::default(),
     };
-    let action = match (args.shadow, args.activate, args.rollback) {
+    let action = match (args.shadow, args.activate, args.rollback.is_some()) {
         (true, _, _) => Action::Shadow,
         (_, true, _) => Action::Activate,
         (_, _, true) => Action::Rollback,
@@ -132,11 +137,56 @@ fn document(args: &Args) -> anyhow::Result<Document> {
         edge: args.edge_id.clone(),
         site: args.site.clone(),
         version: 0,
+        after: None,
         sent_by: String::new(),
         sha256: wattle_policy_host::sign::sha256(&body),
-        policy: Some(PolicyOrder { action, settings, signature }),
+        policy: Some(PolicyOrder { action, settings, signature, takes_back: None }),
     };
     Ok(Document { head, body })
+}
+
+/// The version that is taken back: the one that was named, or the newest that stands, as the node says.
+async fn taken_back(args: &Args, url: &str) -> anyhow::Result<u64> {
+    if let Some(version) = args.rollback.flatten() {
+        return Ok(version);
+    }
+    let (_, page) = http::get(url, "/status").await.map_err(|error| no_answer(url, error))?;
+    let found = match &args.fog {
+        Some(_) => handed_down(&page, args),
+        None => standing(&page, &args.site),
+    };
+    found.map_err(|why| anyhow::anyhow!("{url}: {why}"))
+}
+
+/// The newest that stands at a site, by an edge node's page.
+fn standing(page: &Value, site: &SiteId) -> Result<u64, String> {
+    let sites = page["sites"].as_array().into_iter().flatten();
+    let of = sites.into_iter().find(|one| one["id"] == site.as_str());
+    let of = of.ok_or_else(|| format!("this node has no site {site}"))?;
+    let newest = of["deployed"]["standing"].as_array().and_then(|standing| standing.last());
+    let newest = newest.and_then(|newest| newest["version"].as_u64());
+    newest.ok_or_else(|| "nothing is deployed at this site; its site file's policy decides".to_owned())
+}
+
+/// The newest that a fog node keeps for a site and that no rollback takes back, by its page.
+fn handed_down(page: &Value, args: &Args) -> Result<u64, String> {
+    let documents: Vec<_> = page["documents"].as_array().into_iter().flatten().collect();
+    let is_ours = |one: &&&Value| {
+        let edge = args.edge_id.as_ref();
+        one["site"] == args.site.as_str() && edge.is_none_or(|edge| one["edge"] == edge.as_str())
+    };
+    let ours: Vec<_> = documents.iter().filter(is_ours).collect();
+    if ours.iter().any(|one| one["edge"] != ours[0]["edge"]) {
+        return Err(format!("several edges run a site {}; name one with --edge-id", args.site));
+    }
+    let is_taken_back = |version| ours.iter().any(|one| one["takes_back"].as_u64() == Some(version));
+    let deployed = ours.iter().filter(|one| one["action"] != Action::Rollback.as_str());
+    let versions = deployed.filter_map(|one| one["version"].as_u64());
+    versions.filter(|version| !is_taken_back(*version)).max().ok_or_else(|| {
+        "it keeps nothing for this site that could be taken back; name the version, --rollback=VERSION, as \
+         `wattle policy status` of the edge node or the lake tells it"
+            .to_owned()
+    })
 }
 
 /// The bytes of a component that an edge node would load with these settings, and its signature.
@@ -197,7 +247,17 @@ mod tests {
                 async move { (code, json!({ "version": 7, "text": "done", "error": format!("{head:?}") })) },
             )
         };
-        let pages = Pages::new(|| json!({})).taking(Inbox::new(tokens, 1 << 20, move || node.clone(), take));
+        let standing = json!([{ "version": 3 }, { "version": 5 }]);
+        let documents = json!([
+            { "edge": "e", "site": "depot", "version": 8, "action": "trial" },
+            { "edge": "e", "site": "depot", "version": 9, "action": "activate" },
+            { "edge": "e", "site": "depot", "version": 10, "action": "rollback", "takes_back": 9 },
+            { "edge": "f", "site": "depot", "version": 11, "action": "trial" },
+            { "edge": "g", "site": "depot", "version": 12, "action": "rollback", "takes_back": 4 },
+        ]);
+        let page = json!({ "sites": [{ "id": "depot", "deployed": { "standing": standing } }], "documents": documents });
+        let pages =
+            Pages::new(move || page.clone()).taking(Inbox::new(tokens, 1 << 20, move || node.clone(), take));
         let any = "127.0.0.1:0".parse().expect("an address");
         let server = serve_pages(any, Health::new(), pages).expect("a free port");
         let url = format!("http://{}", server.address());
@@ -222,6 +282,9 @@ mod tests {
         let (is_usage, text) =
             node.says(&format!("--rollback --edge {}", node.url)).await.expect_err("refused");
         assert!(!is_usage && text.contains("action: Rollback"), "{text}");
+        assert!(text.contains("takes_back: Some(5)"), "the newest that stands: {text}");
+        let (_, text) = node.says(&format!("--rollback=3 --edge {}", node.url)).await.expect_err("refused");
+        assert!(text.contains("takes_back: Some(3)"), "{text}");
         let (is_usage, text) =
             node.says(&format!("--rollback --fog {}", node.url)).await.expect_err("an edge");
         assert!(is_usage && text.contains("is the edge node; name it with --edge"), "{text}");
@@ -231,6 +294,20 @@ mod tests {
         assert!(!is_usage && text.contains("the token is nobody's here"), "{text}");
         let (_, text) = node.says("--rollback --edge http://127.0.0.1:1").await.expect_err("nobody there");
         assert!(text.contains("no answer from http://127.0.0.1:1"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_rollback_by_way_of_a_fog_node_names_the_newest_that_is_not_taken_back() {
+        let node = rig(json!({ "fog": "1" }), 422);
+        for (line, expected) in [
+            ("--rollback --edge-id e", "takes_back: Some(8)"),
+            ("--rollback=9 --edge-id e", "takes_back: Some(9)"),
+            ("--rollback", "several edges run a site depot; name one with --edge-id"),
+            ("--rollback --edge-id g", "keeps nothing for this site that could be taken back"),
+        ] {
+            let (_, text) = node.says(&format!("{line} --fog {}", node.url)).await.expect_err(expected);
+            assert!(text.contains(expected), "{text}");
+        }
     }
 
     #[tokio::test]

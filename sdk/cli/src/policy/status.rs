@@ -243,7 +243,7 @@ fn site(told: &Value) -> String {
     }
     for standing in told["standing"].as_array().into_iter().flatten() {
         lines += &format!(
-            "  stands  version {}, {} ({}), by {}, {} since {}\n",
+            "  stands  version {}, {} ({}), by {}, {} since {}",
             standing["version"],
             text(&standing["policy"]),
             text(&standing["action"]),
@@ -251,6 +251,8 @@ fn site(told: &Value) -> String {
             text(&standing["state"]),
             when(&standing["since_us"])
         );
+        let why = text(&standing["reason"]);
+        lines += &if why.is_empty() { "\n".to_owned() } else { format!(": {why}\n") };
     }
     lines
 }
@@ -303,5 +305,9 @@ mod tests {
         let policies = json!([{ "state": "trial", "policy": "b 1", "since_us": null, "decisions": 3, "of": 60, "failures": 0 }]);
         let told = of_a_site(&json!("e"), &json!({ "id": "s", "policies": policies }));
         assert_eq!(site(&told), "s at e\n  trial   b 1, since -, 3 decisions of 60, 0 failed\n");
+        let standing = json!([{ "version": 7, "policy": "b 1", "action": "trial", "sent_by": "anna", "state": "not loaded", "reason": "why" }]);
+        let told = of_a_site(&json!("e"), &json!({ "id": "s", "deployed": { "standing": standing } }));
+        let line = "  stands  version 7, b 1 (trial), by anna, not loaded since -: why\n";
+        assert_eq!(site(&told), format!("s at e\n{line}"));
     }
 }

@@ -177,11 +177,19 @@ fn whatever_is_killed_between_taking_and_applying_the_newest_document_holds_in_t
     let all = ["first-come", "equal-share", "fair-share"];
     for round in 0..9 {
         let name = all[round % all.len()];
+        let kept = || fs::read(rig.folder.path().join("edge/deployed/site-depot")).ok();
+        let before = kept();
         let told = rig.deploy(&format!("{} --activate", component(name)));
-        // At another moment of its way each time: waiting, under way, applied.
-        if round % 3 > 0 {
-            let wanted = told["version"].clone();
-            rig.site("it to come", |site| round % 3 == 1 || site["deployed"]["newest"]["version"] == wanted);
+        // At another moment of its way each time: waiting; on the disk, and hardly told to anybody; applied.
+        match round % 3 {
+            0 => {}
+            1 => {
+                wait_for("it to be on the disk", LIMIT, || (kept() != before).then_some(())).expect("written")
+            }
+            _ => {
+                let wanted = told["version"].clone();
+                rig.site("it to come", |site| site["deployed"]["newest"]["version"] == wanted);
+            }
         }
         if round % 2 == 0 {
             rig.kill_edge();
@@ -194,6 +202,35 @@ fn whatever_is_killed_between_taking_and_applying_the_newest_document_holds_in_t
         rig.site("the newest", |site| site["deployed"]["newest"]["version"] == told["version"]);
         assert_eq!(site["deployed"]["newest"]["outcome"], "applied");
     }
+}
+
+#[test]
+fn what_waits_and_is_taken_back_never_comes_and_takes_nothing_else_with_it_and_a_shadow_comes() {
+    let mut rig = Rig::new("");
+    rig.start_fog();
+    rig.start_edge();
+    let first = rig.deploy(&format!("{} --activate", component("equal-share")));
+    rig.decides("equal-share 0.1.0");
+    rig.site("the first", |site| site["deployed"]["newest"]["version"] == first["version"]);
+    rig.kill_edge();
+    let shadow = rig.deploy(&format!("{} --shadow", component("fair-share")));
+    let waits = rig.deploy(&format!("{} --activate", component("first-come")));
+    let back = rig.deploy("--rollback");
+    assert_eq!(back["replaced"], waits["version"]);
+    rig.kill_fog();
+    rig.start_fog();
+    rig.start_edge();
+    let site = rig.site("the rollback", |site| site["deployed"]["newest"]["version"] == back["version"]);
+    let why = site["deployed"]["newest"]["reason"].as_str().unwrap_or_default();
+    assert!(why.contains("does not stand at this site"), "{site:#}");
+    let standing = site["deployed"]["standing"].as_array().expect("what stands");
+    let versions: Vec<_> = standing.iter().map(|one| &one["version"]).collect();
+    assert_eq!(versions, [&first["version"], &shadow["version"]]);
+    rig.decides("equal-share 0.1.0");
+    // Now the one that is there.
+    let first = &first["version"];
+    rig.deploy(&format!("--rollback={first}"));
+    rig.decides("fair-share 0.1.0");
 }
 
 #[test]

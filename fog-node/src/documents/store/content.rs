@@ -1,0 +1,205 @@
+//! What is known of documents and edges in memory.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use wattle_wire::document::{Action, Has, HasOf, Head};
+use wattle_wire::{EdgeId, SiteId};
+
+use super::{MOST, StoreError};
+
+/// The most bytes of names that are remembered of what edges have; each entry counts for [`ENTRY_BYTES`] more.
+pub const MOST_HAS_BYTES: usize = 64 << 20;
+const ENTRY_BYTES: usize = 64;
+
+/// Whose a document is, and which of them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    pub edge: EdgeId,
+    pub site: SiteId,
+    pub kind: String,
+    pub slot: Slot,
+}
+
+/// Of the documents of a kind for a site the newest in each slot is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Slot {
+    /// It is to be obeyed, at once or after a trial.
+    Obeyed,
+    /// It is to be in shadow.
+    Shadow,
+    /// It takes back this version; 0 from an older program, which didn't say so.
+    Rollback(u64),
+}
+
+impl Slot {
+    /// What a file's name ends in.
+    pub fn ending(self) -> String {
+        match self {
+            Self::Obeyed => String::new(),
+            Self::Shadow => "@shadow".into(),
+            Self::Rollback(version) => format!("@rollback-{version}"),
+        }
+    }
+}
+
+/// The key of a document; none where it says no edge.
+pub fn key_of(head: &Head) -> Option<Key> {
+    let order = head.policy.as_ref();
+    let slot = match order.map(|order| order.action) {
+        Some(Action::Shadow) => Slot::Shadow,
+        Some(Action::Rollback) => Slot::Rollback(order.and_then(|order| order.takes_back).unwrap_or(0)),
+        _ => Slot::Obeyed,
+    };
+    Some(Key { edge: head.edge.clone()?, site: head.site.clone(), kind: head.kind.clone(), slot })
+}
+
+type HasOfEdge = BTreeMap<(SiteId, String), u64>;
+
+#[derive(Debug, Default)]
+pub struct Content {
+    pub heads: BTreeMap<Key, Head>,
+    /// What each edge has said to have dealt with, and the bytes of that.
+    has: BTreeMap<EdgeId, HasOfEdge>,
+    has_bytes: usize,
+    /// Files that the machine couldn't read.
+    pub unread: Vec<std::path::PathBuf>,
+}
+
+impl Content {
+    /// Takes what an edge has; whether that is something new. Of an entry that is there twice the newest counts.
+    pub fn hear(&mut self, has: &Has) -> Result<bool, StoreError> {
+        let mut heard = HasOfEdge::new();
+        for HasOf { site, kind, version } in &has.has {
+            let newest = heard.entry((site.clone(), kind.clone())).or_default();
+            *newest = (*newest).max(*version);
+        }
+        let known = self.has.get(&has.edge);
+        if known == Some(&heard) {
+            return Ok(false);
+        }
+        let bytes = self.has_bytes - known.map_or(0, bytes_of) + bytes_of(&heard);
+        if bytes > MOST_HAS_BYTES || known.is_none() && self.has.len() >= MOST {
+            return Err(StoreError::MuchHeard);
+        }
+        self.has_bytes = bytes;
+        self.has.insert(has.edge.clone(), heard);
+        Ok(true)
+    }
+
+    /// All that an edge has.
+    pub fn all_of(&self, edge: &EdgeId) -> Has {
+        let has = self.has.get(edge).into_iter().flatten();
+        let of = |((site, kind), version): (&(SiteId, String), &u64)| HasOf {
+            site: site.clone(),
+            kind: kind.clone(),
+            version: *version,
+        };
+        Has { edge: edge.clone(), has: has.map(of).collect() }
+    }
+
+    /// The newest version that an edge has dealt with of a document's site and kind; none where nothing was heard.
+    pub fn has(&self, key: &Key) -> Option<u64> {
+        self.has.get(&key.edge)?.get(&(key.site.clone(), key.kind.clone())).copied()
+    }
+
+    /// The newest version that is known of a document's site and kind.
+    pub fn newest(&self, key: &Key) -> u64 {
+        let kept = self.of_the_site(key).map(|(_, head)| head.version).max();
+        kept.unwrap_or(0).max(self.has(key).unwrap_or(0))
+    }
+
+    /// All documents of a site and kind.
+    fn of_the_site(&self, key: &Key) -> impl Iterator<Item = (&Key, &Head)> {
+        let (first, last) = (Slot::Obeyed, Slot::Rollback(u64::MAX));
+        let of = |slot| Key { slot, ..key.clone() };
+        self.heads.range(of(first)..=of(last))
+    }
+
+    /// The rollbacks of a site and kind.
+    pub fn rollbacks(&self, key: &Key) -> impl Iterator<Item = (&Key, &Head)> {
+        self.of_the_site(key).filter(|(key, _)| matches!(key.slot, Slot::Rollback(_)))
+    }
+
+    /// Those that the edge has dealt with, each behind what it has taken back: an edge that begins anew is to get neither.
+    pub fn rollbacks_done(&self, key: &Key) -> Vec<Key> {
+        let mut gone = Vec::new();
+        for (rollback, _) in self.rollbacks(key).filter(|(key, head)| self.has(key) >= Some(head.version)) {
+            let taken_back =
+                self.of_the_site(key).filter(|(_, head)| Slot::Rollback(head.version) == rollback.slot);
+            gone.extend(taken_back.map(|(key, _)| key.clone()));
+            gone.push(rollback.clone());
+        }
+        gone
+    }
+
+    /// The document that waits for its edge and whose place one with this key takes, and its version.
+    pub fn waiting_in_place_of(&self, key: &Key) -> Option<(Key, u64)> {
+        let is_replaced = |other: &Key, head: &Head| match key.slot {
+            Slot::Rollback(gone) => head.version == gone || other == key,
+            _ => other == key,
+        };
+        let mut waiting = self.of_the_site(key).filter(|(key, head)| self.has(key) < Some(head.version));
+        waiting
+            .find(|(other, head)| is_replaced(other, head))
+            .map(|(other, head)| (other.clone(), head.version))
+    }
+
+    /// Documents that were kept before their edge was heard of, and whose versions are below what it has; the oldest first.
+    pub fn behind(&self, edge: &EdgeId) -> Vec<Key> {
+        let is_behind = |key: &Key, head: &Head| {
+            key.edge == *edge && head.after == Some(0) && self.has(key) > Some(head.version)
+        };
+        let mut behind: Vec<_> = self.heads.iter().filter(|(key, head)| is_behind(key, head)).collect();
+        behind.sort_by_key(|(_, head)| head.version);
+        behind.into_iter().map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Whether anything was heard of an edge.
+    pub fn knows(&self, edge: &EdgeId) -> bool {
+        self.has.contains_key(edge)
+    }
+
+    /// The one edge that runs a site.
+    pub fn edge_of(&self, site: &SiteId) -> Result<EdgeId, StoreError> {
+        let runs = |has: &HasOfEdge| has.keys().any(|(of, _)| of == site);
+        let edges: Vec<_> = self.has.iter().filter(|(_, has)| runs(has)).map(|(edge, _)| edge).collect();
+        let names = |edges: &[&EdgeId]| edges.iter().map(|edge| edge.as_str()).collect::<Vec<_>>().join(", ");
+        match edges.as_slice() {
+            [edge] => Ok((*edge).clone()),
+            [] => {
+                let known: Vec<_> = self.has.keys().collect();
+                let known = if known.is_empty() { "none".into() } else { names(&known) };
+                Err(StoreError::UnknownSite(site.clone(), known))
+            }
+            several => Err(StoreError::SeveralEdges(site.clone(), names(several))),
+        }
+    }
+
+    /// For the status page.
+    pub fn page(&self) -> Value {
+        let of = |(key, head): (&Key, &Head)| {
+            let order = head.policy.as_ref();
+            json!({
+                "edge": key.edge,
+                "site": key.site,
+                "kind": key.kind,
+                "version": head.version,
+                "action": order.map(|order| order.action.as_str()),
+                "takes_back": order.and_then(|order| order.takes_back),
+                "sha256": head.sha256,
+                "sent_by": head.sent_by,
+                "state": match self.has(key) {
+                    None => "waiting: the edge has never dialled in",
+                    Some(has) if has < head.version => "waiting",
+                    Some(_) => "dealt with",
+                },
+            })
+        };
+        self.heads.iter().map(of).collect()
+    }
+}
+
+fn bytes_of(has: &HasOfEdge) -> usize {
+    has.keys().map(|(site, kind)| site.as_str().len() + kind.len() + ENTRY_BYTES).sum::<usize>() + ENTRY_BYTES
+}
