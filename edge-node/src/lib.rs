@@ -34,6 +34,7 @@ pub mod numbers;
 pub mod passwords;
 pub mod peers;
 pub mod policy;
+mod recent;
 pub mod replay;
 pub mod restore;
 mod setup;

@@ -191,7 +191,9 @@ impl Node {
         };
         let names = sites.iter().map(|site| site.file.id.clone()).collect();
         let inbox = inbox(config.deploy.tokens(), down.clone(), config.id.clone(), names);
-        let pages = Pages::new(move || status.json()).taking(inbox);
+        let status = Arc::new(status);
+        let found = status.clone();
+        let pages = Pages::new(move || status.json()).finding(move |path| found.find(path)).taking(inbox);
         let http = wattle_process::serve_pages(config.http.listen, health, pages).with_context(|| {
             format!("can't listen on {} for HTTP; choose another [http] listen", config.http.listen)
         })?;

@@ -1,56 +1,78 @@
 //! The status page: what the node knows of itself, as JSON. `docs/edge.md` describes it.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use wattle_wire::message::ChargerState;
 use wattle_wire::policy::{self, Snapshot};
-use wattle_wire::row::{DecidedCharger, Decision, Row};
+use wattle_wire::row::{DecidedCharger, Row};
 use wattle_wire::{EdgeId, Micros, Milliamps, PerPhase, SiteId};
 
 use crate::down::Board;
 use crate::mqtt::Lane;
 use crate::policy::{Running, Stands};
+use crate::recent::{self, Decided, Recent};
 
+#[derive(Default)]
 struct Last {
-    /// What the last decision was made on.
-    snapshot: Snapshot,
-    /// The last one that was recorded; one after it that was not has decided the same.
-    recorded: Option<Decision>,
+    /// A decision that was not recorded has decided the same as the last one that was.
+    recent: Recent,
     /// Who is asked, the active version first.
     running: Vec<Running>,
 }
 
-/// What a site has last decided; its actor writes it, the status page reads it.
+/// What a site has last decided; its actor writes it, the pages read it.
 pub struct SiteBoard {
     id: SiteId,
-    last: Mutex<Option<Last>>,
+    /// Tells the decisions of this run of the node from those of another.
+    run_us: u64,
+    last: Mutex<Last>,
 }
 
 impl SiteBoard {
     /// A site that has decided nothing yet.
     pub fn new(id: SiteId) -> Self {
-        Self { id, last: Mutex::new(None) }
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let run_us = u64::try_from(since_1970.as_micros()).unwrap_or_default();
+        Self { id, run_us, last: Mutex::default() }
     }
 
     /// Takes a decision: what it was made on, its rows, and which policies are asked.
     pub fn decided(&self, snapshot: Snapshot, rows: &[Row], running: Vec<Running>) {
         let decision = rows.iter().find_map(|row| match row {
-            Row::Decision(decision) => Some(decision.clone()),
+            Row::Decision(decision) => Some(Arc::new(decision.clone())),
             _ => None,
         });
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let recorded = decision.or_else(|| last.take().and_then(|last| last.recorded));
-        *last = Some(Last { snapshot, recorded, running });
+        let recorded = decision.or_else(|| last.recent.last()?.recorded.clone());
+        last.recent.take(Decided { snapshot: Arc::new(snapshot), recorded }, Instant::now());
+        last.running = running;
+    }
+
+    /// The decisions from a number on, or the newest.
+    fn decisions(&self, edge: &EdgeId, number: Option<u64>) -> Value {
+        let (page, next) =
+            self.last.lock().unwrap_or_else(PoisonError::into_inner).recent.from(number, Instant::now());
+        let decisions = page.iter().map(|(number, decided)| recent::page(*number, decided));
+        json!({
+            "edge": edge,
+            "site": self.id,
+            "run_us": self.run_us,
+            "next": next,
+            "decisions": decisions.collect::<Vec<_>>(),
+        })
     }
 
     fn json(&self, documents: &Board) -> Value {
         let deployed = documents.page(&self.id);
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(Last { snapshot, recorded, running }) = last.as_ref() else {
+        let Last { recent, running } = &*last;
+        let Some(Decided { snapshot, recorded }) = recent.last() else {
             let id = self.id.as_str();
             return json!({"id": id, "decided_us": null, "deployed": deployed, "circuits": [], "chargers": []});
         };
+        let recorded = recorded.as_deref();
         let circuits: Vec<Value> = snapshot.circuits.iter().map(circuit).collect();
         let chargers: Vec<Value> = snapshot
             .chargers
@@ -61,8 +83,8 @@ impl SiteBoard {
         json!({
             "id": self.id.as_str(),
             "decided_us": snapshot.now_us.0,
-            "cause": recorded.as_ref().map(|d| d.cause.as_str()),
-            "policy": recorded.as_ref().map(|d| d.policy.as_str()),
+            "cause": recorded.map(|d| d.cause.as_str()),
+            "policy": recorded.map(|d| d.policy.as_str()),
             "shadows": shadows.map(|running| running.policy.as_str()).collect::<Vec<_>>(),
             "policies": running.iter().map(self::running).collect::<Vec<_>>(),
             "deployed": deployed,
@@ -172,12 +194,22 @@ impl Status {
             "sites": self.sites.iter().map(|site| site.json(&self.documents)).collect::<Vec<_>>(),
         })
     }
+
+    /// A page beside: `decisions/<site>` is the newest decision, `decisions/<site>/<number>` those from that number on.
+    pub fn find(&self, path: &str) -> Option<Value> {
+        let (site, number) = match path.strip_prefix("decisions/")?.split_once('/') {
+            Some((site, number)) => (site, Some(number.parse().ok()?)),
+            None => (path.strip_prefix("decisions/")?, None),
+        };
+        let board = self.sites.iter().find(|board| board.id.as_str() == site)?;
+        Some(board.decisions(&self.edge, number))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use wattle_wire::Micros;
-    use wattle_wire::row::Cause;
+    use wattle_wire::row::{Cause, Decision};
 
     use super::*;
     use crate::policy::Figures;
@@ -220,5 +252,14 @@ mod tests {
         assert_eq!(page["policy"], "equal-share");
         assert_eq!(page["shadows"], json!(["mine 2"]));
         assert_eq!((&page["policies"][0]["failures"], &page["deployed"]), (&json!(2), &Value::Null));
+
+        let page = board.decisions(&EdgeId::new("edge-1").expect("name"), None);
+        let decided = &page["decisions"][0];
+        assert_eq!((&page["next"], &decided["number"]), (&json!(2), &json!(1)));
+        assert_eq!((&decided["policy"], &decided["cause"]), (&json!("equal-share"), &json!("breach")));
+        assert_eq!(
+            serde_json::from_value::<Snapshot>(decided["snapshot"].clone()).expect("whole"),
+            snapshot(2)
+        );
     }
 }

@@ -22,6 +22,10 @@ fn send(edge: &Edge, token: &str, order: &Value, body: &[u8]) -> (u16, Value) {
         "sha256": digest(body),
         "policy": order,
     });
+    send_with(edge, token, &head, body)
+}
+
+fn send_with(edge: &Edge, token: &str, head: &Value, body: &[u8]) -> (u16, Value) {
     let document = [head.to_string().as_bytes(), b"\n", body].concat();
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, edge.http_port)).expect("it listens");
     stream.set_read_timeout(Some(LIMIT)).expect("set");
@@ -190,6 +194,32 @@ fn a_deployed_policy_that_traps_is_rolled_back_and_does_not_come_back_and_all_of
     let (tally, recorded) = replayed(&edge);
     assert_eq!((tally.differences, tally.stretches), (vec![], vec![]));
     assert_eq!(tally.same, recorded);
+}
+
+#[test]
+fn a_document_of_a_later_version_is_refused_with_what_to_do_and_what_was_added_to_one_is_passed_over() {
+    let edge = start("policy = 'site'");
+    let body = component("equal-share");
+    let head = json!({
+        "document": 1, "kind": "policy", "site": "depot", "sha256": digest(&body), "urgency": "high",
+        "policy": { "action": "activate", "until": "2027-01-01T00:00:00Z" },
+    });
+    for (key, value, expected) in [
+        ("document", json!(2), "the document has the layout 2; this version knows 1: update the node"),
+        (
+            "kind",
+            json!("allowance"),
+            "is of the kind \"allowance\"; this version knows \"policy\": update the node",
+        ),
+    ] {
+        let mut later = head.clone();
+        later[key] = value;
+        let (code, answer) = send_with(&edge, "secret", &later, &body);
+        let told = answer["error"].as_str().unwrap_or_default();
+        assert!((400..500).contains(&code) && told.contains(expected), "{code} {answer}");
+    }
+    assert_eq!(send_with(&edge, "secret", &head, &body).1["outcome"], "applied");
+    decides(&edge, "equal-share 0.1.0");
 }
 
 #[test]
