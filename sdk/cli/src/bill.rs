@@ -5,6 +5,7 @@ use std::io::Write as _;
 use anyhow::bail;
 use wattle_fog::billing::rate::{Month, Terms};
 use wattle_fog::billing::{json, rate, rows, text};
+use wattle_policy_dev::progress::Waiting;
 use wattle_wire::SiteId;
 
 use crate::output::Output;
@@ -41,8 +42,10 @@ pub struct Args {
 /// # Errors
 /// When the lake can't be asked, or knows no configuration of the site.
 pub async fn run(args: Args) -> anyhow::Result<()> {
+    let waiting = Waiting::on("asking", !args.json);
     let mut source = args.source.open().await?;
     let bill = bill(&mut source, &args.site, args.month).await?;
+    drop(waiting);
     let mut output = Output::open(None)?;
     output.write_all(if args.json { json::bill(&bill) } else { text::bill(&bill) }.as_bytes())?;
     output.finish()

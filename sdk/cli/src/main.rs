@@ -122,6 +122,25 @@ mod tests {
         assert!(lacking.is_empty(), "{lacking:#?}");
     }
 
+    /// Commands without an answer of which a program could make something.
+    const WITHOUT_JSON: [(&str, &str); 1] = [("wattle completions", "prints a script for a shell")];
+
+    #[test]
+    fn every_command_gives_json_when_asked_to() {
+        let mut root = Cli::command();
+        root.build();
+        let mut lacking = Vec::new();
+        walk(&root, "wattle", &mut |path, command| {
+            let is_leaf = command.get_subcommands().next().is_none();
+            let has_json = command.get_arguments().any(|argument| argument.get_long() == Some("json"));
+            let is_let_off = WITHOUT_JSON.iter().any(|(let_off, _)| *let_off == path);
+            if is_leaf && has_json == is_let_off {
+                lacking.push(path.to_owned());
+            }
+        });
+        assert!(lacking.is_empty(), "{lacking:?}");
+    }
+
     #[test]
     fn every_example_of_the_help_is_a_command_line_that_is_understood() {
         let mut root = Cli::command();

@@ -4,6 +4,7 @@ use std::io::Write as _;
 
 use anyhow::bail;
 use wattle_fog::billing::{json, rate, rows, text};
+use wattle_policy_dev::progress::Waiting;
 use wattle_wire::{SessionId, SiteId};
 
 use crate::bill;
@@ -38,6 +39,7 @@ pub struct Args {
 /// # Errors
 /// When the lake can't be asked, has no such session, or the session can't be billed.
 pub async fn run(args: Args) -> anyhow::Result<()> {
+    let waiting = Waiting::on("asking", !args.json);
     let mut source = args.source.open().await?;
     let batches = source.collect(&rows::session_named(&args.session)).await?;
     let mut found = rows::read_sessions(&batches)?;
@@ -55,6 +57,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         Ok(charge) => charge,
         Err(reason) => bail!("session {} is not billed: {reason}", args.session),
     };
+    drop(waiting);
     let mut output = Output::open(None)?;
     output.write_all(
         if args.json { json::receipt(&charge) } else { text::receipt(site, &charge) }.as_bytes(),

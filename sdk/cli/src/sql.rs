@@ -3,6 +3,8 @@
 use std::io::{IsTerminal, stdout};
 use std::path::PathBuf;
 
+use wattle_policy_dev::progress::Waiting;
+
 use crate::Usage;
 use crate::format::{self, Format};
 use crate::output::Output;
@@ -27,8 +29,11 @@ pub struct Args {
     #[command(flatten)]
     source: SourceArgs,
     /// How the answer is written
-    #[arg(long, value_enum, default_value = "table")]
+    #[arg(long, value_enum, default_value = "table", conflicts_with = "json")]
     format: Format,
+    /// The same as --format json: one list of objects
+    #[arg(long)]
+    json: bool,
     /// A file to write to instead of standard output; it appears when it is whole
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -42,8 +47,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     if args.format == Format::Parquet && args.output.is_none() && stdout().is_terminal() {
         return Err(Usage("a terminal can't show Parquet; give -o FILE".into()).into());
     }
+    let format = if args.json { Format::Json } else { args.format };
+    let waiting = Waiting::on("asking", format != Format::Json);
     let answer = args.source.open().await?.query(&args.sql).await?;
+    drop(waiting);
     let mut output = Output::open(args.output.as_deref())?;
-    format::write(answer, args.format, &mut output).await?;
+    format::write(answer, format, &mut output).await?;
     output.finish()
 }

@@ -4,6 +4,7 @@ use std::io::Write as _;
 
 use anyhow::bail;
 use serde_json::{Value, json};
+use wattle_policy_dev::paint::Paint;
 
 use crate::Usage;
 use crate::http::get;
@@ -38,7 +39,7 @@ pub struct Args {
 /// When a node doesn't answer or isn't healthy; what they say is printed before.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut output = Output::open(None)?;
-    let mut all_well = true;
+    let (mut all_well, mut nodes) = (true, Vec::new());
     for (name, url) in [("edge", &args.edge), ("fog", &args.fog)] {
         let node = node(url).await;
         if let Err(error) = &node
@@ -47,9 +48,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             return Err(Usage(error.to_string()).into());
         }
         all_well &= node.as_ref().is_ok_and(|node| node.well);
-        let text =
-            if args.json { as_json(name, url, &node).to_string() + "\n" } else { as_text(name, url, &node) };
-        output.write_all(text.as_bytes())?;
+        if args.json {
+            nodes.push(as_json(name, url, &node));
+        } else {
+            output.write_all(as_text(name, url, &node).as_bytes())?;
+        }
+    }
+    if args.json {
+        writeln!(output, "{}", json!({ "healthy": all_well, "nodes": nodes }))?;
     }
     output.finish()?;
     if all_well { Ok(()) } else { bail!("not all is well") }
@@ -65,7 +71,10 @@ struct Node {
 fn as_text(name: &str, url: &str, node: &anyhow::Result<Node>) -> String {
     match node {
         Ok(node) => format!("{name} at {url}: {}\n{}", word(node.well), node.lines()),
-        Err(error) => format!("{name} at {url}: no answer ({error:#}); is wattle-{name} running?\n"),
+        Err(error) => format!(
+            "{name} at {url}: {} ({error:#}); is wattle-{name} running?\n",
+            Paint::Bad.text("no answer")
+        ),
     }
 }
 
@@ -78,8 +87,8 @@ fn as_json(name: &str, url: &str, node: &anyhow::Result<Node>) -> Value {
     }
 }
 
-fn word(well: bool) -> &'static str {
-    if well { "healthy" } else { "not healthy" }
+fn word(well: bool) -> String {
+    if well { Paint::Good.text("healthy") } else { Paint::Bad.text("not healthy") }
 }
 
 async fn node(url: &str) -> anyhow::Result<Node> {

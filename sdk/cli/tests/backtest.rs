@@ -261,6 +261,57 @@ fn what_can_not_be_used_is_refused_with_a_sentence() {
 }
 
 #[test]
+fn a_lake_that_another_version_wrote_with_fewer_columns_is_refused_by_name() {
+    for (table, column) in [("decisions", "circuits"), ("events", "register_wh")] {
+        let bench = Bench::new("fair-share");
+        without_column(&bench.path("lake").join(table), column);
+        let told = format!(
+            "{table} has no column {column}; use the program that goes with the fog node that wrote it"
+        );
+        refused(&bench.run(&["--policy", "fair-share"]), &told);
+    }
+}
+
+#[test]
+fn a_lake_whose_views_lack_a_column_is_told_in_a_line_that_names_it() {
+    let bench = Bench::new("fair-share");
+    without_column(&bench.path("lake/readings_raw"), "power_w");
+    let done = bench.run(&["--policy", "fair-share"]);
+    let told = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert_eq!((done.status.code(), told.lines().count()), (Some(1), 1), "{told}");
+    assert!(
+        told.contains("the lake is of another version than this program") && told.contains("power_w"),
+        "{told}"
+    );
+}
+
+/// Takes a column out of a table's schema, as a version that didn't know it would have made the table.
+fn without_column(table: &std::path::Path, column: &str) {
+    let log = table.join("_delta_log");
+    let mut changed = 0;
+    for entry in std::fs::read_dir(log).expect("a table") {
+        let path = entry.expect("readable").path();
+        if path.extension().is_none_or(|end| end != "json") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).expect("readable");
+        let lines = text.lines().map(|line| {
+            let mut action: Value = serde_json::from_str(line).expect("JSON");
+            if let Some(schema) = action.pointer_mut("/metaData/schemaString") {
+                let mut fields: Value = serde_json::from_str(schema.as_str().expect("text")).expect("JSON");
+                fields["fields"].as_array_mut().expect("fields").retain(|field| field["name"] != column);
+                *schema = fields.to_string().into();
+                changed += 1;
+            }
+            action.to_string() + "\n"
+        });
+        let lines: String = lines.collect();
+        std::fs::write(&path, lines).expect("written");
+    }
+    assert_eq!(changed, 1, "{}", table.display());
+}
+
+#[test]
 fn where_the_component_that_decided_is_gone_what_was_recorded_stands_alone() {
     let bench = Bench::new("fair-share");
     let folder = bench.path("policies");

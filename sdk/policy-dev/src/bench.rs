@@ -14,6 +14,7 @@ use wattle_policy_host::{Decided, Policy, RunError};
 use wattle_wire::policy::Snapshot;
 
 use crate::cases::fill;
+use crate::progress::{Progress, Waiting};
 use crate::{Usage, files};
 
 /// The most chargers of a site.
@@ -44,7 +45,7 @@ pub struct Args {
     /// The policy's settings, JSON
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
-    /// Print JSON
+    /// JSON instead of a table
     #[arg(long)]
     json: bool,
 }
@@ -72,14 +73,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let settings = args.settings.as_deref().map(files::read_text).transpose()?.unwrap_or_default();
     // Fuel is what is measured here, not what ends a decision.
     let host = files::host_with_fuel(files::MOST_FUEL)?;
+    let waiting = Waiting::on("compiling", !args.json);
     let policy = files::load(&host, &args.file, &bytes)?;
+    drop(waiting);
     let faults = policy.validate_settings(&settings)?;
     if !faults.is_empty() {
         bail!(Usage(format!("the settings are wrong: {}", faults.join("; "))));
     }
-    let measured =
-        |count: &usize| row(&policy, &settings, *count).with_context(|| format!("at {count} chargers"));
-    let rows = args.chargers.iter().map(measured).collect::<anyhow::Result<Vec<_>>>()?;
+    let rows = measure(args, &policy, &settings)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&rows)?);
     } else {
@@ -88,7 +89,28 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn row(policy: &Policy, settings: &str, chargers: usize) -> anyhow::Result<Row> {
+fn measure(args: &Args, policy: &Policy, settings: &str) -> anyhow::Result<Vec<Row>> {
+    let budget_ms = u64::try_from(BUDGET.as_millis()).unwrap_or(u64::MAX);
+    let bar = Progress::new("measuring", 0, budget_ms, args.chargers.len(), !args.json);
+    let measured = |count: &usize| {
+        let mut bar = bar.clone();
+        let row = row(policy, settings, *count, |spent| {
+            bar.tell(u64::try_from(spent.as_millis()).unwrap_or(u64::MAX));
+        });
+        bar.tell(budget_ms);
+        row.with_context(|| format!("at {count} chargers"))
+    };
+    let rows = args.chargers.iter().map(measured).collect();
+    bar.end();
+    rows
+}
+
+fn row(
+    policy: &Policy,
+    settings: &str,
+    chargers: usize,
+    mut spent: impl FnMut(Duration),
+) -> anyhow::Result<Row> {
     let snapshot = site(chargers)?;
     let decide = || -> Result<(Duration, Decided), RunError> {
         let start = Instant::now();
@@ -99,6 +121,7 @@ fn row(policy: &Policy, settings: &str, chargers: usize) -> anyhow::Result<Row> 
     let (mut times, begun) = (Vec::new(), Instant::now());
     while times.len() < MOST_DECISIONS && (times.is_empty() || begun.elapsed() < BUDGET) {
         times.push(decide()?.0.as_micros());
+        spent(begun.elapsed());
     }
     times.sort_unstable();
     let at = |percent: usize| times[(times.len() - 1) * percent / 100];

@@ -72,6 +72,11 @@ pub fn host_with_fuel(fuel: u64) -> anyhow::Result<Host> {
     Ok(Host::new(Limits { deadline: DEADLINE, fuel, ..Limits::default() })?)
 }
 
+/// The SHA-256 of a component, hexadecimal.
+pub fn digest(policy: &Policy) -> String {
+    policy.digest().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// What a site may grant at most, to those that ask; who doesn't ask has what `host` gives.
 pub fn grants(host: &Host) -> Grants {
     let unasked_fuel = host.limits().fuel;

@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use serde_json::Value;
 use wasmparser::{ComponentExternalKind, Parser, Payload};
 use wattle_policy_host::Policy;
 use wattle_policy_host::sign;
 
+use crate::progress::Waiting;
 use crate::{Usage, files};
 
 /// Check a component as an edge node would, and print what it says of itself
@@ -20,7 +22,7 @@ pub struct Args {
     /// The component
     #[arg(value_name = "FILE.wasm")]
     file: PathBuf,
-    /// Print JSON
+    /// JSON instead of a table
     #[arg(long)]
     json: bool,
 }
@@ -44,7 +46,7 @@ struct Facts {
     fuel: u64,
     /// The key by whose signature it is accompanied; `wattle policy verify` checks it.
     signed_by: Option<String>,
-    settings_schema: serde_json::Value,
+    settings_schema: Value,
 }
 
 /// Runs the command.
@@ -53,7 +55,9 @@ struct Facts {
 /// [`Usage`] when the file can't be read, or no edge node would load it.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let bytes = files::read(&args.file)?;
+    let waiting = Waiting::on("compiling", !args.json);
     let policy = files::load(&files::host()?, &args.file, &bytes)?;
+    drop(waiting);
     let facts = facts(&args.file, &bytes, &policy)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&facts)?);
@@ -76,7 +80,7 @@ fn facts(file: &Path, bytes: &[u8], policy: &Policy) -> Result<Facts, Usage> {
         code_bytes: sizes.code,
         data_bytes: sizes.data,
         custom_bytes: sizes.custom,
-        sha256: policy.digest().iter().map(|byte| format!("{byte:02x}")).collect(),
+        sha256: files::digest(policy),
         imports: sizes.imports,
         needs: description.needs.iter().map(|need| format!("{need:?}")).collect(),
         memory_bytes: description.memory_bytes,
@@ -156,7 +160,56 @@ fn table(facts: &Facts) -> String {
         ("needs", or(facts.needs.join(", "), "nothing")),
         ("memory", memory),
         ("fuel", fuel),
-        ("settings", facts.settings_schema.to_string()),
+        ("settings", or(settings(&facts.settings_schema).join("\n          "), "none")),
     ];
     rows.into_iter().map(|(name, value)| format!("{name:<10}{value}\n")).collect()
+}
+
+/// A line for each setting of a schema: what it may be, what it is unless given, and what it is for.
+fn settings(schema: &Value) -> Vec<String> {
+    let line = |(name, one): (&String, &Value)| {
+        let kind = one["enum"].as_array().map_or_else(
+            || one["type"].as_str().unwrap_or("any value").to_owned(),
+            |all| format!("one of {}", all.iter().map(plain).collect::<Vec<_>>().join(", ")),
+        );
+        let bound = |word: &str, bound: &Value| match bound {
+            Value::Null => String::new(),
+            bound => format!(" {word} {}", plain(bound)),
+        };
+        let (least, most) = (bound("from", &one["minimum"]), bound("to", &one["maximum"]));
+        let given =
+            one.get("default").map_or(String::new(), |value| format!(", {} unless given", plain(value)));
+        let about = one["description"].as_str().map_or(String::new(), |about| format!(": {about}"));
+        format!("{name}: {kind}{least}{most}{given}{about}")
+    };
+    schema["properties"].as_object().into_iter().flatten().map(line).collect()
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn each_setting_is_a_line_that_says_what_it_may_be() {
+        let schema = json!({ "type": "object", "properties": {
+            "keep_ma": { "type": "integer", "minimum": 0, "maximum": 10, "default": 0, "description": "what stays unused" },
+            "mode": { "enum": ["slots", "reserve"], "default": "slots" },
+            "name": {},
+        }});
+        let expected = [
+            "keep_ma: integer from 0 to 10, 0 unless given: what stays unused",
+            "mode: one of slots, reserve, slots unless given",
+            "name: any value",
+        ];
+        assert_eq!(settings(&schema), expected);
+        for none in [json!({}), json!("no schema"), json!({ "properties": [] })] {
+            assert!(settings(&none).is_empty(), "{none}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
 use wattle_policy_host::sign::{KeyRing, PrivateKey, SignError, signature_path};
 
 use crate::{Usage, files};
@@ -19,6 +20,9 @@ pub struct KeygenArgs {
     /// Where the keys go, without their endings
     #[arg(value_name = "NAME")]
     name: PathBuf,
+    /// JSON instead of text
+    #[arg(long)]
+    json: bool,
 }
 
 /// Sign a component: writes FILE.wasm.sig beside it
@@ -34,6 +38,9 @@ pub struct SignArgs {
     /// The private key, as `wattle policy keygen` writes it
     #[arg(long, value_name = "FILE.key")]
     key: PathBuf,
+    /// JSON instead of text
+    #[arg(long)]
+    json: bool,
 }
 
 /// Check that a component was signed by one of the keys
@@ -50,6 +57,9 @@ pub struct VerifyArgs {
     /// A public key, or a folder of them
     #[arg(long, value_name = "DIR|FILE.pub")]
     keys: PathBuf,
+    /// JSON instead of text
+    #[arg(long)]
+    json: bool,
 }
 
 /// Makes a pair of keys.
@@ -60,6 +70,10 @@ pub fn keygen(args: &KeygenArgs) -> anyhow::Result<()> {
     let (private, public) = (args.name.with_added_extension("key"), args.name.with_added_extension("pub"));
     let key = PrivateKey::generate().map_err(usage)?;
     key.write(&private, &public).map_err(usage)?;
+    if args.json {
+        println!("{}", json!({ "private": private, "public": public, "id": key.id().to_string() }));
+        return Ok(());
+    }
     println!("{}: private, for you alone; signs policies", private.display());
     println!(
         "{}: public, id {}; goes into the `policy_keys` folder of edge nodes",
@@ -80,6 +94,14 @@ pub fn sign(args: &SignArgs) -> anyhow::Result<()> {
     let policy = files::load(&files::host()?, &args.file, &bytes)?;
     let path = signature_path(&args.file);
     files::write(&path, key.sign(&bytes).as_bytes())?;
+    if args.json {
+        let (name, version) = (policy.name(), policy.version());
+        println!(
+            "{}",
+            json!({ "signature": path, "name": name, "version": version, "key": key.id().to_string() })
+        );
+        return Ok(());
+    }
     println!("{}: {} {}, signed by the key {}", path.display(), policy.name(), policy.version(), key.id());
     Ok(())
 }
@@ -101,6 +123,10 @@ pub fn verify(args: &VerifyArgs) -> anyhow::Result<()> {
         }
         other => other.into(),
     })?;
+    if args.json {
+        println!("{}", json!({ "file": args.file, "signed_by": name, "key": id.to_string() }));
+        return Ok(());
+    }
     println!("{}: signed by {name} (the key {id})", args.file.display());
     Ok(())
 }

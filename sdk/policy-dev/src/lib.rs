@@ -6,6 +6,7 @@
 //! - [`mod@bench`]: what decisions take.
 //! - [`inspect`]: what a component says of itself, what it imports, who signed it.
 //! - [`keys`]: makes keys, signs, verifies.
+//! - [`progress`] and [`paint`]: what a person at a terminal sees besides.
 //!
 //! Stands apart from the command line itself so that its tests link a policy host and no query engine. It knows neither
 //! the edge node nor its envelope: what a policy gives is judged by the snapshot that it got.
@@ -17,6 +18,8 @@ pub mod files;
 pub mod inspect;
 pub mod keys;
 pub mod new;
+pub mod paint;
+pub mod progress;
 pub mod test;
 
 /// A command line or a file that can't be used: exit code 2.

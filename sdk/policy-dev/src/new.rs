@@ -8,6 +8,7 @@ mod files;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use serde_json::json;
 
 use crate::Usage;
 
@@ -29,6 +30,9 @@ pub struct Args {
     /// What it is written in
     #[arg(long, value_enum, default_value = "rust")]
     lang: Language,
+    /// JSON instead of text
+    #[arg(long)]
+    json: bool,
 }
 
 /// What a policy is written in.
@@ -74,7 +78,14 @@ impl Language {
 /// # Errors
 /// [`Usage`] for a name that can't be one; another when the folder is there or can't be written.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    create(Path::new("."), &args.name, args.lang)?;
+    let folder = create(Path::new("."), &args.name, args.lang)?;
+    if args.json {
+        println!(
+            "{}",
+            json!({ "name": args.name, "lang": args.lang.name(), "folder": folder.canonicalize()? })
+        );
+        return Ok(());
+    }
     println!("{0}: a project in {1}; next: cd {0} && wattle policy test", args.name, args.lang.name());
     Ok(())
 }

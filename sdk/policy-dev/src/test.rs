@@ -9,6 +9,7 @@ use anyhow::bail;
 use wattle_policy_host::Policy;
 
 use crate::cases::{self, Case, check, print};
+use crate::progress::{Progress, Waiting};
 use crate::{build, files};
 
 /// Build a project and run its cases, or run cases against a component
@@ -33,7 +34,7 @@ pub struct Args {
     /// Also write a report for continuous integration, JUnit XML
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
-    /// Print JSON
+    /// JSON instead of text
     #[arg(long)]
     json: bool,
     /// As for `wattle policy build`
@@ -62,14 +63,19 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let beside = if is_component { args.policy.parent().unwrap_or(Path::new(".")) } else { &args.policy };
     let folder = args.cases.clone().unwrap_or_else(|| beside.join("cases"));
     let cases = cases::read(&folder)?;
+    let waiting = if is_component {
+        Waiting::on("compiling", !args.json)
+    } else {
+        build::waiting(&args.policy, !args.json)
+    };
     let policy = if is_component {
         let bytes = files::read(&args.policy)?;
         files::load(&files::host()?, &args.policy, &bytes)?
     } else {
         build::build(&args.policy, None, args.env.as_deref())?.policy
     };
-    let ran =
-        cases.iter().map(|case| run_case(&policy, case, args.update)).collect::<anyhow::Result<Vec<_>>>()?;
+    drop(waiting);
+    let ran = run_all(&policy, &cases, args)?;
     let name = format!("{} {}", policy.name(), policy.version());
     if let Some(file) = &args.junit {
         files::write(file, report::junit(&name, &ran).as_bytes())?;
@@ -83,6 +89,17 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         0 => Ok(()),
         failed => bail!("{failed} of {} cases are not as expected", ran.len()),
     }
+}
+
+fn run_all(policy: &Policy, cases: &[Case], args: &Args) -> anyhow::Result<Vec<Ran>> {
+    let mut progress = Progress::new("testing", 0, cases.len() as u64, 1, !args.json);
+    let mut run = |(number, case): (u64, &Case)| {
+        progress.tell(number);
+        run_case(policy, case, args.update)
+    };
+    let ran = (0..).zip(cases).map(&mut run).collect();
+    progress.end();
+    ran
 }
 
 fn run_case(policy: &Policy, case: &Case, update: bool) -> anyhow::Result<Ran> {

@@ -1,8 +1,11 @@
 //! A report as a chart: power, vehicles on standby and the energy given so far, each column a line.
 
+mod axis;
+
 use std::fmt::Write as _;
 
 use super::report::Report;
+use axis::{nice, plain};
 
 const WIDTH: f64 = 960.0;
 const LEFT: f64 = 64.0;
@@ -31,7 +34,7 @@ pub fn svg(report: &Report) -> String {
         text,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" \
          font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
-         <text x=\"{LEFT}\" y=\"22\" font-size=\"15\">{}, {} to {}</text>\n",
+         <text x=\"{LEFT}\" y=\"22\" font-size=\"15\">{}, {} to {} UTC</text>\n",
         escaped(&report.site),
         day(&report.from),
         day(&report.until)
@@ -116,14 +119,19 @@ fn draw(text: &mut String, report: &Report, panel: &Panel, top: f64) {
     }
     let steps = panel.lines.first().map_or(1, Vec::len).max(1);
     let x = |step: usize| LEFT + (right - LEFT) * step as f64 / steps as f64;
-    for part in 0..=4 {
-        let step = steps * part / 4;
-        let anchor = ["start", "middle", "middle", "middle", "end"][part];
-        let at = moment(report, step);
+    for (part, name) in moments(report, steps) {
+        let at = LEFT + (right - LEFT) * part;
+        // A name at an end stays within the picture.
+        let anchor = match part {
+            ..0.05 => "start",
+            0.95.. => "end",
+            _ => "middle",
+        };
         let _ = writeln!(
             text,
-            "<text x=\"{:.1}\" y=\"{:.0}\" text-anchor=\"{anchor}\" fill=\"#555555\">{at}</text>",
-            x(step),
+            "<line x1=\"{at:.1}\" y1=\"{top:.1}\" x2=\"{at:.1}\" y2=\"{:.1}\" stroke=\"#eeeeee\"/>\
+             <text x=\"{at:.1}\" y=\"{:.0}\" text-anchor=\"{anchor}\" fill=\"#555555\">{name}</text>",
+            bottom + 4.0,
             bottom + 16.0
         );
     }
@@ -151,31 +159,16 @@ fn draw(text: &mut String, report: &Report, panel: &Panel, top: f64) {
     }
 }
 
-/// The next of 1, 2, 4 and 8 times a power of ten, which four lines part evenly.
-fn nice(most: f64) -> f64 {
-    let power = 10_f64.powf(most.max(0.01).log10().floor());
-    [1.0, 2.0, 4.0, 8.0, 10.0]
-        .into_iter()
-        .map(|step| step * power)
-        .find(|scale| *scale >= most)
-        .unwrap_or(10.0 * power)
+/// The moments that are shown, each as a part of all steps.
+fn moments(report: &Report, steps: usize) -> Vec<(f64, String)> {
+    let Ok(from) = report.course.from.parse() else { return Vec::new() };
+    let length_s = (steps as u64).saturating_mul(report.course.step_s);
+    axis::moments(from, jiff::SignedDuration::from_secs(i64::try_from(length_s).unwrap_or(i64::MAX)))
 }
 
-fn plain(value: f64) -> String {
-    let text = format!("{value:.3}");
-    let text = text.trim_end_matches('0').trim_end_matches('.');
-    if text.is_empty() { "0".into() } else { text.into() }
-}
-
-fn moment(report: &Report, step: usize) -> String {
-    let from: Option<jiff::Timestamp> = report.course.from.parse().ok();
-    let length = jiff::SignedDuration::from_secs((step as u64 * report.course.step_s).cast_signed());
-    let at = from.and_then(|from| from.checked_add(length).ok());
-    at.map_or_else(String::new, |at| at.strftime("%m-%d %H:%M").to_string())
-}
-
-fn day(at: &str) -> &str {
-    at.get(..16).unwrap_or(at)
+/// A moment without seconds.
+fn day(at: &str) -> String {
+    at.get(..16).unwrap_or(at).replace('T', " ")
 }
 
 fn length(seconds: u64) -> String {
@@ -192,16 +185,6 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_axis_ends_at_a_round_value() {
-        for (most, expected) in
-            [(0.0, 0.01), (0.9, 1.0), (1.0, 1.0), (13.8, 20.0), (39.0, 40.0), (81.0, 100.0)]
-        {
-            assert!((nice(most) - expected).abs() < 1e-9, "{most}: {}", nice(most));
-        }
-        assert_eq!(["0", "0.25", "20"].map(String::from), [0.0, 0.25, 20.0].map(plain));
-    }
 
     #[test]
     fn names_can_not_break_the_markup() {

@@ -22,7 +22,6 @@ pub mod demand;
 pub mod facts;
 pub mod history;
 pub mod play;
-pub mod progress;
 pub mod range;
 pub mod report;
 pub mod setpoints;

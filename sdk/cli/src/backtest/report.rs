@@ -7,7 +7,7 @@ use super::demand::{Assumed, Past};
 use super::play::Run;
 use super::setpoints::Agreement;
 use crate::replay::entries::shown;
-use crate::simulate::mean_s;
+use crate::simulate::outcome::Outcome;
 
 /// Stays that are shown in which two columns differ most.
 const MOST_STAYS: usize = 5;
@@ -52,22 +52,9 @@ pub struct Figures {
     pub name: String,
     /// What vehicles were given.
     pub energy_wh: i64,
-    /// Stays that were given what they take, to 0.1 %.
-    pub full: u64,
-    /// Stays in which a vehicle asked.
-    pub asked: u64,
-    /// Those of them in which it drew nothing.
-    pub never_charged: u64,
-    /// From when it asked to when it first drew, or to its end; the mean of `asked`.
-    pub mean_wait_s: f64,
-    /// For how long it asked and drew nothing; the mean of `asked`.
-    pub mean_standby_s: f64,
-    /// How often one that drew had to stop while it asked.
-    pub standby_switches: u64,
-    /// Millionths of the currency; null without prices.
-    pub cost_micros: Option<i64>,
-    /// How much of the energy the surplus covered; null without a surplus.
-    pub from_surplus_wh: Option<i64>,
+    /// How vehicles fared.
+    #[serde(flatten)]
+    pub outcome: Outcome,
     /// By the meter of the grid connection, all consumers: L1, L2, L3; null without one.
     pub peak_a: Option<[f64; 3]>,
     /// All chargers at once.
@@ -123,20 +110,13 @@ impl Figures {
     }
 
     fn of(name: String, column: &Column, needs: &[i64]) -> Self {
-        let served = column.served;
         let is_full =
             |(given, need): (&Option<i64>, &i64)| given.is_some_and(|given| (need - given) * FULL <= *need);
+        let full = column.energy_wh.iter().zip(needs).filter(|pair| is_full(*pair)).count();
         Self {
             name,
             energy_wh: column.all_wh(),
-            full: column.energy_wh.iter().zip(needs).filter(|pair| is_full(*pair)).count() as u64,
-            asked: served.asked,
-            never_charged: served.never,
-            mean_wait_s: mean_s(served.wait_ms, served.asked),
-            mean_standby_s: mean_s(served.standby_ms, served.asked),
-            standby_switches: served.switches,
-            cost_micros: column.cost_micros,
-            from_surplus_wh: column.from_surplus_wh,
+            outcome: Outcome::of(column.served, full as u64, column.cost_micros, column.from_surplus_wh),
             peak_a: column.peak_ma.map(|peak| peak.0.map(|peak| f64::from(peak.0) / 1000.0)),
             peak_w: column.peak_w,
             over_limit: column.over_limit,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use wattle_edge::{policy, replay};
 use wattle_edge_core::Heard;
+use wattle_policy_dev::progress::{Progress, Waiting};
 use wattle_site::Control;
 use wattle_wire::{DeviceId, Micros};
 
@@ -16,7 +17,6 @@ use super::demand::Past;
 use super::facts::Facts;
 use super::history::{Configured, Decided, History, Missing};
 use super::play::{self, Player, Run, Stage};
-use super::progress::Progress;
 use super::range::Range;
 use super::report::{CourseOf, Figures, Report, differences};
 use super::setpoints::Agreement;
@@ -48,6 +48,7 @@ struct Beside {
 /// As [`super::run`].
 pub async fn report(args: &Args, lake: &mut Source) -> anyhow::Result<Report> {
     let mut notes = Vec::new();
+    let waiting = Waiting::on("asking the lake", !args.json);
     let mut history = History::open(lake, args.site.clone()).await?;
     let Some((first, last)) = history.span().await? else {
         return Err(Usage(format!("the lake has no history of site {}", args.site)).into());
@@ -72,6 +73,7 @@ pub async fn report(args: &Args, lake: &mut Source) -> anyhow::Result<Report> {
     let outside = Outside::read(args.prices.as_deref(), args.surplus.as_deref(), &site.file.time_zone)?;
     let deciders = history.policies(range.begin, range.end + AFTER).await?;
     let folder = policy::folder(args.policies.as_deref());
+    drop(waiting);
     let tried = tried(args, &site.file.control, &folder)?;
     let control = control(args, &site.file.control, &folder, &deciders, &tried, &mut notes)?;
 
@@ -83,8 +85,10 @@ pub async fn report(args: &Args, lake: &mut Source) -> anyhow::Result<Report> {
     let limit_a = site.model.circuits[0].limit_ma.0.map(|limit| f64::from(limit.0) / 1000.0);
     let stage = Stage { site, guests, scene, frame, from_ms: millis(range.begin).saturating_sub(LEAD_MS) };
     let players = control.player.into_iter().chain([tried.player]).collect();
-    let (stage, runs) =
-        tokio::task::spawn_blocking(move || run_all(stage, players)).await.context("a run ended early")??;
+    let is_shown = !args.json;
+    let (stage, runs) = tokio::task::spawn_blocking(move || run_all(stage, players, is_shown))
+        .await
+        .context("a run ended early")??;
 
     let needs: Vec<i64> = range.counted.iter().map(|past| args.assumed.need(past).0).collect();
     let control_run = runs.first().filter(|_| runs.len() > 1 || control.is_tried);
@@ -252,7 +256,7 @@ async fn read(
     let meters =
         site.model.meters.iter().map(|meter| &meter.id).filter(|meter| Some(*meter) != frame.meter.as_ref());
     let aside: Vec<DeviceId> = meters.cloned().collect();
-    let mut progress = Progress::new("reading", frame.from_ms, frame.until_ms, 1);
+    let mut progress = Progress::new("reading", frame.from_ms, frame.until_ms, 1, !args.json);
     let time = (Micros(frame.from_ms.cast_signed() * 1000), range.end + AFTER);
     let take = |at: Micros, row: &wattle_wire::row::Row| {
         books.take(at, row);
@@ -273,8 +277,8 @@ async fn read(
 }
 
 /// Runs all of them at once, each on a thread of its own.
-fn run_all(stage: Stage, players: Vec<Player>) -> anyhow::Result<(Stage, Vec<Run>)> {
-    let bar = Progress::new("running", stage.from_ms, stage.frame.until_ms, players.len());
+fn run_all(stage: Stage, players: Vec<Player>, is_shown: bool) -> anyhow::Result<(Stage, Vec<Run>)> {
+    let bar = Progress::new("running", stage.from_ms, stage.frame.until_ms, players.len(), is_shown);
     let runs: anyhow::Result<Vec<Run>> = std::thread::scope(|scope| {
         let begin = |player| {
             let (mut bar, stage) = (bar.clone(), &stage);

@@ -36,17 +36,17 @@ impl Report {
         row(f, "", &|c| c.name.clone())?;
         row(f, "energy, kWh", &|c| kwh(c.energy_wh))?;
         row(f, "  of the demand, %", &|c| format!("{:.1}", per(c.energy_wh, demand)))?;
-        row(f, "stays served in full", &|c| c.full.to_string())?;
-        row(f, "  that never charged", &|c| c.never_charged.to_string())?;
-        row(f, "wait for the first draw, min", &|c| format!("{:.1}", c.mean_wait_s / 60.0))?;
-        row(f, "on standby, min", &|c| format!("{:.1}", c.mean_standby_s / 60.0))?;
-        row(f, "switched off while asking", &|c| c.standby_switches.to_string())?;
-        if self.columns.iter().any(|figures| figures.cost_micros.is_some()) {
-            row(f, "cost", &|c| amount(c.cost_micros, 1e6, 2))?;
-            row(f, "  per kWh", &|c| amount(c.cost_micros, c.energy_wh as f64 * 1e3, 4))?;
+        row(f, "stays served in full", &|c| c.outcome.full.to_string())?;
+        row(f, "  that never charged", &|c| c.outcome.never_charged.to_string())?;
+        row(f, "wait for the first draw, min", &|c| format!("{:.1}", c.outcome.mean_wait_s / 60.0))?;
+        row(f, "on standby, min", &|c| format!("{:.1}", c.outcome.mean_standby_s / 60.0))?;
+        row(f, "switched off while asking", &|c| c.outcome.standby_switches.to_string())?;
+        if self.columns.iter().any(|figures| figures.outcome.cost_micros.is_some()) {
+            row(f, "cost", &|c| amount(c.outcome.cost_micros, 1e6, 2))?;
+            row(f, "  per kWh", &|c| amount(c.outcome.cost_micros, c.energy_wh as f64 * 1e3, 4))?;
         }
-        if self.columns.iter().any(|figures| figures.from_surplus_wh.is_some()) {
-            row(f, "from surplus, kWh", &|c| c.from_surplus_wh.map_or("-".into(), kwh))?;
+        if self.columns.iter().any(|figures| figures.outcome.from_surplus_wh.is_some()) {
+            row(f, "from surplus, kWh", &|c| c.outcome.from_surplus_wh.map_or("-".into(), kwh))?;
         }
         row(f, "peak of all chargers, kW", &|c| format!("{:.2}", c.peak_w as f64 / 1e3))?;
         for (phase, limit) in self.limit_a.iter().enumerate().filter(|(_, limit)| **limit > 0.0) {

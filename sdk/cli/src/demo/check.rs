@@ -29,6 +29,7 @@ const DECISIONS: &str = "SELECT decided_at, cause, charger, proposed_ma / 1000 A
     setpoint_a, reason FROM decisions WHERE number > 0 ORDER BY sequence, charger LIMIT 40";
 
 /// One check.
+#[derive(serde::Serialize)]
 pub struct Verdict {
     /// Whether it holds.
     pub holds: bool,
@@ -40,14 +41,21 @@ fn verdict(holds: bool, text: impl Into<String>) -> Verdict {
     Verdict { holds, text: text.into() }
 }
 
-/// Prints decisions and receipts, and checks everything.
-pub async fn all(cast: &Cast, truth: &Truth, reached: &[[i32; 3]]) -> anyhow::Result<Vec<Verdict>> {
+/// Checks everything; before that, decisions and receipts are shown to who wants to see them.
+pub async fn all(
+    cast: &Cast,
+    truth: &Truth,
+    reached: &[[i32; 3]],
+    is_shown: bool,
+) -> anyhow::Result<Vec<Verdict>> {
     let mut lake = SourceArgs { at: Some(cast.sql_url()), lake: None }.open().await?;
     let ends = truth.ends();
     let registers = wait_for_sessions(&mut lake, &ends).await?;
-    println!("\nDecisions, by SQL:\n");
-    format::write(lake.query(DECISIONS).await?, Format::Table, &mut stdout()).await?;
-    print_receipts(&mut lake).await?;
+    if is_shown {
+        println!("\nDecisions, by SQL:\n");
+        format::write(lake.query(DECISIONS).await?, Format::Table, &mut stdout()).await?;
+        print_receipts(&mut lake).await?;
+    }
     let mut verdicts = vec![setpoints(reached), policy(&mut lake).await?, limit(truth)];
     for (device, end) in &ends {
         verdicts.push(match end {

@@ -17,6 +17,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
+use serde_json::json;
+use wattle_policy_dev::paint::Paint;
 
 use crate::demo::cast::Cast;
 use crate::demo::screen::Screen;
@@ -30,6 +32,7 @@ use crate::demo::truth::Truth;
 #[command(after_help = "Examples:
   wattle demo
   wattle demo --dir /tmp/demo      keep journal, lake and logs there
+  wattle demo --json
 
 Exit codes: 0 all is right, 1 a check fails or a process can't be started, 2 a command line that can't be used.")]
 pub struct Args {
@@ -37,6 +40,9 @@ pub struct Args {
     /// unless given
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// JSON instead of text: what was checked, at the end
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the command.
@@ -47,18 +53,27 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let folder = args.dir.unwrap_or_else(|| std::env::temp_dir().join("wattle-demo"));
     let (mut cast, lines) = Cast::start(&folder)?;
     let mut truth = Truth::new(lines);
-    println!("Everything that the demo writes is in {}.\n", folder.display());
-    let reached = play(&mut cast, &mut truth)?;
-    println!("\nThe scenario is over. The devices stop, the edge drains, the fog node takes the rest ...");
+    let say = |text: String| {
+        if !args.json {
+            println!("{text}");
+        }
+    };
+    say(format!("Everything that the demo writes is in {}.\n", folder.display()));
+    let reached = play(&mut cast, &mut truth, Screen::new(!args.json))?;
+    say("\nThe scenario is over. The devices stop, the edge drains, the fog node takes the rest ...".into());
     cast.stop_devices(&mut truth)?;
     cast.stop_edge()?;
-    let verdicts = check::all(&cast, &truth, &reached).await;
+    let verdicts = check::all(&cast, &truth, &reached, !args.json).await;
     cast.stop_fog()?;
-    let mut failed = 0;
-    println!();
-    for verdict in verdicts? {
-        println!("{} {}", if verdict.holds { "[ok]  " } else { "[FAIL]" }, verdict.text);
-        failed += usize::from(!verdict.holds);
+    let verdicts = verdicts?;
+    let failed = verdicts.iter().filter(|verdict| !verdict.holds).count();
+    say(String::new());
+    for verdict in &verdicts {
+        let mark = if verdict.holds { Paint::Good.text("[ok]  ") } else { Paint::Bad.text("[FAIL]") };
+        say(format!("{mark} {}", verdict.text));
+    }
+    if args.json {
+        println!("{}", json!({ "folder": folder, "failed": failed, "checks": verdicts }));
     }
     if failed > 0 {
         bail!("{failed} checks failed; logs, journal and lake are in {}", folder.display());
@@ -67,8 +82,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 /// Plays every step and gives the setpoints, in mA, that each had at its end.
-fn play(cast: &mut Cast, truth: &mut Truth) -> anyhow::Result<Vec<[i32; 3]>> {
-    let mut screen = Screen::new();
+fn play(cast: &mut Cast, truth: &mut Truth, mut screen: Screen) -> anyhow::Result<Vec<[i32; 3]>> {
     let mut reached = Vec::new();
     let mut asking = [false; 3];
     let mut back_at = None;

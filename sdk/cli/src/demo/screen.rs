@@ -14,18 +14,22 @@ const BAR: usize = 30;
 
 /// The live view.
 pub struct Screen {
+    /// Whether there is one.
+    shown: bool,
     live: bool,
     line: String,
 }
 
 impl Screen {
-    /// Prints the heading.
-    pub fn new() -> Self {
-        println!(
-            "step   home     cp-1     cp-2     cp-3    total of {:>4.1} A",
-            f64::from(LIMIT_MA) / 1000.0
-        );
-        Self { live: stdout().is_terminal(), line: String::new() }
+    /// Prints the heading, unless nothing is to be shown.
+    pub fn new(shown: bool) -> Self {
+        if shown {
+            println!(
+                "step   home     cp-1     cp-2     cp-3    total of {:>4.1} A",
+                f64::from(LIMIT_MA) / 1000.0
+            );
+        }
+        Self { shown, live: shown && stdout().is_terminal(), line: String::new() }
     }
 
     /// Shows the state of now.
@@ -53,7 +57,7 @@ impl Screen {
     pub fn end_of_step(&mut self) {
         if self.live {
             println!();
-        } else {
+        } else if self.shown {
             println!("{}", self.line);
         }
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use serde_json::Value;
 use wattle_policy_dev::files::{self, read, read_text, unusable};
+use wattle_policy_dev::progress::Waiting;
 use wattle_policy_host::schema;
 use wattle_policy_host::sign::signature_path;
 use wattle_wire::document::{Action, Document, Head, LAYOUT, POLICY, PolicyOrder};
@@ -73,6 +74,7 @@ pub struct Args {
 /// # Errors
 /// [`Usage`] for what can't be used; another when the node refuses it, or doesn't answer.
 pub async fn run(args: Args) -> anyhow::Result<()> {
+    let waiting = Waiting::on("deploying", !args.json);
     let mut document = document(&args)?;
     let token = token::read(args.token.as_deref())?;
     let url = args.fog.as_deref().unwrap_or(&args.edge);
@@ -93,6 +95,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     }
     let sent = http::post_as(url, "/documents", &token, document.encode()).await;
     let (code, answer) = sent.map_err(|error| no_answer(url, error))?;
+    drop(waiting);
     if !(200..300).contains(&code) {
         if args.json {
             print(&format!("{answer}\n"))?;

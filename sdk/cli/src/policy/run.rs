@@ -1,4 +1,6 @@
-//! `wattle policy run`: one decision of a policy, from a snapshot in a file.
+//! `wattle policy run`: one decision of a policy, from a snapshot in a file; or one after the other, beside a live edge node ([`beside`]).
+
+mod beside;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -9,30 +11,44 @@ use serde::Serialize;
 use wattle_edge::policy;
 use wattle_edge_core::fit;
 use wattle_policy_dev::files::{self, read, read_text, unusable};
+use wattle_policy_dev::progress::Waiting;
 use wattle_policy_host::{Decided, Grants, Host, Limits, Policy};
 use wattle_wire::policy::{Allocation, Snapshot};
-use wattle_wire::{DeviceId, Milliamps};
+use wattle_wire::{DeviceId, Milliamps, SiteId};
 
 use crate::Usage;
 
 /// Fuel is the limit that binds, on a busy machine too.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Run a policy on one snapshot, and print its plan as JSON
+/// Run a policy on one snapshot and print its plan, or beside a live edge node and compare
+///
+/// With --snapshot it decides once, and its plan is printed as JSON. With --beside it sees what the edge node sees at each of its decisions,
+/// and a line per decision says what was done and what this policy would have done. It runs here: nothing at the site changes.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:
+#[command(group = clap::ArgGroup::new("on").required(true), after_help = "Examples:
   wattle policy run equal-share --snapshot docs/examples/snapshot.json
   wattle policy run ./mine.wasm --snapshot now.json --settings mine.json --state mine.state --envelope
+  wattle policy run ./mine.wasm --beside http://127.0.0.1:7480 --site depot --ticks 60
 
-docs/policies/snapshot.md says what a snapshot holds.
-Exit codes: 0 it gave a plan, 1 it gave none, 2 something that can't be used.")]
+docs/policies/snapshot.md says what a snapshot holds and what is printed.
+Exit codes: 0 it gave a plan, beside a node at every decision; 1 it gave none, or no answer; 2 something that can't be used.")]
 pub struct Args {
     /// A name in the folder of policies (see docs/edge.md), or a path that ends in .wasm
     #[arg(value_name = "NAME|FILE.wasm")]
     policy: String,
     /// The snapshot, JSON
-    #[arg(long, value_name = "FILE")]
-    snapshot: PathBuf,
+    #[arg(long, value_name = "FILE", group = "on")]
+    snapshot: Option<PathBuf>,
+    /// An edge node beside which it decides, until Ctrl-C
+    #[arg(long, value_name = "URL", group = "on")]
+    beside: Option<String>,
+    /// The site, where the edge node has more than one
+    #[arg(long, value_name = "SITE", requires = "beside")]
+    site: Option<SiteId>,
+    /// End after so many decisions
+    #[arg(long, value_name = "N", requires = "beside", value_parser = clap::value_parser!(u64).range(1..))]
+    ticks: Option<u64>,
     /// The policy's settings, JSON; none if it is left out
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
@@ -42,9 +58,19 @@ pub struct Args {
     /// The memory that it may have, MiB, as a site file's `policy_memory_mib`
     #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=256))]
     memory_mib: u32,
-    /// Add the setpoints that the edge's envelope makes of the plan
+    /// Add the setpoints that the edge's envelope makes of the plan; beside a node they are shown in any case
     #[arg(long)]
     envelope: bool,
+    /// JSON instead of text beside a node, an object per line; one snapshot gives JSON in any case
+    #[arg(long)]
+    json: bool,
+}
+
+/// A policy that is ready to decide.
+struct Asked {
+    policy: Policy,
+    settings: String,
+    state: Vec<u8>,
 }
 
 /// What is printed.
@@ -78,27 +104,45 @@ struct Setpoint {
 /// Runs the command.
 ///
 /// # Errors
-/// [`Usage`] for what can't be used; another when the policy gives no plan.
-pub fn run(args: &Args) -> anyhow::Result<()> {
-    let snapshot = snapshot(&args.snapshot)?;
+/// [`Usage`] for what can't be used; another when the policy gives no plan, or an edge node no answer.
+pub async fn run(args: &Args) -> anyhow::Result<()> {
+    match (&args.snapshot, &args.beside) {
+        (Some(file), _) => once(args, &snapshot(file)?),
+        (None, Some(url)) => beside::run(args, url, asked(args)?).await,
+        (None, None) => Err(Usage("give --snapshot or --beside".into()).into()),
+    }
+}
+
+/// Loads the policy, and looks whether it takes the settings.
+fn asked(args: &Args) -> anyhow::Result<Asked> {
     let settings = args.settings.as_deref().map(read_text).transpose()?.unwrap_or_default();
     let state = match &args.state {
         Some(file) if file.exists() => read(file)?,
         _ => Vec::new(),
     };
+    let waiting = Waiting::on("compiling", !args.json);
     let policy = load(&policy::path(&policy::folder(None), &args.policy), args.memory_mib)?;
+    drop(waiting);
     let faults = policy.validate_settings(&settings)?;
     if !faults.is_empty() {
         let place = args.settings.as_ref().map_or("no settings".into(), |file| file.display().to_string());
         return Err(Usage(format!("{place}: {}", faults.join("; "))).into());
     }
-    let decided = policy.decide(&snapshot, &settings, &state)?;
-    if let Some(file) = &args.state {
-        leave(file, &decided.plan.state).with_context(|| format!("cannot write {}", file.display()))?;
-    }
-    let name = format!("{} {}", policy.name(), policy.version());
-    let printed = serde_json::to_string_pretty(&printed(name, &snapshot, decided, args.envelope))?;
+    Ok(Asked { policy, settings, state })
+}
+
+fn once(args: &Args, snapshot: &Snapshot) -> anyhow::Result<()> {
+    let asked = asked(args)?;
+    let decided = asked.policy.decide(snapshot, &asked.settings, &asked.state)?;
+    leave(args, &decided.plan.state)?;
+    let printed = serde_json::to_string_pretty(&printed(asked.name(), snapshot, decided, args.envelope))?;
     writeln!(std::io::stdout(), "{printed}").context("cannot write to standard output")
+}
+
+impl Asked {
+    fn name(&self) -> String {
+        format!("{} {}", self.policy.name(), self.policy.version())
+    }
 }
 
 fn printed(policy: String, snapshot: &Snapshot, decided: Decided, envelope: bool) -> Printed {
@@ -137,11 +181,9 @@ fn load(path: &Path, memory_mib: u32) -> anyhow::Result<Policy> {
     Ok(host.load_within(&bytes, grants).map_err(|error| unusable(path, &error))?)
 }
 
-/// Puts the state where the next run finds it, whole or not at all.
-fn leave(file: &Path, state: &[u8]) -> std::io::Result<()> {
-    let new = file.with_added_extension("new");
-    std::fs::write(&new, state)?;
-    std::fs::rename(new, file)
+/// Puts the state where the next run finds it, if that was named.
+fn leave(args: &Args, state: &[u8]) -> anyhow::Result<()> {
+    args.state.as_deref().map_or(Ok(()), |file| files::write(file, state))
 }
 
 /// Reads a snapshot, and looks whether its parts fit together.

@@ -9,6 +9,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use wattle_policy_dev::progress::Waiting;
 use wattle_wire::SiteId;
 
 use crate::output::Output;
@@ -54,6 +55,7 @@ pub struct Args {
 /// # Errors
 /// [`Usage`] for an address or a lake that can't be used; others when there is no answer.
 pub async fn run(args: Args) -> anyhow::Result<()> {
+    let waiting = Waiting::on("asking", !args.json);
     let mut told = if args.source.at.is_some() || args.source.lake.is_some() {
         of_the_lake(&args.source).await?
     } else {
@@ -66,6 +68,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         let list = list.as_array().cloned().unwrap_or_default().into_iter();
         list.map(|one| if args.fog.is_some() { one } else { of_a_site(&edge, &one) }).collect()
     };
+    drop(waiting);
     if let Some(site) = &args.site {
         told.retain(|one| one["site"] == site.as_str());
         if told.is_empty() {

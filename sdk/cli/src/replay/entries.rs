@@ -152,6 +152,13 @@ impl Life {
         self.keyframes.iter().map(|(_, at)| *at).filter(|at| *at <= until).max()
     }
 
+    /// The moments of the first and the last entry that a replay reads, as far as keyframes tell; the same if there are none.
+    pub fn span(&self, from: Micros, until: Micros) -> (Micros, Micros) {
+        let needed = self.needed(from, until);
+        let at = |keyframe: Option<&(u64, Micros)>| keyframe.map(|(_, at)| *at).unwrap_or_default();
+        (at(needed.first()), at(needed.last()))
+    }
+
     /// From the last keyframe before `from`, or the first, to the first after `until`.
     fn needed(&self, from: Micros, until: Micros) -> &[(u64, Micros)] {
         let after = |moment: Micros| self.keyframes.iter().position(|(_, at)| *at > moment);

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use wattle_edge::policy;
 use wattle_edge::replay::explain::{Explained, Explainer, REACH};
 use wattle_edge_core::{ExplainedCharger, ExplainedCircuit};
+use wattle_policy_dev::progress::Waiting;
 use wattle_wire::{DeviceId, Micros};
 
 use super::entries::{EntriesArgs, moment, shown};
@@ -42,7 +43,9 @@ pub struct Args {
 /// When there is no such decision, or it can't be replayed.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let folder = policy::folder(args.entries.policies.as_deref());
+    let waiting = Waiting::on("looking for keyframes", !args.json);
     let (mut entries, lives) = args.entries.open().await?;
+    drop(waiting);
     let until = args.at.unwrap_or(Micros::MAX);
     let from =
         until.min(lives.iter().filter_map(super::entries::Life::last).max().unwrap_or_default()) - REACH;
@@ -53,7 +56,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     for life in lives {
         let range = (from, until);
         let (tally, explainer) =
-            super::play(&mut entries, &life, range, &folder, Explainer::new(until)).await?;
+            super::play(&mut entries, &life, range, &folder, Explainer::new(until), !args.json).await?;
         let explained = explainer.found(&tally, args.charger.as_ref());
         let is_found = explained.is_ok();
         found = Some(explained);

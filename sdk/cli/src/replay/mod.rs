@@ -2,7 +2,7 @@
 
 pub mod entries;
 pub mod explain;
-mod report;
+pub(crate) mod report;
 
 use std::cell::RefCell;
 use std::io::Write as _;
@@ -13,7 +13,9 @@ use anyhow::{Context as _, bail};
 use wattle_edge::policy;
 use wattle_edge::replay::beside::Compared;
 use wattle_edge::replay::{Audience, Beside, Replay, Shelf, Silent, Tally};
+use wattle_policy_dev::progress::{Progress, Waiting};
 use wattle_wire::Micros;
+use wattle_wire::row::Record;
 
 use crate::Usage;
 use crate::output::Output;
@@ -64,12 +66,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         Some(at) => (at, at + Micros(999_999)),
         None => (args.from.unwrap_or(Micros(i64::MIN)), args.to.unwrap_or(Micros::MAX)),
     };
+    let waiting = Waiting::on("looking for keyframes", !args.json);
     let (mut entries, lives) = args.entries.open().await?;
+    drop(waiting);
     let output = Rc::new(RefCell::new(Output::open(None)?));
     let mut replayed = Vec::new();
     for life in lives {
         let tally = match &args.policy {
-            None => play(&mut entries, &life, range, &folder, Silent).await?.0,
+            None => play(&mut entries, &life, range, &folder, Silent, !args.json).await?.0,
             Some(other) => {
                 let path = policy::path(&folder, other);
                 let settings = args.settings.as_deref().map(settings).transpose()?;
@@ -80,7 +84,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
                     let _ = writeln!(sink.borrow_mut(), "{text}");
                 };
                 let beside = Beside::new(path, settings, sink)?;
-                let (tally, beside) = play(&mut entries, &life, range, &folder, beside).await?;
+                let (tally, beside) = play(&mut entries, &life, range, &folder, beside, false).await?;
                 if let Some(Err(reason)) = beside.loaded() {
                     return Err(Usage(reason).into());
                 }
@@ -103,17 +107,27 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Replays a life of a journal.
+/// Replays a life of a journal; shows how far it has got where nothing is printed meanwhile.
 async fn play<A: Audience>(
     entries: &mut Entries,
     life: &Life,
     (from, until): (Micros, Micros),
     folder: &Path,
     audience: A,
+    is_shown: bool,
 ) -> anyhow::Result<(Tally, A)> {
     let shelf = Shelf::new(folder)?;
     let mut replay = Replay::new(life.site.clone(), shelf, from..=until, audience);
-    entries.each(life, (from, until), |record| replay.take(record)).await?;
+    let (first, last) = life.span(from, until);
+    let micros = |at: Micros| u64::try_from(at.0).unwrap_or_default();
+    let mut progress = Progress::new("replaying", micros(first), micros(last), 1, is_shown);
+    let take = |record: &Record| {
+        replay.take(record);
+        progress.tell(micros(record.at_us));
+    };
+    let read = entries.each(life, (from, until), take).await;
+    progress.end();
+    read?;
     Ok(replay.end())
 }
 

@@ -100,6 +100,11 @@ pub fn compared(compared: &Compared, json: bool) -> String {
         };
         return value.to_string();
     }
+    format!("{at}  {}", line(compared.chargers.as_deref().map_err(String::as_str)))
+}
+
+/// What chargers were told, and what another policy would have told them; or why it gives no plan.
+pub fn line(chargers: Result<&[ComparedCharger], &str>) -> String {
     let charger = |charger: &ComparedCharger| {
         let ComparedCharger { charger, was_told, would_have } = charger;
         if was_told == would_have {
@@ -108,9 +113,9 @@ pub fn compared(compared: &Compared, json: bool) -> String {
             format!("{charger} {} -> {}", amps(*was_told), amps(*would_have))
         }
     };
-    match &compared.chargers {
-        Ok(all) => format!("{at}  {}", all.iter().map(charger).collect::<Vec<_>>().join("  ")),
-        Err(reason) => format!("{at}  gives no plan: {reason}"),
+    match chargers {
+        Ok(all) => all.iter().map(charger).collect::<Vec<_>>().join("  "),
+        Err(reason) => format!("gives no plan: {reason}"),
     }
 }
 

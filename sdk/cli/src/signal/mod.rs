@@ -9,6 +9,8 @@ use clap::{Args as ClapArgs, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive as _;
+use serde_json::json;
+use wattle_policy_dev::progress::Waiting;
 use wattle_wire::signal::{CircuitLimit, Course, ManualCurrent, OneOrThree, Signal};
 use wattle_wire::{CircuitId, DeviceId, Micros, Milliamps, Millis, PerPhase, SiteId, Watts};
 
@@ -41,6 +43,9 @@ pub struct Args {
     /// The broker, host:port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:1883")]
     broker: String,
+    /// JSON instead of text
+    #[arg(long, global = true)]
+    json: bool,
     #[command(subcommand)]
     what: What,
 }
@@ -133,8 +138,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let signal = signal(&args.what)?;
     let password = say::password(&args.passwords, &args.system)?;
     let login = Login { broker: args.broker, site: args.site, system: args.system, password };
+    let waiting = Waiting::on("waiting for the edge", !args.json);
     let answer = say::say(&login, signal).await?;
+    drop(waiting);
+    if args.json {
+        println!("{}", json!({ "taken": answer.refused.is_none(), "refused": answer.refused }));
+    }
     match answer.refused {
+        None if args.json => {}
         None => println!("taken"),
         Some(reason) => bail!("the edge refuses it: {reason}"),
     }

@@ -12,7 +12,7 @@
 //! - [`trace`] and [`row`] read the sessions and refuse what is none; [`site`] gives the trace's stations chargers.
 //! - [`guest`] is a vehicle with what it wants, from a trace here and from the history of a site in [`crate::backtest`].
 //! - [`world`] is the clock; [`stall`] the devices and vehicles; [`edge`] and [`journal`] the edge node.
-//! - [`series`] reads prices and surplus; [`cost`] and [`service`] tell what energy cost and how vehicles were served.
+//! - [`series`] reads prices and surplus; [`cost`] and [`service`] tell what energy cost and how vehicles were served, [`outcome`] both.
 //! - [`watch`] tells from outside whether the limit was kept; [`check`] asks the lake whether it holds the trace.
 
 pub mod check;
@@ -20,6 +20,7 @@ pub mod cost;
 pub mod edge;
 pub mod guest;
 pub mod journal;
+pub mod outcome;
 pub mod row;
 pub mod series;
 pub mod service;
@@ -30,7 +31,7 @@ pub mod trace;
 pub mod watch;
 pub mod world;
 
-use std::io::{IsTerminal as _, Write as _, stderr};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,6 +39,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use wattle_edge::policy::{self, SitePolicy};
 use wattle_fog::lake::Lake;
+use wattle_policy_dev::progress::{Progress, Waiting};
 use wattle_policy_host::{Host, Limits};
 use wattle_site::Control;
 use wattle_wire::Micros;
@@ -50,6 +52,7 @@ use cost::Outside;
 use edge::Edge;
 use guest::Guest;
 use journal::Journal;
+use outcome::Outcome;
 use site::{Equipped, Site};
 use summary::Summary;
 use trace::Trace;
@@ -122,10 +125,12 @@ async fn simulate(args: &Args) -> anyhow::Result<Summary> {
     let (_, policy) = load_policy(&policy::folder(None), &site.file.control)?;
     let lake = Arc::new(new_lake(&args.lake).await?);
     let (site, trace) = (Arc::new(site), Arc::new(trace));
-    let ran = play(site.clone(), policy, outside, trace.clone(), lake.clone()).await?;
+    let ran = play(site.clone(), policy, outside, trace.clone(), (lake.clone(), !args.json)).await?;
+    let waiting = Waiting::on("deriving tables", !args.json);
     lake.derive().await?;
     let lake = Arc::into_inner(lake).context("the lake is still being written")?;
     let found = check::check(&mut Source::Lake(Box::new(lake)), &site.file.id, &trace).await?;
+    drop(waiting);
     let requested = trace.stays.iter().filter_map(|stay| stay.requested).map(|wh| wh.0);
     Ok(Summary {
         rows: trace.rows,
@@ -134,14 +139,7 @@ async fn simulate(args: &Args) -> anyhow::Result<Summary> {
         requested_wh: requested.sum(),
         wanted_wh: trace.stays.iter().map(|stay| stay.delivered.0).sum(),
         delivered_wh: found.delivered_wh,
-        full: found.full,
-        asked: ran.served.asked,
-        never_charged: ran.served.never,
-        mean_wait_s: mean_s(ran.served.wait_ms, ran.served.asked),
-        mean_standby_s: mean_s(ran.served.standby_ms, ran.served.asked),
-        standby_switches: ran.served.switches,
-        cost_micros: ran.cost_micros,
-        from_surplus_wh: ran.from_surplus_wh,
+        outcome: Outcome::of(ran.served, found.full, ran.cost_micros, ran.from_surplus_wh),
         peak_a: ran.peak.0.map(|peak| f64::from(peak.0) / 1000.0),
         breaches: ran.breaches,
         easy: found.easy,
@@ -151,11 +149,6 @@ async fn simulate(args: &Args) -> anyhow::Result<Summary> {
         policy_failures: ran.failures,
         wall_s: (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
     })
-}
-
-/// To a tenth of a second; 0 for none.
-pub fn mean_s(all_ms: u64, count: u64) -> f64 {
-    (all_ms as f64 / count.max(1) as f64 / 100.0).round() / 10.0
 }
 
 /// The policy, which must load, with its name and version: a simulation with another one than was asked for helps nobody.
@@ -197,7 +190,7 @@ async fn play(
     policy: SitePolicy,
     outside: Outside,
     trace: Arc<Trace>,
-    lake: Arc<Lake>,
+    (lake, is_shown): (Arc<Lake>, bool),
 ) -> anyhow::Result<Ran> {
     let first = trace.stays.first().map_or(LEAD_MS, |stay| world::millis(stay.arrival));
     let from_ms = first.saturating_sub(LEAD_MS);
@@ -207,7 +200,7 @@ async fn play(
         let mut edge = Edge::new(&site, policy, outside.clone(), journal, from)?;
         edge.refuse(&trace.refused, from)?;
         let until = trace.stays.last().map_or(from_ms, |stay| world::millis(stay.departure));
-        let mut progress = Progress::new(from_ms, until);
+        let mut progress = Progress::new("simulating", from_ms, until, 1, is_shown);
         let guests: Vec<Guest> = trace.stays.iter().map(Guest::from).collect();
         let scene = Scene { outside, ..Scene::default() };
         let ran = World::new(&site, &guests, &scene, edge, from_ms).run(|at| progress.tell(at));
@@ -218,39 +211,4 @@ async fn play(
     // Why the lake takes no more is said by who writes it.
     committing.done().await?;
     played
-}
-
-/// Says on a terminal how far it has got, once it takes longer than two seconds.
-struct Progress {
-    span: Option<(u64, u64)>,
-    calls: u32,
-    next: Instant,
-    shown: bool,
-}
-
-impl Progress {
-    fn new(from_ms: u64, until_ms: u64) -> Self {
-        let span = stderr().is_terminal().then_some((from_ms, until_ms.max(from_ms + 1)));
-        Self { span, calls: 0, next: Instant::now() + Duration::from_secs(2), shown: false }
-    }
-
-    fn tell(&mut self, at_ms: u64) {
-        let Some((from, until)) = self.span else { return };
-        self.calls = self.calls.wrapping_add(1);
-        if !self.calls.is_multiple_of(256) || Instant::now() < self.next {
-            return;
-        }
-        self.next = Instant::now() + Duration::from_millis(500);
-        self.shown = true;
-        let percent = 100 * at_ms.saturating_sub(from) / (until - from);
-        let day = i64::try_from(at_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-        let day = day.map(|at| at.strftime("%Y-%m-%d").to_string()).unwrap_or_default();
-        let _ = write!(stderr(), "\rsimulating {day}, {} %  ", percent.min(100));
-    }
-
-    fn end(&self) {
-        if self.shown {
-            let _ = writeln!(stderr());
-        }
-    }
 }

@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::outcome::Outcome;
+
 /// The summary; `docs/simulate.md` has its keys.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Summary {
@@ -20,22 +22,9 @@ pub struct Summary {
     pub wanted_wh: i64,
     /// What vehicles were given.
     pub delivered_wh: i64,
-    /// Sessions that were given what the trace says, to 0.1 %.
-    pub full: u64,
-    /// Sessions in which a vehicle asked for energy.
-    pub asked: u64,
-    /// Those of them in which it was given none.
-    pub never_charged: u64,
-    /// From when a vehicle asked to when it first drew, or to its end where it never did; the mean of `asked`.
-    pub mean_wait_s: f64,
-    /// For how long a vehicle that asked drew nothing; the mean of `asked`.
-    pub mean_standby_s: f64,
-    /// How often a vehicle that drew had to stop while it asked.
-    pub standby_switches: u64,
-    /// What the energy cost, millionths of the currency; null without prices.
-    pub cost_micros: Option<i64>,
-    /// How much of the energy was surplus; null without a surplus.
-    pub from_surplus_wh: Option<i64>,
+    /// How they fared; in full is what the trace says.
+    #[serde(flatten)]
+    pub outcome: Outcome,
     /// The most that flowed through the grid connection: L1, L2, L3.
     pub peak_a: [f64; 3],
     /// How often a limit was passed.
@@ -66,21 +55,21 @@ impl fmt::Display for Summary {
         }
         writeln!(f, "asked for     {:.3} kWh", kwh(self.requested_wh))?;
         writeln!(f, "delivered     {:.3} kWh", kwh(self.delivered_wh))?;
-        writeln!(f, "in full       {} sessions", self.full)?;
+        writeln!(f, "in full       {} sessions", self.outcome.full)?;
         writeln!(f, "not in full   {} of {} that had the time", self.short, self.easy)?;
         let minutes = |seconds: f64| seconds / 60.0;
         writeln!(
             f,
             "waited        {:.1} min for the first draw, {:.1} min on standby; the mean of {} that asked",
-            minutes(self.mean_wait_s),
-            minutes(self.mean_standby_s),
-            self.asked
+            minutes(self.outcome.mean_wait_s),
+            minutes(self.outcome.mean_standby_s),
+            self.outcome.asked
         )?;
-        writeln!(f, "switched off  {} times while they asked", self.standby_switches)?;
-        if let Some(cost) = self.cost_micros {
+        writeln!(f, "switched off  {} times while they asked", self.outcome.standby_switches)?;
+        if let Some(cost) = self.outcome.cost_micros {
             writeln!(f, "cost          {:.2}", cost as f64 / 1e6)?;
         }
-        if let Some(own) = self.from_surplus_wh {
+        if let Some(own) = self.outcome.from_surplus_wh {
             writeln!(f, "from surplus  {:.3} kWh", kwh(own))?;
         }
         let [l1, l2, l3] = self.peak_a;
@@ -108,14 +97,16 @@ mod tests {
             requested_wh: 10_500,
             wanted_wh: 9_100,
             delivered_wh: 9_007,
-            full: 1,
-            asked: 2,
-            never_charged: 0,
-            mean_wait_s: 90.0,
-            mean_standby_s: 120.0,
-            standby_switches: 3,
-            cost_micros: Some(2_345_678),
-            from_surplus_wh: None,
+            outcome: Outcome {
+                full: 1,
+                asked: 2,
+                never_charged: 0,
+                mean_wait_s: 90.0,
+                mean_standby_s: 120.0,
+                standby_switches: 3,
+                cost_micros: Some(2_345_678),
+                from_surplus_wh: None,
+            },
             peak_a: [32.0, 0.0, 16.5],
             breaches: 0,
             easy: 2,

@@ -10,9 +10,11 @@ mod tools;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use serde_json::{Value, json};
 use wattle_policy_host::Policy;
 
 use crate::new::Language;
+use crate::progress::Waiting;
 use crate::{Usage, files};
 
 /// Where `sdk/toolchain/wasm.sh` leaves its file, within the folder of tools.
@@ -37,6 +39,9 @@ pub struct Args {
     /// A shell file to read before cargo, as sdk/toolchain/wasm.sh leaves one [default: $WATTLE_TOOLS/wasm/env, if it is there]
     #[arg(long, value_name = "FILE")]
     env: Option<PathBuf>,
+    /// JSON instead of text
+    #[arg(long)]
+    json: bool,
 }
 
 /// A component that was built.
@@ -55,8 +60,14 @@ pub struct Built {
 /// # Errors
 /// When a tool is missing, the project doesn't build, or an edge node would not load what comes out.
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    let waiting = waiting(&args.folder, !args.json);
     let built = build(&args.folder, args.out.as_deref(), args.env.as_deref())?;
+    drop(waiting);
     let (policy, size) = (&built.policy, built.size as f64 / 1000.0);
+    if args.json {
+        println!("{}", told(&built));
+        return Ok(());
+    }
     println!("{}: {} {}, {size:.1} KB", built.path.display(), policy.name(), policy.version());
     let asked = policy.description().memory_bytes;
     if asked > 16 << 20 {
@@ -66,6 +77,26 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// A sign of life while a project is built; cargo gives its own.
+pub fn waiting(folder: &Path, is_wanted: bool) -> Waiting {
+    Waiting::on("building", is_wanted && language(folder).is_ok_and(|language| language != Language::Rust))
+}
+
+/// For programs.
+fn told(built: &Built) -> Value {
+    let policy = &built.policy;
+    json!({
+        "file": built.path,
+        "size_bytes": built.size,
+        "name": policy.name(),
+        "version": policy.version(),
+        "interface": wattle_policy_build::INTERFACE_VERSION,
+        "sha256": files::digest(policy),
+        "memory_bytes": policy.description().memory_bytes,
+        "fuel": policy.description().fuel,
+    })
 }
 
 /// Builds the project in a folder.

@@ -90,6 +90,7 @@ fn cargo_build(manifest: &Path, folder: &Path, env: Option<&Path>) -> anyhow::Re
         .arg("--target-dir")
         .arg(folder)
         .envs(PROFILE)
+        .stdout(Stdio::null())
         .status()
         .context("cannot start cargo; install Rust's stable toolchain with rustup")?;
     if !status.success() {

@@ -3,15 +3,16 @@
 use serde_json::{Value, json};
 
 use super::Ran;
+use crate::paint::Paint;
 
 /// For people.
 pub fn text(policy: &str, ran: &[Ran]) -> String {
     let mut out = format!("{policy}\n");
     for one in ran {
         let mark = match (one.differences.is_empty(), one.updated) {
-            (false, _) => "FAIL",
-            (true, true) => "new ",
-            (true, false) => "ok  ",
+            (false, _) => Paint::Bad.text("FAIL"),
+            (true, true) => Paint::Odd.text("new "),
+            (true, false) => Paint::Good.text("ok  "),
         };
         out += &format!("{mark}  {}: {}\n", one.name, one.about);
         for difference in &one.differences {
