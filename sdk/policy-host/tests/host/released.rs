@@ -9,6 +9,21 @@ use crate::common::{host, snapshot};
 
 const GUEST: &[u8] = include_bytes!("../fixtures/v1-guest.wasm");
 
+/// Of the bytes that were built then.
+const SHA_256: &str = "b85f264104b6177ac928e35e8202e705cec6da148434687c2410728c17ff6eb9";
+
+#[test]
+fn the_guest_is_the_one_that_was_built_for_version_1() {
+    assert_eq!(
+        wattle_policy_host::sign::sha256(GUEST),
+        SHA_256,
+        "a fixture is never built anew; add another beside it"
+    );
+    // The stamp: a section of its own, whose data are the version.
+    let stamp = [b"wattle:load-policy".as_slice(), b"1"].concat();
+    assert!(GUEST.windows(stamp.len()).any(|bytes| bytes == stamp));
+}
+
 #[test]
 fn a_guest_built_for_version_1_says_who_it_is() {
     let policy = host().load(GUEST).expect("version 1 is run");

@@ -1,7 +1,12 @@
-//! Policies deployed by `wattle policy deploy` through a fog node, with real processes that are killed.
+//! Policies deployed by `wattle policy deploy` through a fog node, with real processes that are killed; and a policy that runs beside a
+//! live edge node.
+
+mod beside;
+mod compat;
+mod ways;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -31,24 +36,43 @@ struct Rig {
     folder: TempDir,
     fog_http: u16,
     edge_http: u16,
+    mqtt: u16,
     fog: Option<Process>,
     edge: Option<Process>,
 }
 
+/// The lines by which the nodes differ from the usual.
+#[derive(Default)]
+struct Lines {
+    /// Of the edge node, above its tables.
+    edge: String,
+    /// Below `[uplink]` instead of the fog node's address, and tables behind it.
+    uplink: Option<String>,
+    /// Of the fog node, tables.
+    fog: String,
+}
+
 impl Rig {
     fn new(edge_lines: &str) -> Self {
+        Self::with(|_, _| Lines { edge: edge_lines.to_owned(), ..Lines::default() })
+    }
+
+    /// With the lines that these make of the port to which edges dial, and the folder.
+    fn with(lines: impl FnOnce(u16, &Path) -> Lines) -> Self {
         let folder = TempDir::new().expect("a folder");
         let port = || free_port().expect("a port");
         let (uplink, sql, fog_http, edge_http, mqtt) = (port(), port(), port(), port(), port());
         let at = |name: &str| folder.path().join(name);
+        let Lines { edge: edge_lines, uplink: uplink_lines, fog: fog_lines } = lines(uplink, folder.path());
+        let uplink_lines = uplink_lines.unwrap_or_else(|| format!("address = 'http://127.0.0.1:{uplink}'"));
         let fog = format!(
             "lake = {:?}\nuplink = '127.0.0.1:{uplink}'\nsql = '127.0.0.1:{sql}'\nhttp = '127.0.0.1:{fog_http}'\n\
-             commit_interval_ms = 100\n[deploy]\ntokens = {{ anna = '{DIGEST}' }}\n",
+             commit_interval_ms = 100\n[deploy]\ntokens = {{ anna = '{DIGEST}' }}\n{fog_lines}",
             at("lake")
         );
         let edge = format!(
             "data = {:?}\n{edge_lines}\n[broker]\nlisten = '127.0.0.1:{mqtt}'\n[journal]\nseal_after_ms = 300\n\
-             [uplink]\naddress = 'http://127.0.0.1:{uplink}'\n[http]\nlisten = '127.0.0.1:{edge_http}'\n",
+             [http]\nlisten = '127.0.0.1:{edge_http}'\n[uplink]\n{uplink_lines}\n",
             at("edge"),
         );
         for (name, text) in
@@ -56,7 +80,7 @@ impl Rig {
         {
             fs::write(at(name), text).expect("written");
         }
-        Self { folder, fog_http, edge_http, fog: None, edge: None }
+        Self { folder, fog_http, edge_http, mqtt, fog: None, edge: None }
     }
 
     fn run(&self, name: &str, arguments: &[&str], http: u16) -> Process {
@@ -88,6 +112,27 @@ impl Rig {
         let mut command = Command::new(program("wattle").expect("is built"));
         command.arg("policy").args(line.split(' ')).current_dir(self.folder.path());
         command.env("WATTLE_POLICIES", policies()).output().expect("it runs")
+    }
+
+    /// A charger that does what it is told on standard input.
+    fn charger(&self, id: &str) -> Process {
+        let mut command = Command::new(program("wattle-device").expect("is built"));
+        let broker = format!("127.0.0.1:{}", self.mqtt);
+        command.args([
+            "charger",
+            "--site",
+            "depot",
+            "--id",
+            id,
+            "--interval-ms",
+            "100",
+            "--noise-ma",
+            "0",
+            "--broker",
+            &broker,
+        ]);
+        command.arg("--password-file").arg(self.folder.path().join("edge/passwords"));
+        Process::start(command).expect("starts")
     }
 
     /// Deploys through the fog node; its answer.

@@ -46,8 +46,9 @@ fn two_vehicles_on_a_double_socket_and_a_limit_from_outside(broker: Broker) {
         "unknown_circuit: the site has no circuit roof",
     );
     check(&line, "price 0.3", 1, "not_allowed: ");
+    check(&line, "price 0.3 --json", 1, r#"{"refused":"not_allowed: "#);
     check(&line, "limit --circuit box-1 --amps 14", 2, "--for");
-    check(&line, "limit --circuit box-1 --clear", 0, "taken");
+    check(&line, "limit --circuit box-1 --clear --json", 0, r#"{"refused":null,"taken":true}"#);
     draw(&line, [10, 10]);
     socket.say("1 unplug").expect("it listens");
     draw(&line, [0, 20]);
