@@ -344,6 +344,8 @@ impl Handler<Intake> for Site {
 
     fn handle(&mut self, intake: Intake, ctx: &mut Self::Context) {
         let Intake { at, rows, inputs, kept, part } = intake;
+        // The pieces of a batch have one time, and a decision on the first may lie between.
+        let at = at.max(self.machine.clock());
         let cause = self.scribe.take(&mut self.machine, at, &rows, inputs);
         match part {
             // Its message holds a permit.

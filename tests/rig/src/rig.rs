@@ -69,6 +69,8 @@ pub struct Rig {
     pub noise: Box<dyn FnMut() -> Milliamps>,
     /// What the machine takes for the time, less the time.
     clock_error: Micros,
+    /// By how many percent its clock goes too fast.
+    pub fast_percent: i64,
     /// What was signalled for each circuit, and until when by the machine's clock.
     signalled: Vec<Option<(PerPhase<Milliamps>, Micros)>>,
     /// Setpoints that were sent.
@@ -114,6 +116,7 @@ impl Rig {
             extra_grace_ms: 0,
             noise: Box::new(|| Milliamps::ZERO),
             clock_error: Micros::ZERO,
+            fast_percent: 0,
             signalled: vec![None; model.circuits.len()],
             sent: Vec::new(),
             down: Vec::new(),
@@ -273,6 +276,7 @@ impl Rig {
     pub fn run_ms(&mut self, ms: i64) {
         for _ in 0..ms / self.pace.step_ms {
             self.now += Micros::from_millis(self.pace.step_ms);
+            self.clock_error += Micros(self.pace.step_ms * 10 * self.fast_percent);
             self.step();
         }
     }

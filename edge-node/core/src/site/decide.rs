@@ -119,8 +119,9 @@ impl SiteMachine {
         self.expire();
         for (gauge, meter) in self.gauges.iter_mut().zip(&self.model.meters) {
             let below = &self.below[meter.circuit];
-            let stations = &self.stations;
-            gauge.load.settle(now, self.times, below.iter().map(|index| &stations[*index]));
+            let (chargers, stations) = (&self.model.chargers, &self.stations);
+            let below = below.iter().map(|index| (&chargers[*index], &stations[*index]));
+            gauge.load.settle(now, self.times, below);
         }
         self.notice(now);
     }
@@ -128,7 +129,9 @@ impl SiteMachine {
     fn expire(&mut self) {
         let clock = self.passing.clock();
         for (station, charger) in self.stations.iter_mut().zip(&self.model.chargers) {
+            let told = station.ledger.most();
             station.ledger.expire(self.passing.sure());
+            station.hold(told, self.passing.now, self.times.guard);
             if station.manual_until.is_some_and(|until| until <= clock) {
                 (station.manual, station.manual_until) = (charger.manual_ma, None);
             }
@@ -225,7 +228,7 @@ impl SiteMachine {
 
     pub(super) fn send(&mut self, seats: &[Seat], grants: &[Grant], now: Micros) -> Vec<SendSetpoint> {
         let validity_ms = self.model.control.validity_ms;
-        let expires_at = self.passing.sure() + validity_ms.into();
+        let expires_at = self.passing.binds_until(validity_ms.into());
         let mut setpoints = Vec::new();
         for (index, (seat, grant)) in seats.iter().zip(grants).enumerate() {
             if !self.has_to_send(index, seat, grant.limit, now) {

@@ -31,8 +31,8 @@ impl SiteMachine {
         let (mut most, mut least_lately, mut most_lately) = (nothing, nothing, nothing);
         for index in &self.below[circuit] {
             let (charger, station) = (&self.model.chargers[*index], &self.stations[*index]);
-            let (low, high) = station.drawn_lately(now, self.times);
-            most = most + station.may_have_drawn(charger, now, self.stale(), self.times);
+            let (low, high) = station.drawn_lately(charger, now, self.times);
+            most = most + station.may_have_drawn(charger, now, self.times);
             (least_lately, most_lately) = (least_lately + low, most_lately + high);
         }
         let allowed = self.limit(circuit);
@@ -56,16 +56,16 @@ impl SiteMachine {
         let may_before = self.may_draw(index, now);
         let stay_before = self.stations[index].stay.as_ref().map(|stay| stay.id.clone());
         let manual_before = self.stations[index].manual;
-        let until = now + self.times.guard;
         let lend_after = self.model.control.lend_after_ms.into();
+        let binds_until = self.passing.binds_until(validity);
         let station = &mut self.stations[index];
         let is_reading = matches!(heard, Heard::Reading { current_ma: Some(_), .. });
         if matches!(heard, Heard::Reading { .. } | Heard::Confirmed(_) | Heard::Refused { .. }) {
             station.online = true;
             station.heard_at = Some(now);
         }
-        station.hear(&self.model.chargers[index], heard, now, self.times.guard);
-        station.hold(told, until);
+        station.hear(&self.model.chargers[index], heard, (now, binds_until), self.times.guard);
+        station.hold(told, now, self.times.guard);
         if !station.state().asks() {
             station.forget_vehicle();
         } else if is_reading {
@@ -115,7 +115,10 @@ impl SiteMachine {
 }
 
 impl Station {
-    fn hear(&mut self, charger: &Charger, heard: Heard, now: Micros, guard: Micros) {
+    /// A setpoint that begins now binds it until `binds_until`.
+    fn hear(&mut self, charger: &Charger, heard: Heard, (now, binds_until): (Micros, Micros), guard: Micros) {
+        // Without a number of its own it can't tell how old a setpoint was that came.
+        let until = self.seen.is_none().then_some(binds_until);
         match heard {
             Heard::Reading { state, setpoint, current_ma, register_wh, soc_percent, temperature_mc } => {
                 self.state = state.or(self.state);
@@ -123,14 +126,14 @@ impl Station {
                 self.soc_percent = soc_percent.filter(|soc| (0..=100).contains(soc)).or(self.soc_percent);
                 self.temperature_mc = temperature_mc.or(self.temperature_mc);
                 if let Some(number) = setpoint {
-                    self.ledger.confirm(number);
+                    self.ledger.confirm(number, until);
                 }
                 if let Some(current) = current_ma {
                     self.measure(charger, current, now, guard);
                 }
             }
             Heard::Confirmed(number) => {
-                self.ledger.confirm(number);
+                self.ledger.confirm(number, until);
             }
             Heard::Refused { number, reason } => self.ledger.refuse(number, reason),
             Heard::Online(online) => self.online = online,

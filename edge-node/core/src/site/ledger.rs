@@ -54,13 +54,16 @@ impl Ledger {
         self.sent.push_back(Sent { number, limit, sent_at: now, expires_at });
     }
 
-    /// The charger obeys `number`; whether that was news.
-    pub(super) fn confirm(&mut self, number: u64) -> bool {
+    /// The charger obeys `number`, until then at the latest if the moment is given; whether that was news.
+    pub(super) fn confirm(&mut self, number: u64, until: Option<Micros>) -> bool {
         let news = number > self.confirmed && self.sent.iter().any(|sent| sent.number == number);
         if news {
             self.confirmed = number;
             (self.inherited, self.older) = (None, None);
             self.sent.retain(|sent| sent.number >= number);
+            if let (Some(sent), Some(until)) = (self.sent.front_mut(), until) {
+                sent.expires_at = sent.expires_at.max(until);
+            }
         }
         news
     }
@@ -83,6 +86,13 @@ impl Ledger {
     pub(super) fn most(&self) -> Milliamps {
         let inherited = self.inherited.map_or(Milliamps::ZERO, |(limit, _)| limit);
         self.all().map(|sent| sent.limit).fold(inherited, Milliamps::max)
+    }
+
+    /// The same of what it was told until a moment, as far as that still counts.
+    pub(super) fn most_at(&self, moment: Micros) -> Milliamps {
+        let inherited = self.inherited.map_or(Milliamps::ZERO, |(limit, _)| limit);
+        let told = self.all().filter(|sent| sent.sent_at <= moment);
+        told.map(|sent| sent.limit).fold(inherited, Milliamps::max)
     }
 
     /// The newest setpoint.
@@ -129,11 +139,11 @@ mod tests {
         ledger.push(1, amps(25), at(0), at(10));
         ledger.push(2, amps(12), at(1), at(11));
         assert_eq!((ledger.most(), ledger.newest().map(|s| s.limit)), (amps(25), Some(amps(12))));
-        assert!(ledger.confirm(1));
+        assert!(ledger.confirm(1, None));
         assert_eq!(ledger.most(), amps(25), "the confirmed one itself still counts");
-        assert!(ledger.confirm(2));
+        assert!(ledger.confirm(2, None));
         assert_eq!(ledger.most(), amps(12));
-        assert!(!ledger.confirm(2) && !ledger.confirm(1));
+        assert!(!ledger.confirm(2, None) && !ledger.confirm(1, None));
     }
 
     #[test]
@@ -141,9 +151,9 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.inherit(amps(32), at(10));
         ledger.push(5, amps(6), at(0), at(10));
-        assert!(!ledger.confirm(u64::MAX) && !ledger.confirm(4));
+        assert!(!ledger.confirm(u64::MAX, None) && !ledger.confirm(4, None));
         assert_eq!(ledger.most(), amps(32));
-        assert!(ledger.confirm(5));
+        assert!(ledger.confirm(5, None));
         assert_eq!(ledger.most(), amps(6));
     }
 
@@ -155,6 +165,17 @@ mod tests {
         assert_eq!(ledger.most(), amps(25));
         ledger.expire(at(10));
         assert_eq!(ledger.most(), amps(0));
+    }
+
+    #[test]
+    fn what_a_charger_without_numbers_confirms_counts_from_when_that_is_heard() {
+        let mut ledger = Ledger::default();
+        ledger.push(1, amps(25), at(0), at(10));
+        ledger.push(2, amps(12), at(1), at(11));
+        assert!(ledger.confirm(1, Some(at(14))));
+        assert!(!ledger.confirm(1, Some(at(99))), "only the first time");
+        ledger.expire(at(13));
+        assert_eq!((ledger.most(), ledger.last_expiry()), (amps(25), Some(at(14))));
     }
 
     #[test]
@@ -172,7 +193,7 @@ mod tests {
         ledger.push(1, amps(25), at(0), at(10));
         ledger.refuse(1, Refusal::Superseded);
         assert_eq!(ledger.most(), amps(25), "its confirmation was lost or is on its way");
-        assert!(ledger.confirm(1));
+        assert!(ledger.confirm(1, None));
         for reason in [Refusal::Superseded, Refusal::Expired, Refusal::UnknownSeen, Refusal::OutOfRange] {
             ledger.refuse(1, reason);
             assert_eq!((ledger.most(), ledger.is_settled()), (amps(25), true), "{reason:?}");

@@ -18,7 +18,7 @@
 //!   each less the least that the chargers' latest readings showed or that they were told since, and by the
 //!   upper bound of the one that was settled last: while draws change, raises wait.
 //! - A charger that has been silent for [`Times::patience`] is not waited for: it drew something between nothing and
-//!   its last reading.
+//!   its last reading, and never more than what was reserved for it at the moment of the meter reading.
 //! - Below zero only where there is generation.
 //!
 //! The error is on the safe side: load may be seen too high for a moment, availability never. Every
@@ -34,6 +34,7 @@ use std::collections::VecDeque;
 use wattle_wire::{Micros, Milliamps, PerPhase};
 
 use super::station::{DRAW_TOLERANCE, Station};
+use super::{Charger, Control};
 
 /// Meter readings that wait for a confirmation; the oldest goes first. They are kept half a guard time
 /// apart, so that fast meters don't push out what slow chargers will confirm.
@@ -46,11 +47,15 @@ pub(super) struct Times {
     pub(super) guard: Micros,
     /// How long a reading of a charger is waited for: three intervals, at least 1 s.
     pub(super) patience: Micros,
+    /// After this long a charger's draw is forgotten.
+    pub(super) stale: Micros,
 }
 
 impl Times {
-    pub(super) fn of(interval: Micros) -> Self {
+    pub(super) fn of(control: &Control) -> Self {
+        let interval = Micros::from(control.interval_ms);
         Self {
+            stale: control.meter_stale_ms.into(),
             guard: Micros((interval.0 / 2).clamp(50_000, 1_000_000)),
             patience: Micros(interval.0.saturating_mul(3).max(1_000_000)),
         }
@@ -122,19 +127,21 @@ impl Load {
         &mut self,
         now: Micros,
         times: Times,
-        below: impl Iterator<Item = &'a Station> + Clone,
+        below: impl Iterator<Item = (&'a Charger, &'a Station)> + Clone,
     ) {
         while let Some(waiting) = self.waiting.front() {
             let nothing = PerPhase::all(Milliamps::ZERO);
-            let about = |station: &Station| station.drawn_about(waiting.at, now, times);
-            let drawn = below.clone().try_fold([nothing; 4], |[least, likely, most, sure], station| {
-                let range = about(station);
-                let (low, high) = station.drawn_but_for_commands(waiting.at, &range, times);
+            let about = |(charger, station): (&Charger, &Station)| {
+                station.drawn_about(charger, waiting.at, now, times)
+            };
+            let drawn = below.clone().try_fold([nothing; 4], |[least, likely, most, sure], below| {
+                let range = about(below);
+                let (low, high) = below.1.drawn_but_for_commands(waiting.at, &range, now, times);
                 let steady = range.least.zip(range.most, |l, m| if m - l <= DRAW_TOLERANCE { m } else { l });
                 range.is_complete.then(|| [least + range.least, likely + low, most + high, sure + steady])
             });
             let Some(drawn) = drawn else { return };
-            self.subtracted = below.clone().map(|station| about(station).most).collect();
+            self.subtracted = below.clone().map(|below| about(below).most).collect();
             let measured = waiting.measured;
             self.waiting.pop_front();
             self.settle_on(measured, drawn);

@@ -27,6 +27,9 @@
 //! - Each setpoint is renewed at half its validity, and at the next decision an interval after it was sent if
 //!   it is not confirmed. Standby is sent as 0. A charger at which nobody asks is sent 0 only to end what it
 //!   was told before.
+//! - A setpoint is reserved for its validity, a sixteenth of it and two intervals more: no clock of an edge that is set goes
+//!   faster. A device that numbers nothing counts the validity from when it hears of the setpoint; so then does the ledger, from
+//!   when it hears that.
 //! - At the start a charger may still obey what an earlier machine has told it. What that was the journal may
 //!   not know, as setpoints don't wait for it: so the charger counts with its maximum, for one validity or
 //!   until it confirms.
@@ -140,14 +143,15 @@ impl SiteMachine {
             Gauge { load, is_stale: false, is_over: false }
         });
         let gauges = gauges.collect();
+        let passing = Passing::new(now, model.control.interval_ms.into());
         let mut stations = vec![Station::default(); model.chargers.len()];
         for (station, charger) in stations.iter_mut().zip(&model.chargers) {
-            station.ledger.inherit(charger.max_ma, now + model.control.validity_ms.into());
+            station.ledger.inherit(charger.max_ma, passing.binds_until(model.control.validity_ms.into()));
             station.manual = charger.manual_ma;
         }
         Ok(Self {
-            times: Times::of(model.control.interval_ms.into()),
-            passing: Passing::new(now, model.control.interval_ms.into()),
+            times: Times::of(&model.control),
+            passing,
             outside: Outside::new(model.circuits.len()),
             model,
             paths,
@@ -179,14 +183,14 @@ impl SiteMachine {
         self.last_plan.as_ref().map_or(&[], |last| &last.plan.state)
     }
 
-    /// The clock as it was given last.
-    pub(crate) fn clock(&self) -> Micros {
+    /// The clock as it was given last, without short steps back: what is told with an earlier time counts as told at this one.
+    pub fn clock(&self) -> Micros {
         self.passing.clock()
     }
 
     /// Takes an input; whether a decision is due now. An index that the model doesn't have is passed over.
     pub fn handle(&mut self, input: SiteInput, now: Micros) -> Due {
-        let is_set_back = now < self.passing.clock();
+        let is_set_back = self.passing.is_set_back(now);
         let now = self.passing.pass(now);
         let due = self.hear(input, now);
         // Who wakes the machine was told a time by a clock that is no more.
@@ -201,7 +205,7 @@ impl SiteMachine {
 
     /// Looks at the time; whether a decision is due now.
     pub fn wake(&self, now: Micros) -> Due {
-        let is_set_back = now < self.passing.clock();
+        let is_set_back = self.passing.is_set_back(now);
         if is_set_back || now >= self.next_wakeup() { Due::Now(Cause::Interval) } else { Due::No }
     }
 

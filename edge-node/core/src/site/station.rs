@@ -99,7 +99,29 @@ impl Station {
 
     /// The most that it may draw: by what it was told, by its safe current, and by what it was measured to.
     pub(super) fn may_draw(&self, charger: &Charger, now: Micros, stale: Micros) -> PerPhase<Milliamps> {
-        let told = self.ledger.most().max(charger.safe_ma);
+        self.may_draw_of(charger, self.ledger.most(), now, stale)
+    }
+
+    /// The most that was reserved for it at a moment that a meter reading may still tell of.
+    fn reserved_at(
+        &self,
+        charger: &Charger,
+        moment: Micros,
+        now: Micros,
+        times: Times,
+    ) -> PerPhase<Milliamps> {
+        let told = self.ledger.most_at(moment).max(self.held_at(moment));
+        self.may_draw_of(charger, told, now, times.stale)
+    }
+
+    fn may_draw_of(
+        &self,
+        charger: &Charger,
+        told: Milliamps,
+        now: Micros,
+        stale: Micros,
+    ) -> PerPhase<Milliamps> {
+        let told = told.max(charger.safe_ma);
         let mut may =
             self.draw(now, stale).map(|d| if d > told + DRAW_TOLERANCE { d } else { Milliamps::ZERO });
         for phase in charger.wired() {
@@ -123,39 +145,46 @@ impl Station {
     }
 
     /// Notes what it might have drawn before a change to its ledger, for meter readings on their way.
-    pub(super) fn hold(&mut self, before: Milliamps, until: Micros) {
+    pub(super) fn hold(&mut self, before: Milliamps, now: Micros, guard: Micros) {
         if before > self.ledger.most() {
-            let longer = self.held.filter(|(held, _)| *held > before).map(|(held, _)| held);
-            self.held = Some((longer.unwrap_or(before), until));
+            self.held = Some((self.held_at(now).max(before), now + guard));
         }
     }
 
-    /// The least and the most that it draws by its latest readings; the least at most what it was told last.
+    fn held_at(&self, moment: Micros) -> Milliamps {
+        self.held.filter(|(_, until)| moment <= *until).map_or(Milliamps::ZERO, |(held, _)| held)
+    }
+
+    /// Whether its draw was not measured for so long that no reading is waited for.
+    fn is_silent(&self, now: Micros, times: Times) -> bool {
+        self.track.last().is_none_or(|(_, at)| now - at >= times.patience)
+    }
+
+    /// The least and the most that it draws by its latest readings; the least at most what it was told last. Of one that
+    /// is silent nobody knows whether it still draws, nor is what it drew more than what is reserved for it.
     pub(super) fn drawn_lately(
         &self,
+        charger: &Charger,
         now: Micros,
         times: Times,
     ) -> (PerPhase<Milliamps>, PerPhase<Milliamps>) {
         let (least, most) = self.track.bounds_since(now - times.guard);
+        if self.is_silent(now, times) {
+            let reserved = self.reserved_at(charger, now, now, times);
+            return (PerPhase::all(Milliamps::ZERO), most.zip(reserved, Milliamps::min));
+        }
         let told = self.ledger.newest().map_or(Milliamps::ZERO, |sent| sent.limit);
         (least.map(|least| least.min(told)), most)
     }
 
-    /// The most that a meter reading of this moment may contain of it.
-    pub(super) fn may_have_drawn(
-        &self,
-        charger: &Charger,
-        now: Micros,
-        stale: Micros,
-        times: Times,
-    ) -> PerPhase<Milliamps> {
-        let held = self.held.filter(|(_, until)| now <= *until).map_or(Milliamps::ZERO, |(held, _)| held);
-        let measured = self.track.range(now - times.guard, now).most;
-        let mut most = self.may_draw(charger, now, stale).zip(measured, Milliamps::max);
-        for phase in charger.wired() {
-            most[*phase] = most[*phase].max(held);
+    /// The most that a meter reading of this moment may contain of it: what is reserved for it, or what its readings show,
+    /// unless it is silent.
+    pub(super) fn may_have_drawn(&self, charger: &Charger, now: Micros, times: Times) -> PerPhase<Milliamps> {
+        let reserved = self.reserved_at(charger, now, now, times);
+        if self.is_silent(now, times) {
+            return reserved;
         }
-        most
+        reserved.zip(self.track.range(now - times.guard, now).most, Milliamps::max)
     }
 
     /// No vehicle asks: what was learned of the last one is of no use for the next.
@@ -180,27 +209,32 @@ impl Station {
     }
 
     /// The bounds of its draw about a moment if nothing but our commands has changed it: what came after a
-    /// command that was sent at or after the moment doesn't count.
+    /// command that was sent at or after the moment doesn't count. `range` is [`Self::drawn_about`] it.
     pub(super) fn drawn_but_for_commands(
         &self,
         moment: Micros,
         range: &Range,
+        now: Micros,
         times: Times,
     ) -> (PerPhase<Milliamps>, PerPhase<Milliamps>) {
         let command = self.commands.iter().find(|(at, _)| *at >= moment);
         let bounds = command.and_then(|(at, _)| self.track.bounds_until(moment - times.guard, *at));
-        bounds.unwrap_or((range.least, range.most))
+        let at_most = |drawn: PerPhase<Milliamps>| match self.is_silent(now, times) {
+            true => drawn.zip(range.most, Milliamps::min),
+            false => drawn,
+        };
+        bounds.map_or((range.least, range.most), |(least, most)| (at_most(least), at_most(most)))
     }
 
     /// The bounds of its draw about a moment, as far as they are known at `now`. Of one that is silent nobody knows
-    /// whether it still draws.
-    pub(super) fn drawn_about(&self, moment: Micros, now: Micros, times: Times) -> Range {
+    /// whether it still draws; it drew no more than what was reserved for it.
+    pub(super) fn drawn_about(&self, charger: &Charger, moment: Micros, now: Micros, times: Times) -> Range {
         let range = self.track.range(moment - times.guard, moment + times.guard);
-        let is_silent = self.track.last().is_none_or(|(_, at)| now - at >= times.patience);
-        if range.is_complete || !is_silent {
+        if range.is_complete || !self.is_silent(now, times) {
             return range;
         }
-        Range { least: PerPhase::all(Milliamps::ZERO), is_complete: true, ..range }
+        let most = range.most.zip(self.reserved_at(charger, moment, now, times), Milliamps::min);
+        Range { least: PerPhase::all(Milliamps::ZERO), most, is_complete: true }
     }
 }
 

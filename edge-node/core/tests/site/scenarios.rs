@@ -200,8 +200,11 @@ fn a_restarted_machine_gives_nothing_away_that_a_charger_may_still_use() {
     let start = Micros::from_secs(1);
     let mut machine = SiteMachine::new(site, 1, start).expect("sound");
     assert_eq!(machine.may_draw(0, start)[Phase::L1], amps(32.0));
-    for tenths in 1..=20 {
+    for tenths in 1..=26 {
         machine.begin_decision(start + Micros::from_millis(tenths * 100), Cause::Interval);
+        // Its validity, a sixteenth of it and two intervals.
+        let expected = if tenths <= 25 { 32.0 } else { 0.0 };
+        assert_eq!(machine.may_draw(0, start)[Phase::L1], amps(expected), "{tenths}");
     }
     assert_eq!(machine.may_draw(0, start)[Phase::L1], amps(0.0));
 }

@@ -1,10 +1,12 @@
 //! Clocks that jump, messages in every order, silence.
 
-use wattle_wire::Millis;
-use wattle_wire::row::EventKind;
+use wattle_wire::message::{ChargerState, Number};
+use wattle_wire::policy::{Allocation, Plan};
+use wattle_wire::row::{Cause, EventKind};
+use wattle_wire::{Micros, Millis, Phase};
 
 use wattle_edge_core::*;
-use wattle_rig::parts::{amps, input, model};
+use wattle_rig::parts::{amps, input, model, proposal, reading};
 use wattle_rig::{Kind, Rig};
 
 fn two() -> Rig {
@@ -136,4 +138,108 @@ fn a_validity_that_is_long_keeps_a_lost_charger_s_share_for_as_long() {
     assert_eq!(rig.setpoints()[1], 0);
     rig.run_ms(14_000);
     assert_eq!(rig.setpoints(), [0, 30]);
+}
+
+#[test]
+fn a_load_that_rises_when_a_silent_charger_s_setpoint_has_expired_is_seen() {
+    let mut rig = two();
+    rig.ask(&[0]);
+    rig.run_ms(3_000);
+    assert_eq!(rig.setpoints(), [25, 0]);
+    rig.vanish(0, true);
+    rig.vehicles[1].asks = true;
+    rig.run_ms(5_000);
+    assert_eq!(rig.setpoints(), [0, 25]);
+    rig.set_home(20.0);
+    rig.run_ms(650);
+    assert_eq!(rig.setpoints(), [0, 10], "what the silent one drew last is no part of the load");
+    rig.run_ms(8_000);
+    assert_eq!(rig.setpoints(), [0, 10]);
+}
+
+#[test]
+fn a_batch_that_is_told_with_its_time_between_later_decisions_makes_no_time_pass_twice() {
+    let mut rig = two();
+    rig.ask(&[0]);
+    rig.run_ms(3_000);
+    // So that only its setpoint counts.
+    rig.vehicles[0].takes = amps(0.0);
+    rig.run_ms(400);
+    let at = rig.now;
+    let before = rig.machine.may_draw(0, at);
+    let mut last = at;
+    for piece in 0..200 {
+        rig.machine.handle(input(Part::Charger(1), Heard::Online(true)), at);
+        last = at + Micros::from_millis(piece);
+        rig.machine.begin_decision(last, Cause::Request);
+        let plan = Err("none".into());
+        rig.machine.finish_decision(proposal(plan), last);
+    }
+    assert_eq!(before[Phase::L1], amps(25.0));
+    assert_eq!(rig.machine.may_draw(0, last), before, "200 ms have passed of 2 s");
+    assert_eq!(rig.machine.clock(), last);
+}
+
+/// The second charger gets what the first had only when the first has stopped by itself, `validity_ms` after it was told,
+/// with `change` made to the clock just after it has fallen silent.
+fn check_expiry(validity_ms: i64, change: impl Fn(&mut Rig)) {
+    let mut site = model(30.0, &["cp-1", "cp-2"]);
+    site.control.validity_ms = Millis(validity_ms);
+    site.control.meter_stale_ms = Millis(20_000);
+    let mut rig = Rig::new(site);
+    rig.set_home(5.0);
+    rig.ask(&[0]);
+    rig.run_ms(3_000);
+    assert_eq!(rig.setpoints(), [25, 0]);
+    rig.vehicles[0].takes = amps(0.0);
+    rig.run_ms(200);
+    rig.vanish(0, true);
+    rig.vehicles[1].asks = true;
+    change(&mut rig);
+    for _ in 0..(2 * validity_ms + 2_000) / 5 {
+        rig.run_ms(5);
+        let told = rig.setpoints();
+        assert!(told[0] + told[1] <= 25, "{told:?}");
+    }
+    assert_eq!(rig.setpoints(), [0, 25]);
+}
+
+#[test]
+fn a_clock_that_goes_fast_ends_no_reservation_before_the_setpoint_ends() {
+    for validity_ms in [2_000, 8_000, 60_000] {
+        check_expiry(validity_ms, |rig| rig.fast_percent = 5);
+    }
+}
+
+#[test]
+fn a_jump_within_two_intervals_ends_no_reservation_before_the_setpoint_ends() {
+    for ms in [50, 150, 300, 395, -50, -150, -300, -395] {
+        check_expiry(2_000, |rig| rig.jump_ms(ms));
+    }
+}
+
+#[test]
+fn a_setpoint_counts_from_its_confirmation_where_a_charger_can_t_tell_how_old_it_is() {
+    for (seen, expected) in [(None, 6.0), (Some(Number { boot: 1, seq: 1 }), 0.0)] {
+        let at = |ms| Micros::from_secs(1_000) + Micros::from_millis(ms);
+        let mut machine = SiteMachine::new(model(30.0, &["cp-1"]), 1, at(0)).expect("sound");
+        let said = |heard| SiteInput { seen, ..input(Part::Charger(0), heard) };
+        let asks = reading(Part::Charger(0), Some(ChargerState::Charging), None, &[]);
+        machine.handle(said(asks.heard), at(0));
+        machine.begin_decision(at(0), Cause::Request);
+        // No meter has spoken, so it gets the fallback budget.
+        let plan = Plan {
+            allocations: vec![Allocation { charger: 0, limit_ma: amps(6.0), reason: String::new() }],
+            state: Vec::new(),
+        };
+        let sent = machine.finish_decision(proposal(Ok(plan)), at(0)).setpoints;
+        assert_eq!(sent[0].setpoint.limit_ma, amps(6.0));
+        for ms in (200..=3_600).step_by(200) {
+            if ms == 1_600 {
+                machine.handle(said(Heard::Confirmed(sent[0].setpoint.number)), at(ms));
+            }
+            machine.begin_decision(at(ms), Cause::Interval);
+        }
+        assert_eq!(machine.may_draw(0, at(3_600))[Phase::L1], amps(expected), "{seen:?}");
+    }
 }
