@@ -74,10 +74,10 @@ fn a_version_is_above_what_the_edge_has_whatever_the_clocks_say() {
 fn what_a_newer_edge_tells_of_kinds_that_are_not_known_here_is_passed_over() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = Store::open(folder.path()).expect("opened");
-    let head = store.keep(document(Some("e-1"), b"1"), "anna").expect("kept");
-    let has = r#"{"edge":"e-1","since":5,"has":[{"site":"depot","kind":"allowance","version":9000000000000000000,"of":2},
+    let head = store.keep(document(Some("e-1"), b"1"), "anna").expect("kept").head;
+    let has = r#"{"edge":"e-1","since":5,"has":[{"site":"depot","kind":"allowance","version":9000000000000,"of":2},
         {"site":"depot","kind":"policy","version":0}]}"#;
-    store.hears(&serde_json::from_str(has).expect("understood"));
+    store.hears(&serde_json::from_str(has).expect("understood")).expect("heard");
     assert_eq!(store.lacking(&edge("e-1")), Some(head), "its policy is still to be fetched");
     assert_eq!(store.page()[0]["state"], "waiting");
 }

@@ -1,7 +1,6 @@
 //! What has to hold on every way.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use wattle_edge::uplink::Way;
 
