@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use wattle_wire::SiteId;
 use wattle_wire::document::{HasOf, POLICY};
 
@@ -17,6 +18,8 @@ const MOST_STRANGERS: usize = 1_000;
 #[derive(Debug, Clone, Default)]
 pub struct Board {
     inner: Arc<Mutex<Inner>>,
+    /// How often what was dealt with has changed.
+    news: Arc<watch::Sender<u64>>,
 }
 
 /// Why what stands is not loaded, each by the version of its document.
@@ -34,7 +37,15 @@ struct Inner {
 impl Board {
     /// Takes what is kept of a site, and what of that is not loaded.
     pub fn keep(&self, site: &SiteId, kept: &Kept, unloaded: Unloaded) {
-        self.lock().sites.insert(site.clone(), (kept.clone(), unloaded));
+        let before = self.lock().sites.insert(site.clone(), (kept.clone(), unloaded));
+        if before.is_none_or(|(before, _)| before.newest != kept.newest) {
+            self.news.send_modify(|changes| *changes += 1);
+        }
+    }
+
+    /// Changes whenever something was dealt with that belongs to a site of this node.
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
     }
 
     /// Takes that documents of sites or kinds that are none of ours were refused; all of them, or none if they are too many. What

@@ -1,7 +1,7 @@
 //! Fetches documents from a fog node, over a stream of its own on the port of the direct way.
 //!
 //! It dials as the uplink does, with the same certificates, and greets with what this edge has dealt with; documents come one at a
-//! time, and after each the fog node is told again. A connection that ends is dialled again after 0.2 s, doubling up to
+//! time, and after each, or after what a person has sent to this node itself, the fog node is told again. A connection that ends is dialled again after 0.2 s, doubling up to
 //! [`LONGEST_WAIT`]; a fog node that knows nothing of documents is asked again that often. What failed only here, as on a full disk, ends the
 //! connection, so that the document comes again; so does a document that changes nothing of what this edge has dealt with, since it would come
 //! again at once. The wait begins anew with a document that was dealt with, or a stream that was open for [`LONGEST_WAIT`].
@@ -12,7 +12,7 @@ use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::{FlightData, FlightDescriptor};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Streaming};
+use tonic::Code;
 use wattle_wire::EdgeId;
 use wattle_wire::document::{FLIGHT_PATH, Has, MAX_BYTES, PIECE_BYTES, Piece};
 
@@ -89,6 +89,7 @@ async fn stream(
     let channel = endpoint.connect().await.map_err(|error| chain(&error))?;
     let mut client = FlightServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let (said, up) = mpsc::channel(1);
+    let mut news = down.board().news();
     let hello =
         has(edge, down).with_descriptor(FlightDescriptor::new_path(FLIGHT_PATH.map(str::to_owned).to_vec()));
     // There is room for one.
@@ -107,13 +108,28 @@ async fn stream(
     let open = open.insert(Open { since: Instant::now(), is_well: false });
     tracing::info!(from = direct.fog, "the fog node is asked for documents");
     down.board().stream(&direct.fog, "connected", "");
+    let mut coming = Coming::default();
     loop {
-        let bytes = next(&mut documents).await?;
+        let message = tokio::select! {
+            message = documents.message() => message.map_err(|status| ending(&status))?,
+            // What a person has sent to this node is to be known there before the next document is numbered.
+            _ = news.changed(), if coming.bytes.is_empty() => {
+                say(&said, has(edge, down)).await?;
+                continue;
+            }
+        };
+        let message = message.ok_or_else(|| "it closed the stream".to_owned())?;
+        let Some(bytes) = coming.take(&message)? else { continue };
         let before = down.board().has();
         let answer = down.document(bytes, From::Fog).await;
         open.takes(&answer, down.board().has() != before)?;
-        said.send(has(edge, down)).await.map_err(|_| "it closed the stream".to_owned())?;
+        news.mark_unchanged();
+        say(&said, has(edge, down)).await?;
     }
+}
+
+async fn say(said: &mpsc::Sender<FlightData>, has: FlightData) -> Result<(), String> {
+    said.send(has).await.map_err(|_| "it closed the stream".to_owned())
 }
 
 /// What this edge has dealt with.
@@ -122,29 +138,46 @@ fn has(edge: &EdgeId, down: &Down) -> FlightData {
     FlightData::new().with_app_metadata(serde_json::to_vec(&has).expect("names and numbers can be written"))
 }
 
-/// The next document, from its pieces.
-async fn next(documents: &mut Streaming<FlightData>) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    loop {
-        let message = documents.message().await.map_err(|status| ending(&status))?;
-        let message = message.ok_or_else(|| "it closed the stream".to_owned())?;
+/// A document that comes in pieces.
+#[derive(Default)]
+struct Coming {
+    bytes: Vec<u8>,
+}
+
+impl Coming {
+    /// Takes the next piece; the document, once it is whole.
+    fn take(&mut self, message: &FlightData) -> Result<Option<Vec<u8>>, String> {
         let piece: Piece = serde_json::from_slice(&message.app_metadata)
             .map_err(|error| format!("it sends what can't be read: {error}"))?;
         let total = usize::try_from(piece.total).ok().filter(|total| *total <= MAX_BYTES);
         let total = total.ok_or_else(|| format!("it sends a document of {} bytes", piece.total))?;
-        if piece.from != bytes.len() as u64 || bytes.len() + message.data_body.len() > total {
+        if piece.from != self.bytes.len() as u64 || self.bytes.len() + message.data_body.len() > total {
             return Err("it sends pieces that don't fit together".to_owned());
         }
-        bytes.extend_from_slice(&message.data_body);
-        if bytes.len() == total {
-            return Ok(bytes);
-        }
+        self.bytes.extend_from_slice(&message.data_body);
+        Ok((self.bytes.len() == total).then(|| std::mem::take(&mut self.bytes)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_document_comes_in_pieces_that_fit_together_or_not_at_all() {
+        let piece = |from: u64, total: u64, body: &'static [u8]| {
+            let metadata = serde_json::to_vec(&Piece { from, total }).expect("JSON");
+            FlightData::new().with_app_metadata(metadata).with_data_body(body)
+        };
+        let mut coming = Coming::default();
+        for _ in 0..2 {
+            assert_eq!(coming.take(&piece(0, 3, b"ab")), Ok(None));
+            assert_eq!(coming.take(&piece(2, 3, b"c")), Ok(Some(b"abc".to_vec())));
+        }
+        for (from, total, body) in [(1, 3, &b"a"[..]), (0, 1, b"ab"), (0, u64::MAX, b"a")] {
+            assert!(Coming::default().take(&piece(from, total, body)).is_err());
+        }
+    }
 
     #[test]
     fn only_a_document_that_was_dealt_with_or_a_long_stream_begins_the_waits_anew() {
