@@ -13,31 +13,13 @@ pub fn amps(amps: f64) -> Milliamps {
 
 /// A charger on L1 of the first circuit, 6 to 32 A.
 pub fn charger(name: &str) -> Charger {
-    Charger {
-        id: DeviceId::new(name).expect("name"),
-        circuit: 0,
-        phases: Some(vec![Phase::L1]),
-        min_ma: Milliamps::from_amps(6),
-        max_ma: Milliamps::from_amps(32),
-        step_ma: Milliamps::from_amps(1),
-        safe_ma: Milliamps::ZERO,
-        priority: 0,
-        timer: Vec::new(),
-        manual_ma: None,
-    }
+    Charger { phases: Some(vec![Phase::L1]), ..Charger::new(DeviceId::new(name).expect("name"), 0) }
 }
 
 /// A circuit with the same limit on each phase, and a fallback of 6 A.
 pub fn circuit(name: &str, parent: Option<usize>, limit: f64) -> Circuit {
-    Circuit {
-        id: CircuitId::new(name).expect("name"),
-        parent,
-        limit_ma: PerPhase::all(amps(limit)),
-        margin_ma: Milliamps::ZERO,
-        fallback_ma: amps(6.0),
-        generation: false,
-        schedule: Vec::new(),
-    }
+    let id = CircuitId::new(name).expect("name");
+    Circuit { fallback_ma: amps(6.0), ..Circuit::new(id, parent, PerPhase::all(amps(limit))) }
 }
 
 /// A meter of a circuit.

@@ -24,27 +24,11 @@ impl Site {
         let first_device = edge * plan.devices_of_a_site();
         let devices: Vec<_> = (0..plan.devices_of_a_site()).map(|i| device_id(first_device + i)).collect();
         let limit_ma = PerPhase([Milliamps::from_amps(30), Milliamps::ZERO, Milliamps::ZERO]);
-        let circuit = Circuit {
-            id: CircuitId::new("grid").expect("a name"),
-            parent: None,
-            limit_ma,
-            margin_ma: Milliamps::ZERO,
-            fallback_ma: Milliamps::from_amps(6),
-            generation: false,
-            schedule: Vec::new(),
-        };
-        let chargers = devices[1..].iter().map(|id| Charger {
-            id: id.clone(),
-            circuit: 0,
-            phases: Some(vec![Phase::L1]),
-            min_ma: Milliamps::from_amps(6),
-            max_ma: Milliamps::from_amps(32),
-            step_ma: Milliamps::from_amps(1),
-            safe_ma: Milliamps::ZERO,
-            priority: 0,
-            timer: Vec::new(),
-            manual_ma: None,
-        });
+        let grid = Circuit::new(CircuitId::new("grid").expect("a name"), None, limit_ma);
+        let circuit = Circuit { fallback_ma: Milliamps::from_amps(6), ..grid };
+        let charger =
+            |id: &DeviceId| Charger { phases: Some(vec![Phase::L1]), ..Charger::new(id.clone(), 0) };
+        let chargers = devices[1..].iter().map(charger);
         let model = SiteModel {
             id: SiteId::new(format!("site-{edge}")).expect("a name"),
             control: Control { interval_ms: Millis(plan.interval_ms), ..Control::default() },

@@ -250,7 +250,38 @@ impl SiteModel {
     }
 }
 
+impl Circuit {
+    /// A circuit of consumers with this limit, and nothing else said of it.
+    pub fn new(id: CircuitId, parent: Option<usize>, limit_ma: PerPhase<Milliamps>) -> Self {
+        Self {
+            id,
+            parent,
+            limit_ma,
+            margin_ma: Milliamps::ZERO,
+            fallback_ma: Milliamps::ZERO,
+            generation: false,
+            schedule: Vec::new(),
+        }
+    }
+}
+
 impl Charger {
+    /// A charger of 6 to 32 A in whole amperes, of unknown wiring, and nothing else said of it.
+    pub fn new(id: DeviceId, circuit: usize) -> Self {
+        Self {
+            id,
+            circuit,
+            phases: None,
+            min_ma: Milliamps::from_amps(6),
+            max_ma: Milliamps::from_amps(32),
+            step_ma: Milliamps::from_amps(1),
+            safe_ma: Milliamps::ZERO,
+            priority: 0,
+            timer: Vec::new(),
+            manual_ma: None,
+        }
+    }
+
     /// The phases that it counts on.
     pub fn wired(&self) -> &[Phase] {
         self.phases.as_deref().filter(|phases| !phases.is_empty()).unwrap_or(&Phase::ALL)

@@ -42,16 +42,9 @@ pub(super) fn model() -> SiteModel {
         schedule: Vec::new(),
     };
     let charger = |index: usize, phases| Charger {
-        id: DeviceId::new(format!("cp-{index}")).expect("name"),
-        circuit: index % 2,
         phases,
-        min_ma: Milliamps::from_amps(6),
-        max_ma: Milliamps::from_amps(32),
-        step_ma: Milliamps::from_amps(1),
-        safe_ma: Milliamps::ZERO,
         priority: (index % 3) as i32,
-        timer: Vec::new(),
-        manual_ma: None,
+        ..Charger::new(DeviceId::new(format!("cp-{index}")).expect("name"), index % 2)
     };
     let every_day = Window { days: [true; 7], from_minute: 600, to_minute: 1_200 };
     let mut circuits = vec![circuit("grid", None, 40), circuit("hall", Some(0), 25)];

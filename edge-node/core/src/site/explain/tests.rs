@@ -21,25 +21,17 @@ fn amps(amps: i32) -> Milliamps {
 
 fn model() -> SiteModel {
     let circuit = |id: &str, parent, limit| Circuit {
-        id: CircuitId::new(id).expect("name"),
-        parent,
-        limit_ma: PerPhase([amps(limit), Milliamps::ZERO, Milliamps::ZERO]),
-        margin_ma: Milliamps::ZERO,
         fallback_ma: amps(6),
-        generation: false,
-        schedule: Vec::new(),
+        ..Circuit::new(
+            CircuitId::new(id).expect("name"),
+            parent,
+            PerPhase([amps(limit), Milliamps::ZERO, Milliamps::ZERO]),
+        )
     };
     let charger = |id: &str, circuit, priority| Charger {
-        id: DeviceId::new(id).expect("name"),
-        circuit,
         phases: Some(vec![Phase::L1]),
-        min_ma: amps(6),
-        max_ma: amps(32),
-        step_ma: amps(1),
-        safe_ma: Milliamps::ZERO,
         priority,
-        timer: Vec::new(),
-        manual_ma: None,
+        ..Charger::new(DeviceId::new(id).expect("name"), circuit)
     };
     let grid = Circuit { margin_ma: amps(2), ..circuit("grid", None, 40) };
     SiteModel {
