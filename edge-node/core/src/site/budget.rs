@@ -63,7 +63,7 @@ impl SiteMachine {
     }
 
     /// The load of each circuit: its meter's, or that of the circuits below it.
-    fn up_the_tree(
+    pub(super) fn up_the_tree(
         &self,
         load: impl Fn(usize) -> PerPhase<Option<Milliamps>>,
     ) -> Vec<PerPhase<Option<Milliamps>>> {

@@ -8,6 +8,7 @@ use wattle_wire::row::{Cause, EventKind};
 use wattle_wire::{DeviceId, Micros, Milliamps, PerPhase};
 
 use super::budget::Budget;
+use super::doubt::Doubt;
 use super::envelope::{self, Grant, Seat};
 use super::record::Made;
 use super::{Outcome, Proposal, SendSetpoint, SiteMachine, equal_share};
@@ -45,6 +46,7 @@ pub(super) struct Weighed {
     pub(super) seats: Vec<Seat>,
     pub(super) budgets: Vec<PerPhase<Milliamps>>,
     pub(super) raise_budgets: Vec<PerPhase<Milliamps>>,
+    pub(super) doubts: Vec<Doubt>,
     pub(super) now: Micros,
 }
 
@@ -83,9 +85,9 @@ impl SiteMachine {
     /// [`Self::begin_decision`]. Without a plan the last good one stands for three decisions while the same vehicles
     /// ask, else the built-in equal share decides.
     pub fn finish_decision(&mut self, proposal: Proposal, now: Micros) -> Outcome {
-        let Weighed { made, proposed, reasons, seats, budgets, raise_budgets, now } =
+        let Weighed { made, proposed, reasons, seats, budgets, raise_budgets, doubts, now } =
             self.weigh(proposal, now);
-        let grants = envelope::dispose(&budgets, &raise_budgets, &seats, &proposed);
+        let grants = envelope::dispose(&budgets, &raise_budgets, &doubts, &seats, &proposed);
         self.note_raises(&seats, &grants, now);
         let setpoints = self.send(&seats, &grants, now);
         self.left_excess = self.excess(now);
@@ -112,7 +114,8 @@ impl SiteMachine {
         let seats = self.seats(now);
         let (budgets, raise_budgets): (Vec<_>, Vec<_>) =
             self.budgets(now).iter().map(|budget| (budget.budget, budget.for_raises)).unzip();
-        Weighed { made, proposed, reasons, seats, budgets, raise_budgets, now }
+        let doubts = self.doubts(now);
+        Weighed { made, proposed, reasons, seats, budgets, raise_budgets, doubts, now }
     }
 
     fn advance(&mut self, now: Micros) {

@@ -7,7 +7,9 @@
 //!    overcommitted, the charger of lowest priority, then of latest registration, gives up what is too much;
 //!    if less than its minimum is left it stands by.
 //! 3. *Lower at once*: what is less than the setpoint in force is granted as it is.
-//! 4. *Raise into what is free*: in order of priority, within the limit less all that may still be drawn, so
+//! 4. *Doubt*: where it is not known which chargers load a phase, lower so much more, for now, that it fits whichever they
+//!    are; see the `doubt` module.
+//! 5. *Raise into what is free*: in order of priority, within the limit less all that may still be drawn, so
 //!    a raise waits until the reduction that pays for it is confirmed and measured; for the raise delay; and for
 //!    the ramp.
 //!
@@ -15,6 +17,8 @@
 //! together there, whatever the proposals are.
 
 use wattle_wire::{Milliamps, PerPhase, Phase};
+
+use super::doubt::{self, Doubt};
 
 #[cfg(test)]
 mod tests;
@@ -65,6 +69,9 @@ pub(super) enum Step {
     Clamped { target: Milliamps, reason: &'static str },
     /// This phase of this circuit would carry so much too much, so the charger gives up some.
     Shed { circuit: usize, phase: Phase, excess: Milliamps, target: Milliamps },
+    /// So much may be too much for this phase of this circuit if other chargers load it than were lowered, so the charger
+    /// keeps this at most for now.
+    Doubted { circuit: usize, phase: Phase, excess: Milliamps, limit: Milliamps },
     /// A raise waits for the raise delay, or for the charger to answer.
     Waits { answers: bool },
     /// A raise finds so much room, least on this phase of this circuit.
@@ -72,20 +79,22 @@ pub(super) enum Step {
 }
 
 /// Turns proposals into grants; `budgets` is what the chargers of each circuit may draw together,
-/// and `raise_budgets`, at most as much, what raises have to fit into.
+/// `raise_budgets`, at most as much, what raises have to fit into, and `doubts` what is not known of where chargers load them.
 pub(super) fn dispose(
     budgets: &[PerPhase<Milliamps>],
     raise_budgets: &[PerPhase<Milliamps>],
+    doubts: &[Doubt],
     seats: &[Seat],
     proposed: &[Milliamps],
 ) -> Vec<Grant> {
-    dispose_and_tell(budgets, raise_budgets, seats, proposed, &mut |_, _| ())
+    dispose_and_tell(budgets, raise_budgets, doubts, seats, proposed, &mut |_, _| ())
 }
 
 /// The same; `tell` hears each step of each charger.
 pub(super) fn dispose_and_tell(
     budgets: &[PerPhase<Milliamps>],
     raise_budgets: &[PerPhase<Milliamps>],
+    doubts: &[Doubt],
     seats: &[Seat],
     proposed: &[Milliamps],
     tell: &mut dyn FnMut(usize, Step),
@@ -100,6 +109,8 @@ pub(super) fn dispose_and_tell(
         let kept = grant.target.min(seat.in_force);
         grant.limit = if kept < seat.min { Milliamps::ZERO } else { kept };
     }
+    let doubted = doubt::lower(doubts, seats, &order, &mut grants, tell);
+    let order: Vec<usize> = order.into_iter().filter(|index| !doubted[*index]).collect();
     raise(raise_budgets, seats, &order, &mut grants, tell);
     grants
 }
@@ -149,6 +160,17 @@ pub(super) fn whole(seat: &Seat, amount: Milliamps) -> Milliamps {
     if whole < seat.min || whole <= Milliamps::ZERO { Milliamps::ZERO } else { whole }
 }
 
+/// What is left in whole steps, or standby where that is less than the minimum.
+pub(super) fn left(seat: &Seat, amount: Milliamps) -> Milliamps {
+    let left = amount.max(Milliamps::ZERO).floor_to(seat.step);
+    if left < seat.min { Milliamps::ZERO } else { left }
+}
+
+/// What a charger counts with when it is told `limit` and obeys.
+pub(super) fn loads(seat: &Seat, limit: Milliamps) -> PerPhase<Milliamps> {
+    on_phases(seat, limit).zip(unavoidable(seat), Milliamps::max)
+}
+
 fn shed(
     budgets: &[PerPhase<Milliamps>],
     seats: &[Seat],
@@ -156,7 +178,6 @@ fn shed(
     grants: &mut [Grant],
     tell: &mut dyn FnMut(usize, Step),
 ) {
-    let loads = |seat: &Seat, limit: Milliamps| on_phases(seat, limit).zip(unavoidable(seat), Milliamps::max);
     let mut used = vec![PerPhase::all(Milliamps::ZERO); budgets.len()];
     for (seat, grant) in seats.iter().zip(grants.iter()) {
         add(&mut used, seat, loads(seat, grant.target));
@@ -173,8 +194,7 @@ fn shed(
             continue;
         }
         let before = loads(seat, grant.target);
-        let left = (grant.target - excess).max(Milliamps::ZERO).floor_to(seat.step);
-        grant.target = if left < seat.min { Milliamps::ZERO } else { left };
+        grant.target = left(seat, grant.target - excess);
         grant.reason = if grant.target == Milliamps::ZERO { "no room: standby" } else { "no room: lowered" };
         tell(*index, Step::Shed { circuit, phase, excess, target: grant.target });
         let after = loads(seat, grant.target);

@@ -1,7 +1,7 @@
 //! The envelope on a snapshot alone: what a plan comes to, for whoever tries a policy without a site.
 //!
 //! A snapshot has no ledger. So a charger may draw its setpoint, its safe current or what it draws, whichever is
-//! most; everything sent before is taken as confirmed, and the raise delay as over. Chargers that don't ask or can't
+//! most; everything sent before is taken as confirmed, the raise delay as over, and the wiring as known. Chargers that don't ask or can't
 //! be reached are left out: what the snapshot says is available is beside them.
 
 use wattle_wire::policy::{Charger, Plan, Snapshot};
@@ -37,7 +37,7 @@ pub fn fit(snapshot: &Snapshot, plan: &Plan) -> Vec<Fitted> {
     let seats: Vec<Seat> = asking.iter().map(|index| seat(snapshot, &snapshot.chargers[*index])).collect();
     let proposed: Vec<Milliamps> = asking.iter().map(|index| proposals[*index].unwrap_or_default()).collect();
     let budgets: Vec<_> = snapshot.circuits.iter().map(|circuit| circuit.available_ma).collect();
-    let grants = envelope::dispose(&budgets, &budgets, &seats, &proposed);
+    let grants = envelope::dispose(&budgets, &budgets, &[], &seats, &proposed);
     let fitted = asking.into_iter().zip(grants);
     fitted
         .map(|(charger, grant)| Fitted {

@@ -28,21 +28,22 @@ impl SiteMachine {
             return Due::No;
         }
         let nothing = PerPhase::all(Milliamps::ZERO);
-        let (mut most, mut least_lately, mut most_lately) = (nothing, nothing, nothing);
+        let over = measured.zip(self.limit(circuit), |measured, limit| measured.is_some_and(|m| m > limit));
+        let (mut drawn, mut least_lately, mut subtracted) = (nothing, nothing, Vec::new());
         for index in &self.below[circuit] {
             let (charger, station) = (&self.model.chargers[*index], &self.stations[*index]);
             let (low, high) = station.drawn_lately(charger, now, self.times);
-            most = most + station.may_have_drawn(charger, now, self.times);
-            (least_lately, most_lately) = (least_lately + low, most_lately + high);
+            let most = station.may_have_drawn(charger, now, self.times);
+            let counts = over.zip(high, |over, high| over.then_some(high)).zip(most, Option::unwrap_or);
+            (drawn, least_lately) = (drawn + counts, least_lately + low);
+            subtracted.push(counts);
         }
-        let allowed = self.limit(circuit);
-        let mut drawn = most;
-        for phase in Phase::ALL {
-            if measured[phase].is_some_and(|measured| measured > allowed[phase]) {
-                drawn[phase] = most_lately[phase];
-            }
+        let load = &mut self.gauges[index].load;
+        load.push(measured, drawn, least_lately, now, self.times.guard);
+        let wiring_is_known = |index: &usize| self.model.chargers[*index].wiring_is_known();
+        if over.0.contains(&true) && !self.below[circuit].iter().all(wiring_is_known) {
+            load.lately = subtracted;
         }
-        self.gauges[index].load.push(measured, drawn, least_lately, now, self.times.guard);
         self.note_over_limit(index, measured);
         self.breach(now)
     }

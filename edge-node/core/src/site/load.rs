@@ -26,8 +26,7 @@
 //! are never below what the meter shows. That also makes a charger of unknown wiring safe to subtract on
 //! every phase, as it is reserved on every phase. On phases that it doesn't load its reservation stands for load, so
 //! a raise has to fit beside what was subtracted for it at the last settled reading until a reading after its reduction
-//! has settled. And where there are several of them, lowering one may not help the phase that needs it: they are lowered
-//! one after the other, an interval each.
+//! has settled. And lowering one of them may not help the phase that needs it: what follows from that the `doubt` module says.
 
 use std::collections::VecDeque;
 
@@ -83,6 +82,8 @@ pub(super) struct Load {
     pub(super) heard: PerPhase<Option<(Milliamps, Micros)>>,
     /// What was subtracted at most for each charger of the reading that was settled last.
     pub(super) subtracted: Vec<PerPhase<Milliamps>>,
+    /// The same of the newest reading, if it shows an excess and chargers of unknown wiring are below.
+    pub(super) lately: Vec<PerPhase<Milliamps>>,
 }
 
 impl Load {
@@ -95,6 +96,7 @@ impl Load {
             doubt: nothing,
             heard: PerPhase::all(None),
             subtracted: Vec::new(),
+            lately: Vec::new(),
         }
     }
 
@@ -120,6 +122,7 @@ impl Load {
             debug_assert!(gone.is_some());
         }
         self.waiting.push_back(Waiting { at: now, measured, at_least, at_most });
+        self.lately.clear();
     }
 
     /// Settles on the newest reading that is confirmed by all that may have drawn from the circuit.
@@ -144,6 +147,9 @@ impl Load {
             self.subtracted = below.clone().map(|below| about(below).most).collect();
             let measured = waiting.measured;
             self.waiting.pop_front();
+            if self.waiting.is_empty() {
+                self.lately.clear();
+            }
             self.settle_on(measured, drawn);
         }
     }
@@ -194,6 +200,7 @@ impl Load {
         self.settled = PerPhase::all(None);
         self.doubt = PerPhase::all(None);
         self.subtracted.clear();
+        self.lately.clear();
     }
 
     fn floor(&self) -> Milliamps {

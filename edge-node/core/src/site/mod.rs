@@ -5,7 +5,8 @@
 //! takes what it proposes through the envelope and gives setpoints and rows. Inputs may come in between.
 //!
 //! - The uncontrolled load is found as the `load` module says, the reservations as the `ledger` module says,
-//!   what fits as the `envelope` module says, and a circuit's limit of the moment as the `limits` module says.
+//!   what fits as the `envelope` module says, what follows from a wiring that is not known as the `doubt` module says, and
+//!   a circuit's limit of the moment as the `limits` module says.
 //! - What the site is told from outside holds as the `outside` module says.
 //! - What a vehicle has no use for is lent to others (`lend`); some may not charge now though they ask (`hold`); what
 //!   looks wrong becomes an event (`anomaly`).
@@ -38,6 +39,7 @@ mod anomaly;
 mod budget;
 mod calendar;
 mod decide;
+mod doubt;
 mod envelope;
 mod expect;
 mod explain;

@@ -177,3 +177,49 @@ fn a_charger_of_unknown_wiring_that_stops_leaves_no_room_where_it_never_drew() {
         }
     }
 }
+
+#[test]
+fn chargers_of_unknown_wiring_are_lowered_together_so_an_excess_ends_as_soon_as_elsewhere() {
+    let mut site = parts::model(30.0, &["cp-1", "cp-2", "cp-3"]);
+    site.chargers.iter_mut().for_each(|charger| charger.phases = None);
+    let mut rig = Rig::new(site);
+    for (vehicle, phase) in rig.vehicles.iter_mut().zip(Phase::ALL) {
+        vehicle.wired = vec![phase];
+    }
+    rig.ask(&[0, 1, 2]);
+    rig.run_ms(2_000);
+    assert_eq!(rig.setpoints(), [10, 10, 10]);
+    // 4 A too much on L1, which one of them loads. The rig looks whether it ends in time.
+    rig.set_load(0, PerPhase([amps(24.0), Milliamps::ZERO, Milliamps::ZERO]));
+    rig.run_ms(420);
+    assert_eq!((rig.setpoints(), rig.flow(0)[Phase::L1]), (vec![6, 6, 6], amps(30.0)));
+    let reasons = rig.decisions().into_iter().flat_map(|decision| &decision.chargers);
+    assert!(reasons.into_iter().any(|charger| charger.reason.ends_with("may load a phase that is full")));
+    rig.run_ms(2_000);
+    assert_eq!(rig.setpoints(), [6, 6, 6], "they count on all phases");
+    rig.set_load(0, PerPhase::all(Milliamps::ZERO));
+    rig.run_ms(2_000);
+    assert_eq!(rig.setpoints(), [10, 10, 10]);
+}
+
+#[test]
+fn who_is_known_to_load_a_phase_gives_first_and_has_it_back_when_the_others_have_shown_that_they_do() {
+    let mut site = parts::model(30.0, &["cp-1", "cp-2"]);
+    site.chargers[1].phases = None;
+    let mut rig = Rig::new(site);
+    rig.vehicles[1].wired = vec![Phase::L1];
+    rig.ask(&[0, 1]);
+    rig.run_ms(2_000);
+    assert_eq!(rig.setpoints(), [15, 15]);
+    rig.sent.clear();
+    rig.set_load(0, PerPhase([amps(8.0), Milliamps::ZERO, Milliamps::ZERO]));
+    rig.run_ms(420);
+    assert!(rig.flow(0)[Phase::L1] <= amps(30.0));
+    rig.run_ms(2_000);
+    assert_eq!(rig.setpoints(), [11, 11]);
+    let least = |index: usize| {
+        let of_it = rig.sent.iter().filter(|(_, charger, _)| *charger == index);
+        of_it.map(|(_, _, setpoint)| setpoint.limit_ma).min()
+    };
+    assert_eq!((least(0), least(1)), (Some(amps(7.0)), Some(amps(11.0))));
+}

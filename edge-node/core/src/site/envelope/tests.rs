@@ -4,7 +4,9 @@
 use proptest::prelude::*;
 use wattle_wire::{Milliamps, PerPhase, Phase};
 
-use super::{Seat, dispose, reserved};
+use super::{Grant, Seat, dispose, reserved};
+use crate::site::doubt::Doubt;
+use crate::site::station::DRAW_TOLERANCE;
 
 type Budgets = Vec<PerPhase<Milliamps>>;
 
@@ -30,8 +32,77 @@ fn places(seat: &Seat) -> Vec<(usize, Phase)> {
     seat.path.iter().flat_map(|circuit| seat.phases.iter().map(|phase| (*circuit, *phase))).collect()
 }
 
+/// What is drawn on a phase of a doubtful circuit if of the chargers of unknown wiring just these load it.
+fn carried(doubt: &Doubt, phase: Phase, seats: &[Seat], limit: &[Milliamps], these: &[usize]) -> Milliamps {
+    let is_unknown = |i: usize| doubt.subtracted.iter().any(|(of, _)| *of == i);
+    let loading = (0..seats.len()).filter(|i| !is_unknown(*i) || these.contains(i));
+    let told: Milliamps =
+        loading.map(|i| load(&seats[i], limit[i], safe(&seats[i]), doubt.circuit, phase)).sum();
+    let others = doubt.subtracted.iter().filter(|(i, _)| !these.contains(i));
+    told + others.map(|(_, subtracted)| subtracted[phase]).sum()
+}
+
+/// Every choice among the chargers of unknown wiring.
+fn choices(doubt: &Doubt) -> Vec<Vec<usize>> {
+    let none = vec![Vec::new()];
+    doubt.subtracted.iter().fold(none, |choices, (i, _)| {
+        let with = choices.iter().map(|choice| [&choice[..], &[*i]].concat());
+        with.chain(choices.iter().cloned()).collect()
+    })
+}
+
+/// The most that may be too much on a phase, whichever chargers load it; beyond the noise of each.
+fn worst(doubt: &Doubt, phase: Phase, seats: &[Seat], limit: &[Milliamps]) -> Milliamps {
+    let told = |i: usize| load(&seats[i], limit[i], safe(&seats[i]), doubt.circuit, phase);
+    let noise = |i: &usize, subtracted: Milliamps| {
+        let above = subtracted - told(*i);
+        if above > DRAW_TOLERANCE { Milliamps::ZERO } else { above.max(Milliamps::ZERO) }
+    };
+    let over = |these: &Vec<usize>| {
+        let left_out = doubt.subtracted.iter().filter(|(i, _)| !these.contains(i));
+        let noises: Milliamps = left_out.map(|(i, subtracted)| noise(i, subtracted[phase])).sum();
+        carried(doubt, phase, seats, limit, these) - noises - doubt.budget[phase]
+    };
+    choices(doubt).iter().map(over).max().unwrap_or_default()
+}
+
+/// Lowers for each doubt, a step at a time; whom.
+fn slow_doubts(doubts: &[Doubt], seats: &[Seat], order: &[usize], limit: &mut [Milliamps]) -> Vec<bool> {
+    let before = limit.to_vec();
+    let a_step_less = |i: usize, limit: &mut [Milliamps]| {
+        limit[i] -= seats[i].step;
+        if limit[i] < seats[i].min {
+            limit[i] = Milliamps::ZERO;
+        }
+    };
+    for (doubt, phase) in doubts.iter().flat_map(|doubt| Phase::ALL.map(|phase| (doubt, phase))) {
+        let subtracted = |i: usize| doubt.subtracted.iter().find(|(of, _)| *of == i).map(|(_, s)| s[phase]);
+        for i in order.iter().rev().copied().filter(|i| places(&seats[*i]).contains(&(doubt.circuit, phase)))
+        {
+            let excess = worst(doubt, phase, seats, limit);
+            let least = (limit[i] - excess).max(subtracted(i).unwrap_or_default());
+            while excess > Milliamps::ZERO && limit[i] > least {
+                a_step_less(i, limit);
+            }
+        }
+        let excess = worst(doubt, phase, seats, limit);
+        for (i, subtracted) in &doubt.subtracted {
+            while excess > Milliamps::ZERO && limit[*i] > (subtracted[phase] - excess).max(Milliamps::ZERO) {
+                a_step_less(*i, limit);
+            }
+        }
+    }
+    limit.iter().zip(before).map(|(limit, before)| *limit < before).collect()
+}
+
 /// What each charger would have, and what it gets now.
-fn slow(budgets: &Budgets, raises: &Budgets, seats: &[Seat], proposed: &[Milliamps]) -> Vec<[Milliamps; 2]> {
+fn slow(
+    budgets: &Budgets,
+    raises: &Budgets,
+    doubts: &[Doubt],
+    seats: &[Seat],
+    proposed: &[Milliamps],
+) -> Vec<[Milliamps; 2]> {
     let mut first_to_last: Vec<usize> = (0..seats.len()).collect();
     first_to_last.sort_by_key(|i| (-seats[*i].priority, *i));
 
@@ -56,7 +127,8 @@ fn slow(budgets: &Budgets, raises: &Budgets, seats: &[Seat], proposed: &[Milliam
         let kept = seat.in_force.min(*target);
         limit.push(if kept >= seat.min { kept } else { Milliamps::ZERO });
     }
-    for i in first_to_last {
+    let doubted = slow_doubts(doubts, seats, &first_to_last, &mut limit);
+    for i in first_to_last.into_iter().filter(|i| !doubted[*i]) {
         let seat = &seats[i];
         let fits = |amount: Milliamps| {
             places(seat).into_iter().all(|(circuit, phase)| {
@@ -160,12 +232,40 @@ fn case() -> impl Strategy<Value = (Budgets, Budgets, Vec<(Seat, Milliamps)>)> {
     })
 }
 
+/// The same, and of the chargers on all phases some whose wiring is not known, with what was subtracted for them.
+fn doubtful() -> impl Strategy<Value = (Budgets, Vec<Doubt>, Vec<(Seat, Milliamps)>)> {
+    let subtracted = prop::collection::vec(prop::option::weighted(0.8, 0..34_000), 7);
+    (case(), subtracted, prop::bool::ANY).prop_map(|((budgets, others, mut seats), subtracted, twice)| {
+        for ((seat, _), subtracted) in seats.iter_mut().zip(&subtracted) {
+            if subtracted.is_some() {
+                seat.phases = Phase::ALL.to_vec();
+            }
+        }
+        let doubt = |(circuit, budget): (usize, &PerPhase<Milliamps>)| {
+            let below = seats.iter().zip(&subtracted).enumerate();
+            let below = below.filter(|(_, ((seat, _), _))| seat.path.contains(&circuit));
+            let subtracted =
+                below.filter_map(|(index, (_, s))| s.map(|s| (index, PerPhase::all(Milliamps(s)))));
+            Doubt { circuit, budget: *budget, subtracted: subtracted.collect() }
+        };
+        let mut doubts: Vec<Doubt> = others.iter().enumerate().map(doubt).collect();
+        if twice {
+            doubts.extend(budgets.iter().enumerate().map(doubt));
+        }
+        (budgets, doubts, seats)
+    })
+}
+
 fn told(seat: &Seat, limit: Milliamps) -> Seat {
     let mut after = seat.clone();
     for phase in &seat.phases {
         after.may_draw[*phase] = after.may_draw[*phase].max(limit);
     }
     after
+}
+
+fn amounts(grants: &[Grant]) -> Vec<[Milliamps; 2]> {
+    grants.iter().map(|grant| [grant.target, grant.limit]).collect()
 }
 
 proptest! {
@@ -175,15 +275,50 @@ proptest! {
     fn the_fast_envelope_agrees_with_the_slow_one((budgets, other, seats) in case()) {
         let (seats, proposed): (Vec<_>, Vec<_>) = seats.into_iter().unzip();
         let raises: Budgets = budgets.iter().zip(&other).map(|(a, b)| a.zip(*b, Milliamps::min)).collect();
-        let fast = dispose(&budgets, &raises, &seats, &proposed);
-        let fast: Vec<_> = fast.iter().map(|grant| [grant.target, grant.limit]).collect();
-        prop_assert_eq!(fast, slow(&budgets, &raises, &seats, &proposed));
+        prop_assert_eq!(
+            amounts(&dispose(&budgets, &raises, &[], &seats, &proposed)),
+            slow(&budgets, &raises, &[], &seats, &proposed)
+        );
+    }
+
+    #[test]
+    fn they_agree_where_wiring_is_not_known((budgets, doubts, seats) in doubtful()) {
+        let (seats, proposed): (Vec<_>, Vec<_>) = seats.into_iter().unzip();
+        prop_assert_eq!(
+            amounts(&dispose(&budgets, &budgets, &doubts, &seats, &proposed)),
+            slow(&budgets, &budgets, &doubts, &seats, &proposed)
+        );
+    }
+
+    #[test]
+    fn what_is_lowered_for_a_doubt_fits_whichever_chargers_load_the_phase((budgets, doubts, seats) in doubtful()) {
+        let (seats, proposed): (Vec<_>, Vec<_>) = seats.into_iter().unzip();
+        // Nothing is raised.
+        let none: Budgets = budgets.iter().map(|_| PerPhase::all(Milliamps(i32::MIN / 2))).collect();
+        let grants = dispose(&budgets, &none, &doubts, &seats, &proposed);
+        let limit: Vec<Milliamps> = grants.iter().map(|grant| grant.limit).collect();
+        for (doubt, phase) in doubts.iter().flat_map(|doubt| Phase::ALL.map(|phase| (doubt, phase))) {
+            let noise = Milliamps(DRAW_TOLERANCE.0 * seats.len() as i32);
+            for these in choices(doubt) {
+                let carried = carried(doubt, phase, &seats, &limit, &these);
+                let is_unknown = |i: usize| doubt.subtracted.iter().any(|(of, _)| *of == i);
+                let mut loading = (0..seats.len()).filter(|i| {
+                    places(&seats[*i]).contains(&(doubt.circuit, phase)) && (!is_unknown(*i) || these.contains(i))
+                });
+                let told = |i: usize, amount| load(&seats[i], amount, safe(&seats[i]), doubt.circuit, phase);
+                prop_assert!(
+                    carried <= doubt.budget[phase] + noise
+                        || loading.all(|i| told(i, limit[i]) == told(i, Milliamps::ZERO)),
+                    "{:?} load {:?}: {} of {}", these, phase, carried, doubt.budget[phase]
+                );
+            }
+        }
     }
 
     #[test]
     fn whatever_is_proposed_no_phase_of_any_circuit_is_raised_beyond_its_budget((budgets, _, seats) in case()) {
         let (seats, proposed): (Vec<_>, Vec<_>) = seats.into_iter().unzip();
-        let grants = dispose(&budgets, &budgets, &seats, &proposed);
+        let grants = dispose(&budgets, &budgets, &[], &seats, &proposed);
         let before = reserved(budgets.len(), &seats);
         let after: Vec<Seat> = seats.iter().zip(&grants).map(|(seat, grant)| told(seat, grant.limit)).collect();
         for (circuit, after) in reserved(budgets.len(), &after).iter().enumerate() {

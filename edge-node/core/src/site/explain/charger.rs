@@ -85,6 +85,18 @@ impl View<'_> {
                     let aside = self.set_aside(index, circuit, phase);
                     said.push(format!("{what}: {} too much for {place}{before}{aside}", amps(excess)));
                 }
+                Step::Doubted { circuit, phase, excess, limit } => {
+                    let place = self.place(circuit, phase);
+                    let what = if limit == Milliamps::ZERO {
+                        "stands by for now".to_owned()
+                    } else {
+                        format!("has {} for now", amps(limit))
+                    };
+                    let excess = amps(excess);
+                    said.push(format!(
+                        "{what}: {excess} too much for {place}, and it is not known which chargers load it"
+                    ));
+                }
                 Step::Waits { answers: false } => {
                     said.push(format!(
                         "is not raised from {} while it does not answer",

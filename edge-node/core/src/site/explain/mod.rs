@@ -97,6 +97,7 @@ impl SiteMachine {
         let grants = envelope::dispose_and_tell(
             &weighed.budgets,
             &weighed.raise_budgets,
+            &weighed.doubts,
             &weighed.seats,
             &weighed.proposed,
             &mut |index, step| steps[index].push(step),

@@ -7,8 +7,21 @@ use super::Since;
 use crate::site::Gauge;
 use crate::site::load::{Current, Load, Waiting};
 
+/// A meter as some version wrote it.
+pub(super) trait Gauged {
+    fn load(self, gauge: &mut Gauge, since: Since);
+}
+
+/// As this version writes it.
 #[derive(Serialize, Deserialize)]
 pub(super) struct SavedGauge {
+    before: SecondGauge,
+    lately: Vec<PerPhase<Milliamps>>,
+}
+
+/// As the first two versions wrote it, which did not look at the newest reading apart.
+#[derive(Serialize, Deserialize)]
+pub(super) struct SecondGauge {
     is_stale: bool,
     is_over: bool,
     waiting: Vec<(i64, [Current; 3])>,
@@ -22,12 +35,12 @@ impl SavedGauge {
     pub(super) fn of(gauge: &Gauge, since: Since) -> Self {
         let Gauge { load, is_stale, is_over } = gauge;
         // Whether there is generation follows from the model.
-        let Load { generation: _, waiting, settled, doubt, heard, subtracted } = load;
+        let Load { generation: _, waiting, settled, doubt, heard, subtracted, lately } = load;
         let save = |waiting: &Waiting| {
             let Waiting { at, measured, at_least, at_most } = *waiting;
             (since.ago(at), [measured, at_least, at_most])
         };
-        Self {
+        let before = SecondGauge {
             is_stale: *is_stale,
             is_over: *is_over,
             waiting: waiting.iter().map(save).collect(),
@@ -35,10 +48,20 @@ impl SavedGauge {
             doubt: *doubt,
             heard: heard.map(|heard| heard.map(|(measured, at)| (measured, since.ago(at)))),
             subtracted: subtracted.clone(),
-        }
+        };
+        Self { before, lately: lately.clone() }
     }
+}
 
-    pub(super) fn load(self, gauge: &mut Gauge, since: Since) {
+impl Gauged for SavedGauge {
+    fn load(self, gauge: &mut Gauge, since: Since) {
+        self.before.load(gauge, since);
+        gauge.load.lately = self.lately;
+    }
+}
+
+impl Gauged for SecondGauge {
+    fn load(self, gauge: &mut Gauge, since: Since) {
         let load = |(ago, [measured, at_least, at_most]): (i64, [Current; 3])| Waiting {
             at: since.at(ago),
             measured,

@@ -4,8 +4,9 @@
 //! machines of one model whose bytes are equal decide the same for ever after, and comparing bytes compares machines.
 //!
 //! Layout: a version, then the types of this module in postcard, whose order of fields is the format: a change of any is a
-//! new [`VERSION`]. Those of the versions before are read ([`FIRST`] has longer tracks) and never written. Moments are written as the time that has passed since, so that they are short. Every list in it has the bound
-//! that the machine keeps: a charger comes to at most about 2 KB, to 150 bytes where little happens.
+//! new [`VERSION`]. Those of the versions before are read and never written: [`FIRST`] has longer tracks, and it and
+//! [`SECOND`] know nothing of the newest reading of a meter but its load. Moments are written as the time that has passed since, so
+//! that they are short. Every list in it has the bound that the machine keeps: a charger comes to at most about 2 KB, to 150 bytes where little happens.
 //!
 //! A field that is added to the machine has to be added here: its parts are taken apart by name, field by field, so
 //! that leaving one out doesn't compile.
@@ -30,13 +31,14 @@ use super::passing::Passing;
 use super::record::Recorder;
 use super::{Control, MAX_PENDING_EVENTS, Signalled, SiteMachine, SiteModel};
 use crate::replay::input::SavedSignalled;
-use gauge::SavedGauge;
+use gauge::{Gauged, SavedGauge, SecondGauge};
 use station::SavedStation;
 use track::{FirstTrack, SavedTrack, Tracked};
 
 /// The version of the bytes, their first.
-const VERSION: u8 = 2;
-/// The version before.
+const VERSION: u8 = 3;
+/// The versions before.
+const SECOND: u8 = 2;
 const FIRST: u8 = 1;
 
 /// Why bytes are no state of this machine.
@@ -44,7 +46,7 @@ const FIRST: u8 = 1;
 pub enum KeyframeError {
     /// Written by another version.
     #[error(
-        "the keyframe has version {0}, this program reads {FIRST} and {VERSION}; use the program that wrote it"
+        "the keyframe has version {0}, this program reads {FIRST} to {VERSION}; use the program that wrote it"
     )]
     Version(u8),
     /// No keyframe, or a damaged one.
@@ -56,11 +58,11 @@ pub enum KeyframeError {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Saved<T> {
+struct Saved<T, G> {
     control: SavedControl,
     passing: [Micros; 3],
     stations: Vec<SavedStation<T>>,
-    gauges: Vec<SavedGauge>,
+    gauges: Vec<G>,
     outside: SavedOutside,
     started_at: Micros,
     decided: Option<i64>,
@@ -159,7 +161,7 @@ impl SiteMachine {
     pub fn has_state(&self, bytes: &[u8]) -> bool {
         let own = self.keyframe();
         own == bytes
-            || bytes.first() == Some(&FIRST)
+            || bytes.first() != Some(&VERSION)
                 && Self::from_keyframe(self.model.clone(), bytes).is_ok_and(|other| other.keyframe() == own)
     }
 
@@ -170,18 +172,19 @@ impl SiteMachine {
     pub fn from_keyframe(model: SiteModel, bytes: &[u8]) -> Result<Self, KeyframeError> {
         let (version, rest) = bytes.split_first().ok_or(KeyframeError::Damaged)?;
         match *version {
-            VERSION => Self::read::<SavedTrack>(model, rest),
-            FIRST => Self::read::<FirstTrack>(model, rest),
+            VERSION => Self::read::<SavedTrack, SavedGauge>(model, rest),
+            SECOND => Self::read::<SavedTrack, SecondGauge>(model, rest),
+            FIRST => Self::read::<FirstTrack, SecondGauge>(model, rest),
             other => Err(KeyframeError::Version(other)),
         }
     }
 
-    fn read<T: Tracked + DeserializeOwned>(
+    fn read<T: Tracked + DeserializeOwned, G: Gauged + DeserializeOwned>(
         mut model: SiteModel,
         bytes: &[u8],
     ) -> Result<Self, KeyframeError> {
         let (saved, rest) =
-            postcard::take_from_bytes::<Saved<T>>(bytes).map_err(|_| KeyframeError::Damaged)?;
+            postcard::take_from_bytes::<Saved<T, G>>(bytes).map_err(|_| KeyframeError::Damaged)?;
         if !rest.is_empty() {
             return Err(KeyframeError::Damaged);
         }
@@ -191,7 +194,7 @@ impl SiteMachine {
         machine.loaded(saved)
     }
 
-    fn saved(&self) -> Saved<SavedTrack> {
+    fn saved(&self) -> Saved<SavedTrack, SavedGauge> {
         let Self {
             model,
             paths: _,
@@ -235,7 +238,7 @@ impl SiteMachine {
         }
     }
 
-    fn loaded<T: Tracked>(mut self, saved: Saved<T>) -> Result<Self, KeyframeError> {
+    fn loaded<T: Tracked, G: Gauged>(mut self, saved: Saved<T, G>) -> Result<Self, KeyframeError> {
         let differs = |what: &str, found: usize, has: usize| {
             let text = format!("it has {found} {what}, the configuration {has}");
             (found == has).then_some(()).ok_or(KeyframeError::Site(text))

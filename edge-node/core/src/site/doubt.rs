@@ -1,0 +1,156 @@
+//! Where it is not known which phase a charger loads, lowering it may not help the phase that needs it.
+//!
+//! A charger of unknown wiring is reserved on all phases, and what it draws is subtracted from the meter on all of them
+//! ([`super::load`]). On a phase that it doesn't load, what was subtracted stands for load: if it is told less than that, the phase
+//! is none the better. So with a reading of the meter on hand, a phase is sure to fit only if it does with each such charger counted
+//! with the more of what it is told and of what was subtracted for it. Where that is too much,
+//!
+//! 1. those whose reduction is sure give up what is too much, those of lowest priority first: chargers of known wiring, and
+//!    others down to what was subtracted for them;
+//! 2. if that is not enough, each charger of unknown wiring that may load the phase gives up the rest, as much as if it
+//!    were the only one that loads it: whichever they are, it fits then, or nobody is left who loads it.
+//!
+//! So an excess ends with the first setpoints that answer to it, as it does where the wiring is known, and more is lowered than
+//! would be needed if it were. That is for now only: the share that the envelope has found stays what a charger is to have, and it is
+//! raised to it when a reading after the reduction shows that there is room.
+//!
+//! Two readings are looked at: the one that was settled last, and the newest if it shows an excess. What is drawn beyond the
+//! setpoint within the noise doesn't count.
+
+use wattle_wire::{Micros, Milliamps, PerPhase, Phase};
+
+use super::SiteMachine;
+use super::envelope::{self, Grant, Seat, Step};
+use super::load::{Current, Load};
+use super::station::DRAW_TOLERANCE;
+
+/// What a reading says of a circuit that feeds chargers of unknown wiring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Doubt {
+    pub(super) circuit: usize,
+    /// What its chargers may draw together by this reading.
+    pub(super) budget: PerPhase<Milliamps>,
+    /// What was subtracted from the reading, for each charger of unknown wiring of which it matters.
+    pub(super) subtracted: Vec<(usize, PerPhase<Milliamps>)>,
+}
+
+/// The load by one reading of a meter, and what was subtracted to find it.
+type Read<'a> = (Current, &'a [PerPhase<Milliamps>]);
+
+impl SiteMachine {
+    /// What is not known of the circuits, by the readings of their meters.
+    pub(super) fn doubts(&self, now: Micros) -> Vec<Doubt> {
+        if self.model.chargers.iter().all(|charger| charger.wiring_is_known()) {
+            return Vec::new();
+        }
+        let stale = self.stale();
+        let fresh = |load: &Load, current: Current| {
+            current.zip(load.now(now, stale), |current, known| known.and(current))
+        };
+        let settled = |meter: usize| -> Read<'_> {
+            let load = &self.gauges[meter].load;
+            (fresh(load, load.settled), &load.subtracted)
+        };
+        let newest = |meter: usize| -> Read<'_> {
+            let load = &self.gauges[meter].load;
+            match load.waiting.back() {
+                Some(waiting) if !load.lately.is_empty() => (fresh(load, waiting.at_least), &load.lately),
+                _ => settled(meter),
+            }
+        };
+        let mut doubts = self.doubts_by(&settled);
+        if self.gauges.iter().any(|gauge| !gauge.load.lately.is_empty()) {
+            doubts.extend(self.doubts_by(&newest));
+        }
+        doubts
+    }
+
+    fn doubts_by<'a>(&'a self, read: &dyn Fn(usize) -> Read<'a>) -> Vec<Doubt> {
+        let known = self.up_the_tree(|meter| read(meter).0);
+        let of_circuit = |circuit: usize| {
+            // Of a load that isn't known there is nothing to doubt: the fallback budget holds whoever loads what.
+            let load = |phase: usize| known[circuit].0[phase].unwrap_or(Milliamps(i32::MIN));
+            let budget =
+                self.limit(circuit).zip(PerPhase([load(0), load(1), load(2)]), |limit, load| limit - load);
+            let subtracted = self.subtracted(circuit, read);
+            (!subtracted.is_empty()).then_some(Doubt { circuit, budget, subtracted })
+        };
+        (0..self.model.circuits.len()).filter_map(of_circuit).collect()
+    }
+
+    /// What was subtracted for chargers of unknown wiring from the meters that tell of a circuit's load.
+    fn subtracted<'a>(
+        &'a self,
+        circuit: usize,
+        read: &dyn Fn(usize) -> Read<'a>,
+    ) -> Vec<(usize, PerPhase<Milliamps>)> {
+        if let Some(meter) = self.meter_of[circuit] {
+            let all = self.below[circuit].iter().copied().zip(read(meter).1.iter().copied());
+            let is_unknown = |index: usize| !self.model.chargers[index].wiring_is_known();
+            return all.filter(|(index, _)| is_unknown(*index)).collect();
+        }
+        let below = (circuit + 1..self.model.circuits.len())
+            .filter(|below| self.model.circuits[*below].parent == Some(circuit));
+        below.flat_map(|below| self.subtracted(below, read)).collect()
+    }
+}
+
+/// Lowers what is granted until each phase fits whichever chargers load it; whom it has lowered.
+pub(super) fn lower(
+    doubts: &[Doubt],
+    seats: &[Seat],
+    order: &[usize],
+    grants: &mut [Grant],
+    tell: &mut dyn FnMut(usize, Step),
+) -> Vec<bool> {
+    let mut lowered = vec![false; seats.len()];
+    for (doubt, phase) in doubts.iter().flat_map(|doubt| Phase::ALL.map(|phase| (doubt, phase))) {
+        let mut lower = |grants: &mut [Grant], index: usize, to: Milliamps, excess: Milliamps| {
+            let (seat, grant) = (&seats[index], &mut grants[index]);
+            let limit = envelope::left(seat, to);
+            if limit < grant.limit {
+                (grant.limit, grant.reason, lowered[index]) = (limit, "may load a phase that is full", true);
+                tell(index, Step::Doubted { circuit: doubt.circuit, phase, excess, limit });
+            }
+        };
+        for index in order.iter().rev().copied() {
+            let excess = doubt.excess(phase, seats, grants);
+            if excess <= Milliamps::ZERO {
+                break;
+            }
+            if doubt.is_loaded_by(&seats[index], phase) {
+                let least = doubt.subtracted_for(index, phase).unwrap_or(Milliamps::ZERO);
+                lower(grants, index, (grants[index].limit - excess).max(least), excess);
+            }
+        }
+        let excess = doubt.excess(phase, seats, grants);
+        if excess > Milliamps::ZERO {
+            for (index, subtracted) in &doubt.subtracted {
+                lower(grants, *index, subtracted[phase] - excess, excess);
+            }
+        }
+    }
+    lowered
+}
+
+impl Doubt {
+    /// By how much a phase may be too full.
+    fn excess(&self, phase: Phase, seats: &[Seat], grants: &[Grant]) -> Milliamps {
+        let counts = |(index, (seat, grant)): (usize, (&Seat, &Grant))| {
+            let told = envelope::loads(seat, grant.limit)[phase];
+            let subtracted = self.subtracted_for(index, phase).unwrap_or(Milliamps::ZERO);
+            if subtracted > told + DRAW_TOLERANCE { subtracted } else { told }
+        };
+        let on_it = seats.iter().zip(grants).enumerate();
+        let on_it = on_it.filter(|(_, (seat, _))| seat.path.contains(&self.circuit));
+        on_it.map(counts).sum::<Milliamps>() - self.budget[phase]
+    }
+
+    fn is_loaded_by(&self, seat: &Seat, phase: Phase) -> bool {
+        seat.path.contains(&self.circuit) && seat.phases.contains(&phase)
+    }
+
+    fn subtracted_for(&self, index: usize, phase: Phase) -> Option<Milliamps> {
+        self.subtracted.iter().find(|(of, _)| *of == index).map(|(_, subtracted)| subtracted[phase])
+    }
+}
