@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use wattle_rig::hours;
+use wattle_rig::{Worst, hours};
 
 use crate::report::Report;
 
@@ -37,10 +37,27 @@ pub fn measure(report: &mut Report) -> Result<()> {
     add("answers lost", tally.answers_lost as f64, "", random.clone());
     add("restarts of the edge", tally.edge_restarts as f64, "", random.clone());
     add("restarts of chargers", tally.charger_restarts as f64, "", random.clone());
-    let worst = tally.worst_excess.0 as f64 / 1e6;
-    add("longest excess that flowed", worst, "s", ("the control interval, 1 s".into(), 1.0));
+    let seconds = |length: wattle_wire::Micros| length.0 as f64 / 1e6;
+    let interval = || ("the control interval, 1 s".into(), 1.0);
+    add("longest excess that flowed", seconds(tally.worst.lasted), "s", interval());
+    add(
+        "longest excess with what is within the noise",
+        seconds(tally.worst_with_noise.lasted),
+        "s",
+        interval(),
+    );
+    add("latest end of an excess, after what brought it", seconds(tally.latest_end), "s", interval());
+    add("the same where nothing delayed it", seconds(tally.latest_plain_end), "s", interval());
+    tell("the longest excess that flowed", &tally.worst);
+    tell("with what is drawn beyond a setpoint within the noise", &tally.worst_with_noise);
     match &tally.first_breach {
         None => Ok(()),
         Some(breach) => anyhow::bail!("the limit was passed: {breach}"),
     }
+}
+
+/// Tells what has brought an excess.
+fn tell(what: &str, Worst { lasted, most, site, place, causes }: &Worst) {
+    println!("{what}: {:.1} s, {most} at most, at site {site}, {place}", lasted.0 as f64 / 1e6);
+    causes.iter().for_each(|cause| println!("  {cause}"));
 }

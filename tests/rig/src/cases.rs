@@ -284,6 +284,7 @@ impl Case {
         if troubled > 0 {
             // Who can't be reached keeps what it was told until that expires.
             rig.extra_grace_ms += control.validity_ms.0;
+            rig.is_troubled = true;
             rig.fate = Box::new(move |kind| match fates.below(10) {
                 _ if kind == Kind::Reading => vec![0],
                 n if n < troubled => vec![],
@@ -316,6 +317,7 @@ impl Case {
             rig.run_ms(steps * rig.pace.step_ms);
             (rig.rows, rig.sent) = (Vec::new(), Vec::new());
         }
+        rig.end_excesses();
         (rig.now - start, rig.tally)
     }
 
@@ -327,12 +329,7 @@ impl Case {
             Act::Load(circuit, load) => rig.set_load(*circuit.get(&metered), PerPhase(load.map(Milliamps))),
             Act::Silence(meter, silent) => rig.silence(meter.index(metered.len()), *silent),
             Act::Ask(charger, asks) => {
-                let index = charger.index(rig.vehicles.len());
-                rig.vehicles[index].asks = *asks;
-                let disobeys = rig.vehicles[index].disobeys;
-                if disobeys.is_some() {
-                    rig.disobey(index, disobeys);
-                }
+                rig.want(charger.index(rig.vehicles.len()), *asks);
             }
             Act::Take(charger, takes) => {
                 let index = charger.index(rig.vehicles.len());

@@ -31,7 +31,12 @@ pub fn play(hours: i64, seed: u64, threads: usize) -> Hours {
         for _ in 0..threads.max(1) {
             scope.spawn(|| {
                 while played.load(Ordering::Relaxed) < wanted {
-                    let (length, tally) = site(seed, next.fetch_add(1, Ordering::Relaxed)).count();
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let (length, mut tally) = site(seed, index).count();
+                    (tally.worst.site, tally.worst_with_noise.site) = (index, index);
+                    if let Some(breach) = &mut tally.first_breach {
+                        *breach = format!("site {index}: {breach}");
+                    }
                     played.fetch_add(length.0, Ordering::Relaxed);
                     let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
                     all.sites += 1;
@@ -42,6 +47,12 @@ pub fn play(hours: i64, seed: u64, threads: usize) -> Hours {
         }
     });
     all.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Plays one of those sites, with its number.
+pub fn play_one(seed: u64, index: u64) -> Hours {
+    let (played, tally) = site(seed, index).count();
+    Hours { sites: 1, played, tally }
 }
 
 /// One of the random sites.

@@ -11,7 +11,9 @@
 //! It does not decide anything, and knows no more of the machine than its public interface.
 
 pub mod cases;
+pub mod excuse;
 pub mod hours;
+mod look;
 pub mod parts;
 mod rig;
 mod tally;
@@ -19,6 +21,6 @@ mod vehicle;
 mod watch;
 
 pub use rig::{Kind, Pace, Rig};
-pub use tally::Tally;
+pub use tally::{Tally, Worst};
 pub use vehicle::Vehicle;
 pub use watch::{Breaker, Flow, Outlet, Watch};

@@ -2,13 +2,15 @@
 
 use wattle_wire::message::{ChargerState, Refusal, Setpoint};
 use wattle_wire::policy::{Plan, Snapshot};
-use wattle_wire::row::{Cause, Decision, EventKind, Row};
+use wattle_wire::row::{self, Decision, EventKind, Row};
 use wattle_wire::{Micros, Milliamps, PerPhase, Phase};
 
+use crate::excuse::Cause;
+use crate::look::Over;
 use crate::parts::{amps, input, proposal, reading};
 use crate::tally::Tally;
 use crate::vehicle::{Letter, Vehicle};
-use crate::watch::{Breaker, Flow, Outlet, Watch};
+use crate::watch::Watch;
 use wattle_edge_core::*;
 
 /// How the time of a rig passes, all of it by the control interval of its site.
@@ -52,7 +54,7 @@ pub struct Rig {
     pub loads: Vec<PerPhase<Milliamps>>,
     /// The chargers, in the order of the model.
     pub vehicles: Vec<Vehicle>,
-    silent_meters: Vec<bool>,
+    pub(crate) silent_meters: Vec<bool>,
     /// When meters and chargers send within each round of readings, ms.
     pub meter_offsets: Vec<i64>,
     /// The same of the chargers.
@@ -65,23 +67,25 @@ pub struct Rig {
     pub rows: Vec<Row>,
     /// How much longer than usual an excess may last.
     pub extra_grace_ms: i64,
+    /// Whether messages are lost or late.
+    pub is_troubled: bool,
     /// What the meters show besides what flows.
     pub noise: Box<dyn FnMut() -> Milliamps>,
     /// What the machine takes for the time, less the time.
-    clock_error: Micros,
+    pub(crate) clock_error: Micros,
     /// By how many percent its clock goes too fast.
     pub fast_percent: i64,
     /// What was signalled for each circuit, and until when by the machine's clock.
-    signalled: Vec<Option<(PerPhase<Milliamps>, Micros)>>,
+    pub(crate) signalled: Vec<Option<(PerPhase<Milliamps>, Micros)>>,
     /// Setpoints that were sent.
     pub sent: Vec<(Micros, usize, Setpoint)>,
     down: Vec<Letter>,
     up: Vec<(Micros, SiteInput)>,
     /// Who looks.
     pub watch: Watch,
-    paths: Vec<Vec<usize>>,
+    pub(crate) paths: Vec<Vec<usize>>,
     /// When each meter was heard by the present machine.
-    heard: Vec<Option<Micros>>,
+    pub(crate) heard: Vec<Option<Micros>>,
     first_number: u64,
     /// How time passes.
     pub pace: Pace,
@@ -90,7 +94,9 @@ pub struct Rig {
     /// Whether the rig goes on when the promise is broken, and counts.
     pub goes_on: bool,
     /// Since when more flows than may, when less is possible, by circuit.
-    over_since: Vec<PerPhase<Option<Micros>>>,
+    pub(crate) over: Vec<PerPhase<Option<Over>>>,
+    /// The same with the noise.
+    pub(crate) over_with_noise: Vec<PerPhase<Option<Over>>>,
 }
 
 impl Rig {
@@ -114,6 +120,7 @@ impl Rig {
             fate: Box::new(move |_| vec![latency]),
             rows: Vec::new(),
             extra_grace_ms: 0,
+            is_troubled: false,
             noise: Box::new(|| Milliamps::ZERO),
             clock_error: Micros::ZERO,
             fast_percent: 0,
@@ -125,7 +132,8 @@ impl Rig {
             pace,
             tally: Tally::default(),
             goes_on: false,
-            over_since: vec![PerPhase::all(None); model.circuits.len()],
+            over: vec![PerPhase::all(None); model.circuits.len()],
+            over_with_noise: vec![PerPhase::all(None); model.circuits.len()],
             machine: SiteMachine::new(model, 1_000_000, start).expect("sound"),
         }
     }
@@ -142,9 +150,7 @@ impl Rig {
 
     /// What others draw from a circuit, those below it apart.
     pub fn set_load(&mut self, circuit: usize, load: PerPhase<Milliamps>) {
-        if Phase::ALL.iter().any(|phase| load[*phase] > self.loads[circuit][*phase]) {
-            self.excuse(circuit);
-        }
+        self.bring(circuit, Cause::Load, load - self.loads[circuit]);
         self.loads[circuit] = load;
     }
 
@@ -157,42 +163,49 @@ impl Rig {
 
     /// A charger draws this from now on, whatever it is told.
     pub fn disobey(&mut self, index: usize, draw: Option<Milliamps>) {
+        let before = self.counted(index);
         self.vehicles[index].disobeys = draw;
-        self.excuse(self.machine.model().chargers[index].circuit);
+        self.bring(self.circuit_of(index), Cause::Disobedience, self.counted(index) - before);
+    }
+
+    /// A vehicle wants to charge, or doesn't any more.
+    pub fn want(&mut self, index: usize, asks: bool) {
+        let before = self.counted(index);
+        self.vehicles[index].asks = asks;
+        self.bring(self.circuit_of(index), Cause::Disobedience, self.counted(index) - before);
     }
 
     /// A charger can't be reached any more, or again; it says nothing of it.
     pub fn vanish(&mut self, index: usize, gone: bool) {
         self.vehicles[index].offline = gone;
-        self.excuse(self.machine.model().chargers[index].circuit);
     }
 
     /// A meter falls silent, or speaks again. What has changed since its last reading nobody knows.
     pub fn silence(&mut self, meter: usize, silent: bool) {
         self.silent_meters[meter] = silent;
-        self.excuse(self.machine.model().meters[meter].circuit);
     }
 
     /// The machine's clock jumps. After a jump forward it knows of no load until the next readings.
     pub fn jump_ms(&mut self, ms: i64) {
+        let limits = |rig: &Self| (0..rig.loads.len()).map(|circuit| rig.limit(circuit)).collect::<Vec<_>>();
+        let before = limits(self);
         self.clock_error += Micros::from_millis(ms);
         // A signal that was over may hold again.
-        for circuit in 0..self.signalled.len() {
-            if self.signalled[circuit].is_some() {
-                self.excuse(circuit);
-            }
+        for (circuit, limit) in limits(self).into_iter().enumerate() {
+            self.watch.excuses.add(circuit, Cause::Limit, before[circuit] - limit, self.now);
         }
         if ms > 0 {
             self.heard.fill(None);
-            self.excuse_the_disobedient();
+            self.forget_the_disobedient();
         }
     }
 
     /// The grid operator limits a circuit for a time.
     pub fn signal(&mut self, circuit: usize, limit: PerPhase<Milliamps>, ms: i64) {
         let until_us = self.machine_now() + Micros::from_millis(ms);
+        let before = self.limit(circuit);
         self.signalled[circuit] = Some((limit, until_us));
-        self.excuse(circuit);
+        self.watch.excuses.add(circuit, Cause::Limit, before - self.limit(circuit), self.now);
         let signalled = Signalled { limit: Limit::Current(limit), until_us };
         self.tell(input(Part::Circuit(circuit), Heard::Limit { by: 0, limit: Some(signalled) }));
     }
@@ -210,66 +223,9 @@ impl Rig {
         self.first_number += 1_000_000;
         let model = self.machine.model().clone();
         self.machine = SiteMachine::new(model, self.first_number, self.machine_now()).expect("sound");
-        // Who draws what it was never told is to be heard of anew.
-        self.excuse_the_disobedient();
         self.heard.fill(None);
         self.signalled.fill(None);
-    }
-
-    fn excuse_the_disobedient(&mut self) {
-        for index in 0..self.vehicles.len() {
-            if self.vehicles[index].disobeys.is_some() {
-                self.excuse(self.machine.model().chargers[index].circuit);
-            }
-        }
-    }
-
-    /// Something made an excess on a circuit, and on those above it, that the machine could not foresee: it has a round of
-    /// readings, an interval and the way of the messages to end it, and on each of them as much more as [`Self::grace_ms`]
-    /// says.
-    pub fn excuse(&mut self, circuit: usize) {
-        let path = self.paths[circuit].clone();
-        for circuit in path {
-            let until = self.now + Micros::from_millis(self.grace_ms(circuit));
-            self.watch.excuse(circuit, until);
-        }
-    }
-
-    /// How long an excess on a circuit may last from the moment that causes it. Longer than a round and an interval only for
-    /// what happens on it or below it:
-    /// - while a meter that tells of its load is silent, until it counts as stale: nobody knows of the load;
-    /// - while a charger can't be reached, until its setpoint has expired: nobody can lower it;
-    /// - where chargers are of unknown wiring, a round and an interval for each: which of them loads the phase is found one by
-    ///   one. To end it at once all of them would have to stop whenever one is too much;
-    /// - while a vehicle draws more than it was told, so long as a vehicle has to obey a lower setpoint.
-    fn grace_ms(&self, circuit: usize) -> i64 {
-        let control = self.machine.model().control;
-        let Pace { step_ms, reading_ms, patience_ms } = self.pace;
-        let mut grace = reading_ms + control.interval_ms.0 + 3 * step_ms + self.extra_grace_ms;
-        if self.is_deaf(circuit) {
-            grace += control.meter_stale_ms.0;
-        }
-        let chargers = self.machine.model().chargers.iter().zip(&self.vehicles);
-        let below = chargers.filter(|(charger, _)| self.paths[charger.circuit].contains(&circuit));
-        let (mut offline, mut disobeys) = (false, false);
-        for (charger, vehicle) in below {
-            offline |= vehicle.offline;
-            disobeys |= vehicle.disobeys.is_some();
-            grace += if charger.wiring_is_known() { 0 } else { reading_ms + control.interval_ms.0 };
-        }
-        grace += if offline { control.validity_ms.0 } else { 0 };
-        grace + if disobeys { patience_ms } else { 0 }
-    }
-
-    /// Whether a meter by which the load of a circuit is known is silent.
-    fn is_deaf(&self, circuit: usize) -> bool {
-        let model = self.machine.model();
-        match model.meters.iter().position(|meter| meter.circuit == circuit) {
-            Some(meter) => self.silent_meters[meter],
-            None => (0..model.circuits.len())
-                .filter(|below| model.circuits[*below].parent == Some(circuit))
-                .any(|below| self.is_deaf(below)),
-        }
+        self.forget_the_disobedient();
     }
 
     /// Lets time pass.
@@ -336,40 +292,14 @@ impl Rig {
         }
     }
 
-    fn machine_now(&self) -> Micros {
+    pub(crate) fn machine_now(&self) -> Micros {
         self.now + self.clock_error
     }
 
     /// The phases that a vehicle loads.
-    fn loaded(&self, index: usize) -> &[Phase] {
+    pub(crate) fn loaded(&self, index: usize) -> &[Phase] {
         let vehicle = &self.vehicles[index];
         &vehicle.wired[..vehicle.uses.min(vehicle.wired.len())]
-    }
-
-    fn load(&self, circuit: usize) -> PerPhase<Milliamps> {
-        let below = (0..self.loads.len()).filter(|below| self.paths[*below].contains(&circuit));
-        below.fold(PerPhase::all(Milliamps::ZERO), |sum, below| sum + self.loads[below])
-    }
-
-    /// What a circuit may carry now.
-    fn limit(&self, circuit: usize) -> PerPhase<Milliamps> {
-        let breaker = self.machine.model().circuits[circuit].limit_ma;
-        let signalled = self.signalled[circuit].filter(|(_, until)| *until > self.machine_now());
-        signalled.map_or(breaker, |(limit, _)| limit.zip(breaker, Milliamps::min))
-    }
-
-    /// Whether the machine can't know the load of a circuit.
-    fn is_blind(&self, circuit: usize) -> bool {
-        let model = self.machine.model();
-        match model.meters.iter().position(|meter| meter.circuit == circuit) {
-            Some(meter) => {
-                let stale: Micros = model.control.meter_stale_ms.into();
-                self.heard[meter].is_none_or(|at| self.now - at >= stale)
-            }
-            None => (0..model.circuits.len())
-                .filter(|below| model.circuits[*below].parent == Some(circuit))
-                .any(|below| self.is_blind(below)),
-        }
     }
 
     fn step(&mut self) {
@@ -402,11 +332,7 @@ impl Rig {
             return;
         }
         let circuit = self.machine.model().meters[meter].circuit;
-        if self.is_blind(circuit) {
-            self.heard[meter] = Some(self.now);
-            self.excuse(circuit);
-        }
-        self.heard[meter] = Some(self.now);
+        self.hear_meter(meter);
         let shown = self.flow(circuit).map(|flow| flow + (self.noise)());
         self.tell(reading(Part::Meter(meter), None, None, &shown.0));
     }
@@ -468,7 +394,7 @@ impl Rig {
         }
     }
 
-    fn decide(&mut self, cause: Cause) {
+    fn decide(&mut self, cause: row::Cause) {
         self.tally.decisions += 1;
         let snapshot = self.machine.begin_decision(self.machine_now(), cause);
         let plan = (self.policy)(&snapshot);
@@ -484,47 +410,6 @@ impl Rig {
             for delay in delays {
                 let arrives_at = self.now + Micros::from_millis(delay);
                 self.down.push(Letter { arrives_at, sent_at: self.now, charger, setpoint: setpoint.clone() });
-            }
-        }
-    }
-
-    fn check_limits(&mut self) {
-        self.watch.expire(self.now);
-        let model = self.machine.model();
-        let outlets = model.chargers.iter().enumerate().map(|(index, charger)| Outlet {
-            path: &self.paths[charger.circuit],
-            phases: self.loaded(index),
-            safe: charger.safe_ma,
-            draw: self.draw(index),
-            disobeys: self.vehicles[index].disobeys.map_or(Milliamps::ZERO, |_| self.draw(index)),
-        });
-        let breakers = model.circuits.iter().enumerate().map(|(index, circuit)| Breaker {
-            limit: self.limit(index).map(|limit| limit - circuit.margin_ma),
-            load: self.load(index),
-            fallback: self.is_blind(index).then_some(circuit.fallback_ma),
-        });
-        let (outlets, breakers): (Vec<_>, Vec<_>) = (outlets.collect(), breakers.collect());
-        let flows = self.watch.flows(&outlets, &breakers);
-        let looked = self.watch.look(&flows, &breakers, self.now);
-        self.measure_excess(&flows, &breakers);
-        if let Err(text) = looked {
-            let text = format!("at {} ms: {text}; setpoints {:?}", self.now.0 / 1000, self.setpoints());
-            assert!(self.goes_on, "{text}");
-            self.tally.breaches += 1;
-            self.tally.first_breach.get_or_insert(text);
-        }
-    }
-
-    /// How long more has flowed than may, when less of it was possible.
-    fn measure_excess(&mut self, flows: &[Flow], breakers: &[Breaker]) {
-        for ((flow, breaker), since) in flows.iter().zip(breakers).zip(&mut self.over_since) {
-            for phase in Phase::ALL {
-                if !flow.is_over(breaker, phase, flow.drawn[phase]) {
-                    since[phase] = None;
-                    continue;
-                }
-                let since = since[phase].get_or_insert(self.now);
-                self.tally.worst_excess = self.tally.worst_excess.max(self.now - *since);
             }
         }
     }

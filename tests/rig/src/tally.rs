@@ -1,6 +1,6 @@
 //! What has happened at a site.
 
-use wattle_wire::Micros;
+use wattle_wire::{Micros, Milliamps};
 
 /// What has happened.
 #[derive(Debug, Clone, Default)]
@@ -21,8 +21,29 @@ pub struct Tally {
     pub breaches: u64,
     /// What the first of them was.
     pub first_breach: Option<String>,
-    /// The longest that what flowed through a circuit passed its limit, when less of it was possible.
-    pub worst_excess: Micros,
+    /// The longest that what flowed through a circuit passed its limit, when less of it was possible, as the promise counts it.
+    pub worst: Worst,
+    /// The same with what is drawn beyond a setpoint within the noise, which counts for nothing.
+    pub worst_with_noise: Worst,
+    /// The longest that an excess of what may be drawn outlasted the moment that brought it.
+    pub latest_end: Micros,
+    /// The same where nothing delayed its end and no message was lost.
+    pub latest_plain_end: Micros,
+}
+
+/// An excess that flowed without a break.
+#[derive(Debug, Clone, Default)]
+pub struct Worst {
+    /// How long.
+    pub lasted: Micros,
+    /// How much at most.
+    pub most: Milliamps,
+    /// Which of many sites it was; 0 of one.
+    pub site: u64,
+    /// On which circuit and phase, from when to when.
+    pub place: String,
+    /// What has brought it, one after the other.
+    pub causes: Vec<String>,
 }
 
 impl Tally {
@@ -36,6 +57,18 @@ impl Tally {
         self.charger_restarts += other.charger_restarts;
         self.breaches += other.breaches;
         self.first_breach = self.first_breach.take().or(other.first_breach);
-        self.worst_excess = self.worst_excess.max(other.worst_excess);
+        self.worst.or_longer(other.worst);
+        self.worst_with_noise.or_longer(other.worst_with_noise);
+        self.latest_end = self.latest_end.max(other.latest_end);
+        self.latest_plain_end = self.latest_plain_end.max(other.latest_plain_end);
+    }
+}
+
+impl Worst {
+    /// This, or another that lasted longer.
+    pub(crate) fn or_longer(&mut self, other: Self) {
+        if other.lasted > self.lasted {
+            *self = other;
+        }
     }
 }

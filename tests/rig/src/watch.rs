@@ -4,6 +4,7 @@
 use wattle_wire::message::Setpoint;
 use wattle_wire::{Micros, Milliamps, PerPhase, Phase};
 
+use crate::excuse::Excuses;
 use wattle_edge_core::DRAW_TOLERANCE;
 
 struct Told {
@@ -39,14 +40,15 @@ pub struct Breaker {
 /// The observer.
 pub struct Watch {
     told: Vec<Vec<Told>>,
-    excused: Vec<PerPhase<Micros>>,
+    /// What excuses an excess.
+    pub excuses: Excuses,
 }
 
 impl Watch {
     /// One that has seen nothing.
     pub fn new(circuits: usize, chargers: usize) -> Self {
         let told = (0..chargers).map(|_| Vec::new()).collect();
-        Self { told, excused: vec![PerPhase::all(Micros::ZERO); circuits] }
+        Self { told, excuses: Excuses::new(circuits) }
     }
 
     /// A setpoint leaves the edge.
@@ -65,46 +67,50 @@ impl Watch {
         self.told[charger].retain(|told| told.number != number);
     }
 
-    /// Until this moment an excess on this circuit is the brief one of the promise.
-    pub fn excuse(&mut self, circuit: usize, until: Micros) {
-        self.excused[circuit] = self.excused[circuit].map(|before| before.max(until));
-    }
-
     /// Setpoints whose time is over count no more.
     pub fn expire(&mut self, now: Micros) {
         self.told.iter_mut().for_each(|told| told.retain(|told| told.expires_at > now));
     }
 
+    /// What a charger counts with that draws `draw`, as the machine counts it: what is drawn beyond the setpoint beyond the noise.
+    pub fn counted(&self, charger: usize, safe: Milliamps, draw: Milliamps) -> Milliamps {
+        let told = self.told[charger].iter().map(|told| told.limit).fold(safe, Milliamps::max);
+        if draw > told + DRAW_TOLERANCE { draw } else { told }
+    }
+
     /// What the chargers of each circuit may draw, draw, and can't be kept from drawing.
     pub fn flows(&self, outlets: &[Outlet<'_>], breakers: &[Breaker]) -> Vec<Flow> {
         let mut flows = vec![Flow::default(); breakers.len()];
-        for (outlet, told) in outlets.iter().zip(&self.told) {
-            let told = told.iter().map(|told| told.limit).fold(outlet.safe, Milliamps::max);
-            // What is drawn beyond the setpoint counts as the machine counts it: beyond the noise.
-            let counts = |draw: Milliamps| if draw > told + DRAW_TOLERANCE { draw } else { told };
+        for (charger, outlet) in outlets.iter().enumerate() {
+            let counts = |draw: Milliamps| self.counted(charger, outlet.safe, draw);
             let most = counts(outlet.draw);
             let least = if outlet.disobeys > Milliamps::ZERO { counts(outlet.disobeys) } else { outlet.safe };
             for (circuit, phase) in outlet.path.iter().flat_map(|c| outlet.phases.iter().map(|p| (*c, *p))) {
                 flows[circuit].may[phase] += most;
                 flows[circuit].drawn[phase] += outlet.draw;
                 flows[circuit].unavoidable[phase] += least;
+                if outlet.disobeys > Milliamps::ZERO {
+                    flows[circuit].noise[phase] += DRAW_TOLERANCE;
+                }
             }
         }
         flows
     }
 
-    /// What is wrong at this moment, if anything is.
+    /// What is wrong at this moment, if anything is: an excess that nothing has brought, or that should have ended.
     ///
     /// # Errors
     /// That, in words.
-    pub fn look(&self, flows: &[Flow], breakers: &[Breaker], now: Micros) -> Result<(), String> {
+    pub fn look(&self, flows: &[Flow], breakers: &[Breaker]) -> Result<(), String> {
         for (circuit, (flow, breaker)) in flows.iter().zip(breakers).enumerate() {
-            for phase in Phase::ALL.into_iter().filter(|phase| self.excused[circuit][*phase] < now) {
+            for phase in Phase::ALL {
                 let counts = flow.may[phase];
-                if flow.is_over(breaker, phase, counts) {
+                let excess = flow.excess(breaker, phase, counts);
+                let excused = self.excuses.amount(circuit, phase) + flow.noise[phase];
+                if excess > Milliamps::ZERO && excess > excused {
                     let (load, limit) = (breaker.load[phase], breaker.limit[phase]);
                     return Err(format!(
-                        "circuit {circuit} {phase:?}: load {load} and {counts} pass {limit}"
+                        "circuit {circuit} {phase:?}: load {load} and {counts} pass {limit} by {excess}, {excused} of it excused"
                     ));
                 }
             }
@@ -122,12 +128,15 @@ pub struct Flow {
     pub drawn: PerPhase<Milliamps>,
     /// What nothing keeps them from drawing.
     pub unavoidable: PerPhase<Milliamps>,
+    /// What those who don't obey may draw beyond their setpoint without its counting; it counts once the setpoint is lower.
+    pub noise: PerPhase<Milliamps>,
 }
 
 impl Flow {
-    /// Whether `counts` of them and the load are more than the circuit may carry, when less was possible.
-    pub fn is_over(&self, breaker: &Breaker, phase: Phase, counts: Milliamps) -> bool {
+    /// By how much `counts` of them and the load are more than the circuit may carry, as far as less was possible; not
+    /// above zero where they aren't.
+    pub fn excess(&self, breaker: &Breaker, phase: Phase, counts: Milliamps) -> Milliamps {
         let floor = self.unavoidable[phase].max(breaker.fallback.unwrap_or(Milliamps::ZERO));
-        counts > floor && breaker.load[phase] + counts > breaker.limit[phase]
+        (counts - floor).min(breaker.load[phase] + counts - breaker.limit[phase])
     }
 }

@@ -1,0 +1,235 @@
+//! The rig looks whether promise 1 holds, and what excuses it where it doesn't.
+
+use wattle_wire::{Micros, Milliamps, PerPhase, Phase};
+
+use crate::excuse::{Cause, Delays, Excuse, Lengths};
+use crate::rig::{Pace, Rig};
+use crate::tally::Worst;
+use crate::watch::{Breaker, Flow, Outlet};
+
+impl Rig {
+    /// Whatever happens to a circuit and to those above it now may be as much too much as it likes, for the usual time.
+    pub fn excuse(&mut self, circuit: usize) {
+        self.bring(circuit, Cause::Test, PerPhase::all(Milliamps::from_amps(1_000)));
+    }
+
+    /// Something that the machine could not foresee brings so much more on a circuit and on those above it.
+    pub(crate) fn bring(&mut self, circuit: usize, cause: Cause, brought: PerPhase<Milliamps>) {
+        for circuit in self.paths[circuit].iter().copied() {
+            self.watch.excuses.add(circuit, cause, brought, self.now);
+        }
+    }
+
+    /// How long the machine has to end an excess: a round of readings, an interval and the way of the messages; and longer
+    /// - while a meter that tells of the load is silent, until it counts as stale: nobody knows of the load;
+    /// - while a charger can't be reached, until its setpoint has expired: nobody can lower it;
+    /// - while a vehicle draws more than it was told, so long as a vehicle has to obey a lower setpoint.
+    fn lengths(&self) -> Lengths {
+        let control = self.machine.model().control;
+        let Pace { step_ms, reading_ms, patience_ms } = self.pace;
+        let usual = reading_ms + control.interval_ms.0 + 3 * step_ms + self.extra_grace_ms;
+        Lengths {
+            usual: Micros::from_millis(usual),
+            deaf: control.meter_stale_ms.into(),
+            offline: control.validity_ms.into(),
+            disobeyed: Micros::from_millis(patience_ms),
+        }
+    }
+
+    fn delays(&self, circuit: usize) -> Delays {
+        let chargers = self.machine.model().chargers.iter().zip(&self.vehicles);
+        let below = chargers.filter(|(charger, _)| self.paths[charger.circuit].contains(&circuit));
+        below.fold(Delays { deaf: self.is_deaf(circuit), ..Delays::default() }, |delays, (_, vehicle)| {
+            Delays {
+                offline: delays.offline || vehicle.offline,
+                disobeyed: delays.disobeyed || vehicle.disobeys.is_some(),
+                ..delays
+            }
+        })
+    }
+
+    pub(crate) fn circuit_of(&self, index: usize) -> usize {
+        self.machine.model().chargers[index].circuit
+    }
+
+    /// What a charger counts with on each phase.
+    pub(crate) fn counted(&self, index: usize) -> PerPhase<Milliamps> {
+        self.counted_with(index, self.draw(index))
+    }
+
+    fn counted_with(&self, index: usize, draw: Milliamps) -> PerPhase<Milliamps> {
+        let counts = self.watch.counted(index, self.machine.model().chargers[index].safe_ma, draw);
+        let mut counted = PerPhase::all(Milliamps::ZERO);
+        self.loaded(index).iter().for_each(|phase| counted[*phase] = counts);
+        counted
+    }
+
+    /// What was measured is known no more, so what vehicles draw beyond what they were told counts for nothing until they are
+    /// heard.
+    pub(crate) fn forget_the_disobedient(&mut self) {
+        for index in 0..self.vehicles.len() {
+            let beyond = self.counted(index) - self.counted_with(index, Milliamps::ZERO);
+            self.bring(self.circuit_of(index), Cause::Forgotten, beyond);
+        }
+    }
+
+    /// Whether a meter by which the load of a circuit is known is silent.
+    fn is_deaf(&self, circuit: usize) -> bool {
+        self.any_meter(circuit, &|meter| self.silent_meters[meter])
+    }
+
+    /// Whether the machine can't know the load of a circuit.
+    fn is_blind(&self, circuit: usize) -> bool {
+        let stale: Micros = self.machine.model().control.meter_stale_ms.into();
+        self.any_meter(circuit, &|meter| self.heard[meter].is_none_or(|at| self.now - at >= stale))
+    }
+
+    /// Whether this holds of any meter by which the load of a circuit is known.
+    fn any_meter(&self, circuit: usize, holds: &dyn Fn(usize) -> bool) -> bool {
+        let model = self.machine.model();
+        match model.meters.iter().position(|meter| meter.circuit == circuit) {
+            Some(meter) => holds(meter),
+            None => (0..model.circuits.len())
+                .filter(|below| model.circuits[*below].parent == Some(circuit))
+                .any(|below| self.any_meter(below, holds)),
+        }
+    }
+
+    /// A meter is heard: of loads that nobody knew before, the fallback budget took no account.
+    pub(crate) fn hear_meter(&mut self, meter: usize) {
+        let path = self.paths[self.machine.model().meters[meter].circuit].clone();
+        let blind: Vec<usize> = path.into_iter().filter(|circuit| self.is_blind(*circuit)).collect();
+        self.heard[meter] = Some(self.now);
+        for circuit in blind {
+            if self.is_blind(circuit) {
+                continue;
+            }
+            let fallback = PerPhase::all(self.machine.model().circuits[circuit].fallback_ma);
+            self.watch.excuses.add(circuit, Cause::MeterBack, fallback, self.now);
+        }
+    }
+
+    pub(crate) fn load(&self, circuit: usize) -> PerPhase<Milliamps> {
+        let below = (0..self.loads.len()).filter(|below| self.paths[*below].contains(&circuit));
+        below.fold(PerPhase::all(Milliamps::ZERO), |sum, below| sum + self.loads[below])
+    }
+
+    /// What a circuit may carry now.
+    pub(crate) fn limit(&self, circuit: usize) -> PerPhase<Milliamps> {
+        let breaker = self.machine.model().circuits[circuit].limit_ma;
+        let signalled = self.signalled[circuit].filter(|(_, until)| *until > self.machine_now());
+        signalled.map_or(breaker, |(limit, _)| limit.zip(breaker, Milliamps::min))
+    }
+
+    pub(crate) fn check_limits(&mut self) {
+        self.watch.expire(self.now);
+        let lengths = self.lengths();
+        let mut excuses = std::mem::replace(&mut self.watch.excuses, crate::excuse::Excuses::new(0));
+        excuses.pass(self.now, &lengths, |circuit| self.delays(circuit));
+        self.watch.excuses = excuses;
+        let model = self.machine.model();
+        let outlets = model.chargers.iter().enumerate().map(|(index, charger)| Outlet {
+            path: &self.paths[charger.circuit],
+            phases: self.loaded(index),
+            safe: charger.safe_ma,
+            draw: self.draw(index),
+            disobeys: self.vehicles[index].disobeys.map_or(Milliamps::ZERO, |_| self.draw(index)),
+        });
+        let breakers = model.circuits.iter().enumerate().map(|(index, circuit)| Breaker {
+            limit: self.limit(index).map(|limit| limit - circuit.margin_ma),
+            load: self.load(index),
+            fallback: self.is_blind(index).then_some(circuit.fallback_ma),
+        });
+        let (outlets, breakers): (Vec<_>, Vec<_>) = (outlets.collect(), breakers.collect());
+        let flows = self.watch.flows(&outlets, &breakers);
+        let looked = self.watch.look(&flows, &breakers);
+        self.measure_excess(&flows, &breakers);
+        if let Err(text) = looked {
+            let text = format!("at {} ms: {text}; setpoints {:?}", self.now.0 / 1000, self.setpoints());
+            assert!(self.goes_on, "{text}");
+            self.tally.breaches += 1;
+            self.tally.first_breach.get_or_insert(text);
+        }
+    }
+
+    /// How long more flows than may, when less of it is possible, and how long after what has brought it.
+    fn measure_excess(&mut self, flows: &[Flow], breakers: &[Breaker]) {
+        let places = (0..flows.len()).flat_map(|circuit| Phase::ALL.map(|phase| (circuit, phase)));
+        for (circuit, phase) in places {
+            let (flow, breaker) = (&flows[circuit], &breakers[circuit]);
+            let needed = flow.excess(breaker, phase, flow.may[phase]);
+            if let Some(Excuse { at, delays, .. }) = self.watch.excuses.needed(circuit, phase, needed) {
+                let (lasts, is_plain) = (self.now - *at, !self.is_troubled && *delays == Delays::default());
+                self.tally.latest_end = self.tally.latest_end.max(lasts);
+                let plain = if is_plain { lasts } else { Micros::ZERO };
+                self.tally.latest_plain_end = self.tally.latest_plain_end.max(plain);
+            }
+            let counted = flow.drawn[phase].min(flow.may[phase]);
+            let counted = flow.excess(breaker, phase, counted);
+            self.note_excess(circuit, phase, counted, flow.excess(breaker, phase, flow.drawn[phase]));
+        }
+    }
+
+    /// Nothing is played any more.
+    pub(crate) fn end_excesses(&mut self) {
+        for (circuit, phase) in
+            (0..self.over.len()).flat_map(|circuit| Phase::ALL.map(|phase| (circuit, phase)))
+        {
+            self.note_excess(circuit, phase, Milliamps::ZERO, Milliamps::ZERO);
+        }
+    }
+
+    /// So much is too much, without the noise and with it.
+    fn note_excess(&mut self, circuit: usize, phase: Phase, counted: Milliamps, flowing: Milliamps) {
+        if let Some(over) = Over::pass(&mut self.over[circuit][phase], counted, self.now) {
+            let worst = self.worst(circuit, phase, over);
+            self.tally.worst.or_longer(worst);
+        }
+        if let Some(over) = Over::pass(&mut self.over_with_noise[circuit][phase], flowing, self.now) {
+            let worst = self.worst(circuit, phase, over);
+            self.tally.worst_with_noise.or_longer(worst);
+        }
+    }
+
+    /// An excess that ends now, with all that has brought it.
+    fn worst(&self, circuit: usize, phase: Phase, Over { since, most }: Over) -> Worst {
+        let seconds = |moment: Micros| moment.0 as f64 / 1e6;
+        let said = |excuse: &Excuse| {
+            let (at, brought) = (seconds(excuse.at), excuse.brought[phase]);
+            let delays = excuse.delays.to_string();
+            let delays = if delays.is_empty() { delays } else { format!(" ({delays})") };
+            format!("at {at:.1} s {}, by {brought}{delays}", excuse.cause)
+        };
+        let causes = self.watch.excuses.since(circuit, phase, since, &self.lengths());
+        Worst {
+            lasted: self.now - since,
+            most,
+            site: 0,
+            place: format!(
+                "circuit {circuit} {phase:?}, {:.1} to {:.1} s",
+                seconds(since),
+                seconds(self.now)
+            ),
+            causes: causes.into_iter().map(said).collect(),
+        }
+    }
+}
+
+/// An excess that lasts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Over {
+    since: Micros,
+    most: Milliamps,
+}
+
+impl Over {
+    /// Takes what there is now; the excess that is no more, if there was one.
+    fn pass(over: &mut Option<Self>, excess: Milliamps, now: Micros) -> Option<Self> {
+        if excess <= Milliamps::ZERO {
+            return over.take();
+        }
+        let lasting = over.get_or_insert(Self { since: now, most: excess });
+        lasting.most = lasting.most.max(excess);
+        None
+    }
+}
