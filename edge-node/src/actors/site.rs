@@ -189,7 +189,10 @@ impl Site {
         let is_recorded = outcome.rows.iter().any(|row| matches!(row, Row::Decision(_)));
         if let Some(address) = self.address.clone() {
             let tell = move |imagined| address.do_send(Beside(imagined));
-            self.policy.ask_shadows(&snapshot, before, (now, is_recorded), tell);
+            let asked = self.policy.ask_shadows(&snapshot, before, (now, is_recorded), tell);
+            for (place, asked, follows) in asked {
+                self.scribe.asked_beside(place, asked, follows);
+            }
         }
         self.board.decided(snapshot, &outcome.rows, self.policy.running());
         self.record_ticks(now, is_recorded || self.scribe.keyframe_is_due(now));
@@ -389,6 +392,8 @@ impl Handler<Beside> for Site {
         let at = imagined.at;
         let rows = self.policy.imagined(imagined);
         if !rows.is_empty() {
+            // The ticks that tell beside which decision it was.
+            self.record_ticks(self.clock.now(), true);
             self.record(at, rows);
         }
         self.record_notes(self.clock.now());

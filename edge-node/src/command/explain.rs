@@ -22,7 +22,7 @@ pub struct Explain {
     /// Only this charger
     #[arg(long, value_name = "CHARGER")]
     charger: Option<DeviceId>,
-    /// The folder with the components that decided; else as docs/edge.md says
+    /// The folder with the components that decided; else as docs/edge.md says. Those that the node keeps are found too
     #[arg(long, value_name = "DIR")]
     policies: Option<PathBuf>,
 }
@@ -30,9 +30,9 @@ pub struct Explain {
 /// Prints the explanation, or why there is none.
 pub fn run(arguments: &Explain) -> ExitCode {
     let Explain { data, site, at, charger, policies } = arguments;
-    let policies = policy::folder(policies.as_deref());
+    let folders = replay::folders(&policy::folder(policies.as_deref()), Some(data));
     let journal = data.join("journal");
-    match replay::explain::from_journal(&journal, site.as_ref(), *at, &policies, charger.as_ref()) {
+    match replay::explain::from_journal(&journal, site.as_ref(), *at, &folders, charger.as_ref()) {
         Ok(explained) => {
             print!("{explained}");
             ExitCode::SUCCESS

@@ -7,6 +7,7 @@
 use std::sync::mpsc::{self, SyncSender};
 
 use wattle_edge_core::SiteMachine;
+use wattle_edge_core::replay::Asked;
 use wattle_wire::Micros;
 use wattle_wire::policy::Snapshot;
 use wattle_wire::row::Row;
@@ -50,6 +51,18 @@ pub(super) struct Answer {
 }
 
 impl Errand {
+    /// Who is asked, by place, with what, and whether the state is what it has left itself.
+    pub fn asked(&self) -> Vec<(usize, Asked, bool)> {
+        let places = [&self.trial, &self.beside].into_iter().enumerate();
+        let asked = places.filter_map(|(place, shadow)| Some((place, shadow.as_ref()?)));
+        asked
+            .map(|(place, (version, shadow))| {
+                let (asked, follows) = shadow.asked(version);
+                (place, asked, follows)
+            })
+            .collect()
+    }
+
     /// Lets the shadows decide.
     pub fn run(self) -> Imagined {
         let Self { trial, beside, snapshot, machine, now, is_recorded } = self;

@@ -32,7 +32,7 @@ use wattle_policy_host::sign::signature_path;
 use wattle_wire::SiteId;
 
 /// The folder in the data folder.
-const FOLDER: &str = "policy-last";
+pub const FOLDER: &str = "policy-last";
 /// The most components that are kept.
 const MOST_COMPONENTS: usize = 64;
 /// Versions that wait to be written.

@@ -8,7 +8,8 @@
 //! The row is a decision with the cause `shadow` whose numbers are 0. It is recorded whenever the obeyed decision is, behind
 //! it and of the same moment, and besides whenever it differs from the shadow's last row.
 
-use wattle_edge_core::SiteMachine;
+use wattle_edge_core::replay::{Asked, Given};
+use wattle_edge_core::{Proposal, SiteMachine};
 use wattle_policy_host::{Decided, RunError};
 use wattle_wire::Micros;
 use wattle_wire::policy::Snapshot;
@@ -33,13 +34,15 @@ pub struct Moment<'a> {
 #[derive(Debug, Clone, Default)]
 pub struct Shadow {
     state: Vec<u8>,
+    /// Whether its last plan has left that.
+    follows: bool,
     recorded: Vec<DecidedCharger>,
 }
 
 impl Shadow {
     /// A shadow that begins with this state.
     pub fn new(state: Vec<u8>) -> Self {
-        Self { state, recorded: Vec::new() }
+        Self { state, follows: false, recorded: Vec::new() }
     }
 
     /// Its state.
@@ -47,14 +50,23 @@ impl Shadow {
         &self.state
     }
 
+    /// What it is asked with, and whether its state is what its last plan has left: then whoever asks it again has it.
+    pub fn asked(&self, version: &Version) -> (Asked, bool) {
+        let Proposal { policy, policy_digest, settings_digest, .. } = version.proposal(Err(String::new()));
+        let given = Given { state: Some(self.state.clone()), keeps_state: false };
+        (Asked { policy, policy_digest, settings_digest, given }, self.follows)
+    }
+
     /// Lets a version decide; the row of it, if it is to be recorded.
     ///
     /// # Errors
     /// When it gives no plan; its state stays.
     pub fn decide(&mut self, version: &Version, moment: Moment<'_>) -> Result<Option<Row>, RunError> {
+        self.follows = false;
         let decided = version.decide(moment.snapshot, &self.state)?;
         self.state.clone_from(&decided.plan.state);
-        let Some(decision) = imagined(version, decided, moment) else { return Ok(None) };
+        self.follows = true;
+        let Some(decision) = imagined(version, decided, moment.machine, moment.now) else { return Ok(None) };
         if !moment.is_recorded && decision.chargers == self.recorded {
             return Ok(None);
         }
@@ -63,9 +75,15 @@ impl Shadow {
     }
 }
 
-fn imagined(version: &Version, decided: Decided, moment: Moment<'_>) -> Option<Decision> {
-    let mut machine = moment.machine.clone();
-    let rows = machine.finish_decision(version.proposal(Ok(decided)), moment.now).rows;
+/// What a plan would have come to, through a copy of the machine as it was before the plan that was obeyed.
+pub(crate) fn imagined(
+    version: &Version,
+    decided: Decided,
+    machine: &SiteMachine,
+    now: Micros,
+) -> Option<Decision> {
+    let mut machine = machine.clone();
+    let rows = machine.finish_decision(version.proposal(Ok(decided)), now).rows;
     let mut decision = rows.into_iter().find_map(|row| match row {
         Row::Decision(decision) => Some(decision),
         _ => None,

@@ -6,7 +6,7 @@ mod running;
 
 use std::path::Path;
 
-use wattle_edge_core::replay::Given;
+use wattle_edge_core::replay::{Asked, Given};
 use wattle_edge_core::{Proposal, SiteMachine};
 use wattle_policy_host::{Host, RunError};
 use wattle_site::Control;
@@ -266,26 +266,29 @@ impl SitePolicy {
     }
 
     /// Has the shadows decide beside a decision that was made; [`Self::imagined`] takes what `tell` is told. Where they still decide
-    /// on what was before, or too many others do, they are left out, which is counted.
+    /// on what was before, or too many others do, they are left out, which is counted. Gives who is asked, by place, as a scribe
+    /// takes it.
     pub fn ask_shadows(
         &mut self,
         snapshot: &Snapshot,
         machine: Option<SiteMachine>,
         (now, is_recorded): (Micros, bool),
         tell: impl FnOnce(Imagined) + Send + 'static,
-    ) {
+    ) -> Vec<(usize, Asked, bool)> {
         let has_shadow = self.beside.is_some() || self.line.trial().is_some();
         let asked = match (machine.filter(|_| self.has_shadow()), self.aside.clone()) {
             (Some(machine), Some(aside)) => {
                 let errand = self.errand(snapshot.clone(), machine, now, is_recorded);
+                let asked = errand.asked();
                 self.errand_is_out = aside.send(errand, tell);
-                self.errand_is_out
+                self.errand_is_out.then_some(asked)
             }
-            _ => false,
+            _ => None,
         };
-        if has_shadow && !asked {
+        if has_shadow && asked.is_none() {
             metrics::counter!("wattle_edge_shadows_left_out_total").increment(1);
         }
+        asked.unwrap_or_default()
     }
 
     /// What the shadows are to decide on, beside a decision that was made at `now` on `snapshot` with `machine` as it was

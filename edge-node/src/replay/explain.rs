@@ -1,7 +1,7 @@
 //! Why a recorded decision is as it is: a replay up to it, and then the machine's own account.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use wattle_edge_core::replay::Moment;
@@ -98,7 +98,7 @@ pub fn from_journal(
     folder: &Path,
     site: Option<&SiteId>,
     at: Option<Micros>,
-    policies: &Path,
+    folders: &[PathBuf],
     charger: Option<&DeviceId>,
 ) -> anyhow::Result<Explained> {
     let keyframes = keyframes(folder)?;
@@ -119,7 +119,7 @@ pub fn from_journal(
     let from = until.min(last.unwrap_or_default()) - REACH;
     let early = keyframes.iter().filter(|(of, _, at)| of == site && *at <= from);
     let first = early.map(|(_, sequence, _)| *sequence).max().unwrap_or(0);
-    let shelf = Shelf::new(policies).context("can't start the runtime for policies")?;
+    let shelf = Shelf::new(folders).context("can't start the runtime for policies")?;
     let explainer = Explainer::new(until);
     let mut replay = Replay::new(site.clone(), shelf, Micros(i64::MIN)..=until, explainer);
     for record in Reader::open(folder)? {

@@ -2,9 +2,9 @@
 //!
 //! What a site's machine is told and how that is written down stands in [`wattle_edge_core::replay`]. Here is what is around it:
 //! - [`pack`]: keyframes and ticks as rows.
-//! - [`shelf`]: the policies that decided, found by their digest.
+//! - [`shelf`]: the policies that decided, found by their digest in the folder of policies and where a node keeps versions.
 //! - [`run`]: the entries of one journal in, each recorded decision compared, byte for byte, and each keyframe with the state that
-//!   the replay has come to. What can't be replayed (entries that are no more, damage, a policy that isn't there) is a *stretch*
+//!   the replay has come to; policies in shadow too, with the states that they had. What can't be replayed (entries that are no more, damage, a policy that isn't there) is a *stretch*
 //!   that is told; the replay goes on from the next keyframe.
 //! - [`explain`]: why a recorded decision is as it is.
 //! - [`beside`]: what another policy would have done at each of these moments.
@@ -21,8 +21,8 @@ mod tests;
 
 pub use beside::Beside;
 pub use pack::{bytes, row};
-pub use run::{Audience, Difference, Replay, Silent, Stretch, Tally};
-pub use shelf::{Shelf, Unavailable, components};
+pub use run::{Audience, Difference, Replay, Shadows, Silent, Stretch, Tally};
+pub use shelf::{Shelf, Unavailable, components, folders};
 
 /// What keyframes say of the program that has written them.
 pub const PROGRAM: &str = concat!("wattle-edge ", env!("CARGO_PKG_VERSION"));

@@ -12,6 +12,7 @@ use wattle_wire::{Micros, SiteId};
 
 use super::pack;
 use super::shelf::{Shelf, Unavailable};
+use crate::policy::shadow;
 use crate::{down, site_model};
 
 /// Hears of each decision that is made again, recorded or not.
@@ -47,16 +48,30 @@ pub struct Tally {
     pub begun: u64,
     /// Recorded decisions that lie in a stretch that can't be replayed.
     pub not_replayed: u64,
-    /// Decisions that a policy in shadow would have made; these are not made again.
-    pub shadows: u64,
+    /// Recorded decisions that a policy in shadow would have made.
+    pub shadows: Shadows,
     /// The first things that differ, at most [`MOST_KEPT`].
     pub differences: Vec<Difference>,
     /// What could not be replayed, at most [`MOST_KEPT`].
     pub stretches: Vec<Stretch>,
 }
 
+/// What became of recorded decisions of policies in shadow.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Shadows {
+    /// Came out the same, byte for byte.
+    pub same: u64,
+    /// Came out otherwise.
+    pub different: u64,
+    /// Could not be made again: the component isn't there, or nobody wrote down with which state it began.
+    pub not_replayed: u64,
+}
+
 /// Differences and stretches that are kept.
 pub const MOST_KEPT: usize = 100;
+
+/// Decisions of policies in shadow that wait for their rows; of most there are none.
+const MOST_IMAGINED: usize = 1_000;
 
 /// Something that was recorded and comes out otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +126,8 @@ struct Playing {
     program: String,
     /// Decisions and events that were made again and whose rows are to come.
     made: VecDeque<(Micros, Row)>,
+    /// What policies in shadow would have decided and is not found among the rows yet, the oldest first.
+    imagined: VecDeque<(Micros, Decision)>,
     /// Events that may be of the machine's making and stand before the ticks that make them.
     heard: VecDeque<(u64, Micros, Row)>,
 }
@@ -177,8 +194,13 @@ impl<A: Audience> Replay<A> {
             Err(error) => return self.lose(record, error.to_string()),
         };
         down::settings_in(&keyframe.configuration).for_each(|settings| self.shelf.learn(settings));
+        let mut imagined = VecDeque::new();
         match self.playing.take() {
-            Some(playing) if playing.player.is_at(&keyframe) => self.compare(record, &playing, &keyframe),
+            Some(mut playing) if playing.player.is_at(&keyframe) => {
+                self.compare(record, &playing, &keyframe);
+                // Their rows may be on their way.
+                imagined = std::mem::take(&mut playing.imagined);
+            }
             Some(_) => {
                 self.lose(record, "rows or ticks before this keyframe were not journaled".to_owned());
                 self.tally.begun += 1;
@@ -188,7 +210,7 @@ impl<A: Audience> Replay<A> {
         match begin(keyframe) {
             Ok(playing) => {
                 self.close_stretch(self.last);
-                self.playing = Some(playing);
+                self.playing = Some(Playing { imagined, ..playing });
             }
             Err(reason) => self.lose(record, reason),
         }
@@ -223,6 +245,7 @@ impl<A: Audience> Replay<A> {
             site: &playing.site,
             audience: &mut self.audience,
             made: &mut playing.made,
+            imagined: &mut playing.imagined,
             count: 0,
         };
         let played = playing.player.play(&bytes, &mut conductor);
@@ -277,8 +300,7 @@ impl<A: Audience> Replay<A> {
     fn decision(&mut self, record: &Record, decision: &Decision) {
         let is_in_range = self.range.contains(&record.at_us);
         if decision.cause == Cause::Shadow {
-            self.tally.shadows += u64::from(is_in_range);
-            return;
+            return self.shadow(record, decision, is_in_range);
         }
         let Some(playing) = &mut self.playing else {
             self.tally.not_replayed += u64::from(is_in_range);
@@ -304,6 +326,38 @@ impl<A: Audience> Replay<A> {
         });
         let made = made.map(|(_, row)| Box::new(row));
         let (sequence, at) = (record.sequence, record.at_us);
+        self.differs(Difference { sequence, at, recorded: Some(Box::new(record.row.clone())), made, text });
+    }
+
+    /// Compares what a policy in shadow would have decided, as recorded, with what it would by now.
+    fn shadow(&mut self, record: &Record, decision: &Decision, is_in_range: bool) {
+        let at = record.at_us;
+        let made = self.playing.as_mut().and_then(|playing| {
+            let imagined = &mut playing.imagined;
+            while imagined.front().is_some_and(|(made_at, _)| *made_at < at) {
+                imagined.pop_front();
+            }
+            let is_of_it = |(made_at, made): &(Micros, Decision)| {
+                let who = |decision: &Decision| (decision.policy_digest, decision.settings_digest);
+                *made_at == at && who(made) == who(decision)
+            };
+            imagined.iter().position(is_of_it).and_then(|place| imagined.remove(place))
+        });
+        if !is_in_range {
+            return;
+        }
+        let Some((_, made)) = made else {
+            self.tally.shadows.not_replayed += 1;
+            return;
+        };
+        let made = Row::Decision(made);
+        if is_same(&made, decision) {
+            self.tally.shadows.same += 1;
+            return;
+        }
+        self.tally.shadows.different += 1;
+        let text = format!("in shadow; {}", differing(decision, &made));
+        let (sequence, made) = (record.sequence, Some(Box::new(made)));
         self.differs(Difference { sequence, at, recorded: Some(Box::new(record.row.clone())), made, text });
     }
 
@@ -350,7 +404,8 @@ fn begin(keyframe: Keyframe) -> Result<Playing, String> {
     let player = Player::new(site_model(&site), &keyframe)
         .map_err(|error| format!("{error}; it was written by {}", keyframe.program))?;
     let program = keyframe.program;
-    Ok(Playing { player, site, program, made: VecDeque::new(), heard: VecDeque::new() })
+    let (made, heard, imagined) = (VecDeque::new(), VecDeque::new(), VecDeque::new());
+    Ok(Playing { player, site, program, made, imagined, heard })
 }
 
 /// Events that a site's machine makes.
@@ -415,6 +470,7 @@ struct Conductor<'a, A> {
     site: &'a SiteFile,
     audience: &'a mut A,
     made: &'a mut VecDeque<(Micros, Row)>,
+    imagined: &'a mut VecDeque<(Micros, Decision)>,
     count: u64,
 }
 
@@ -432,6 +488,21 @@ impl<A: Audience> Stage for Conductor<'_, A> {
 
     fn deciding(&mut self, moment: Moment<'_>, proposal: &Proposal) {
         self.audience.deciding(moment, proposal, self.site);
+    }
+
+    fn beside(&mut self, moment: Moment<'_>) -> Option<Vec<u8>> {
+        let version = self.shelf.version(moment.asked, self.site).ok()?;
+        let Ok(decided) = version.decide(moment.snapshot, moment.state) else {
+            return Some(moment.state.to_vec());
+        };
+        let left = decided.plan.state.clone();
+        if let Some(decision) = shadow::imagined(version, decided, moment.machine, moment.at) {
+            if self.imagined.len() == MOST_IMAGINED {
+                self.imagined.pop_front();
+            }
+            self.imagined.push_back((moment.at, decision));
+        }
+        Some(left)
     }
 
     fn decided(&mut self, at: Micros, outcome: Outcome) {

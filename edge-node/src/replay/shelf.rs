@@ -1,4 +1,4 @@
-//! The components of a folder, by their digest, with the settings that a journal tells of.
+//! The components of some folders, by their digest, with the settings that a journal tells of.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,8 @@ use wattle_edge_core::replay::Asked;
 use wattle_policy_host::{Host, HostError, Limits};
 use wattle_site::SiteFile;
 
-use crate::policy::{Source, Version, first_eight};
+use crate::down::kept;
+use crate::policy::{Source, Version, first_eight, keep};
 
 /// Fuel is the limit that binds, on a busy machine too.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -19,8 +20,8 @@ const MOST_FILES: usize = 1_000;
 /// Finds and loads the components that decided.
 pub struct Shelf {
     host: Host,
-    folder: PathBuf,
-    /// Each component of the folder, by the first eight bytes of its SHA-256.
+    folders: Vec<PathBuf>,
+    /// Each component of the folders, by the first eight bytes of its SHA-256.
     files: BTreeMap<u64, PathBuf>,
     /// Settings that were deployed, by the first eight bytes of their SHA-256.
     settings: BTreeMap<u64, String>,
@@ -34,7 +35,8 @@ pub enum Unavailable {
     /// Its component isn't there.
     #[error(
         "{policy}, whose SHA-256 begins with {digest:016x}, is not in {}: put that component there, under any name, or \
-         give its folder with --policies", folder.display()
+         give its folder with --policies",
+        listed(folders)
     )]
     Component {
         /// Who decided.
@@ -42,7 +44,7 @@ pub enum Unavailable {
         /// Its digest.
         digest: u64,
         /// Where it was looked for.
-        folder: PathBuf,
+        folders: Vec<PathBuf>,
     },
     /// The configuration has other settings.
     #[error(
@@ -60,16 +62,16 @@ pub enum Unavailable {
 }
 
 impl Shelf {
-    /// The components in a folder.
+    /// The components in these folders; of two with the same bytes that of the first folder.
     ///
     /// # Errors
     /// When the runtime for policies doesn't start.
-    pub fn new(folder: &Path) -> Result<Self, HostError> {
+    pub fn new(folders: &[PathBuf]) -> Result<Self, HostError> {
         let host = Host::new(Limits { deadline: DEADLINE, ..Limits::default() })?;
-        let files = components(folder);
+        let files = folders.iter().rev().flat_map(|folder| components(folder)).collect();
         Ok(Self {
             host,
-            folder: folder.to_owned(),
+            folders: folders.to_vec(),
             files,
             settings: BTreeMap::new(),
             loaded: BTreeMap::new(),
@@ -99,7 +101,7 @@ impl Shelf {
     fn load(&self, asked: &Asked, site: &SiteFile) -> Result<Version, Unavailable> {
         let (policy, digest) = (asked.policy.clone(), asked.policy_digest);
         let Some(path) = self.files.get(&digest) else {
-            return Err(Unavailable::Component { policy, digest, folder: self.folder.clone() });
+            return Err(Unavailable::Component { policy, digest, folders: self.folders.clone() });
         };
         let control = &site.control;
         let shadow = control.shadow.as_ref().map(|shadow| &shadow.settings);
@@ -113,6 +115,17 @@ impl Shelf {
         };
         source.load(&self.host).map_err(Unavailable::Fails)
     }
+}
+
+/// Where the components that have decided at a node may be: in the folder of policies, and, of the node with this data folder,
+/// where it keeps the last version that proved itself and what was deployed.
+pub fn folders(policies: &Path, data: Option<&Path>) -> Vec<PathBuf> {
+    let kept = data.into_iter().flat_map(|data| [keep::FOLDER, kept::FOLDER].map(|folder| data.join(folder)));
+    std::iter::once(policies.to_owned()).chain(kept).collect()
+}
+
+fn listed(folders: &[PathBuf]) -> String {
+    folders.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// The components of a folder, each by the first eight bytes of its SHA-256.

@@ -63,7 +63,7 @@ fn folders(edge: &Edge) -> (PathBuf, PathBuf) {
 
 pub fn replayed(edge: &Edge) -> (Tally, u64) {
     let (journal, policies) = folders(edge);
-    let shelf = Shelf::new(&policies).expect("a shelf");
+    let shelf = Shelf::new(&[policies]).expect("a shelf");
     let site = "depot".parse().expect("a name");
     let mut replay = Replay::new(site, shelf, Micros(i64::MIN)..=Micros::MAX, Silent);
     let records: Vec<Record> =

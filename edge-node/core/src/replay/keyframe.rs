@@ -50,7 +50,7 @@ impl Keyframe {
     /// When they are none, or of another version.
     pub fn decode(bytes: &[u8]) -> Result<Self, ReadError> {
         let Saved { program, configuration, serial, asked, failure, machine } =
-            super::read("a keyframe", bytes, VERSION)?;
+            super::read("a keyframe", bytes, VERSION..=VERSION)?;
         Ok(Self { program, configuration, machine, serial, asked: asked.load(), failure })
     }
 }

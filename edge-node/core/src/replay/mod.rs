@@ -10,7 +10,8 @@
 //!
 //! A [`Player`] takes a keyframe, the rows behind it and their ticks, and gives each decision with its setpoints. What a policy
 //! has given isn't written: it is asked again, with the state that follows from its plans before. Only what it didn't give
-//! (the reason of a failure) and a state that is not its own last one are.
+//! (the reason of a failure) and a state that is not its own last one are. Policies in shadow are asked again in the same way: ticks
+//! tell beside which decisions they were asked, and with the first after a keyframe the state that each begins with.
 //!
 //! Rules:
 //! - *Telling* rows are those that a rule gives an input for ([`SiteMachine::expected`]). A scribe compares each input with the
@@ -31,6 +32,8 @@ mod tests;
 mod ticks;
 mod witness;
 
+use std::ops::RangeInclusive;
+
 use wattle_wire::Micros;
 
 pub use keyframe::Keyframe;
@@ -48,17 +51,20 @@ pub const KEYFRAME_EVERY: Micros = Micros::from_secs(600);
 /// a second.
 pub const MOST_TURNS: usize = 600;
 
+/// Places of policies in shadow: the version on trial, and the one that is there for good.
+pub const SHADOWS: usize = 2;
+
 /// Why bytes of a journal can't be played.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
     /// Written by another version.
-    #[error("{what} of version {found}, this program reads {known}; use the program that wrote them")]
+    #[error("{what} of version {found}, this program reads up to {known}; use the program that wrote them")]
     Version {
         /// What it is.
         what: &'static str,
         /// Its version.
         found: u8,
-        /// The version that is read.
+        /// The newest version that is read.
         known: u8,
     },
     /// They can't be read.
@@ -66,10 +72,14 @@ pub enum ReadError {
     Damaged(&'static str),
 }
 
-fn read<T: serde::de::DeserializeOwned>(what: &'static str, bytes: &[u8], known: u8) -> Result<T, ReadError> {
+fn read<T: serde::de::DeserializeOwned>(
+    what: &'static str,
+    bytes: &[u8],
+    known: RangeInclusive<u8>,
+) -> Result<T, ReadError> {
     let (found, rest) = bytes.split_first().ok_or(ReadError::Damaged(what))?;
-    if *found != known {
-        return Err(ReadError::Version { what, found: *found, known });
+    if !known.contains(found) {
+        return Err(ReadError::Version { what, found: *found, known: *known.end() });
     }
     match postcard::take_from_bytes(rest) {
         Ok((value, [])) => Ok(value),

@@ -1,15 +1,16 @@
 //! Plays what a scribe has written down.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::iter::Peekable;
 
 use wattle_wire::policy::{Plan, Snapshot};
 use wattle_wire::row::{Cause, Row};
 use wattle_wire::{DeviceId, Micros};
 
 use super::scribe::parts;
-use super::ticks::{Tick, Ticks, Turn};
+use super::ticks::{Given, SavedAsked, Tick, Ticks, Turn};
 use super::witness::Witness;
-use super::{Asked, Keyframe, ReadError};
+use super::{Asked, Keyframe, ReadError, SHADOWS};
 use crate::site::{
     KeyframeError, Outcome, Part, Proposal, SiteInput, SiteMachine, SiteModel, equal_share, telling,
 };
@@ -22,6 +23,8 @@ pub struct Player {
     serial: u64,
     witness: Witness,
     asked: Asked,
+    /// Who is in shadow, by place, with the state that it begins with; none where that isn't known.
+    beside: [Option<Asked>; SHADOWS],
     failure: Option<String>,
     /// Telling rows whose ticks have not come yet.
     rows: VecDeque<(Micros, Row)>,
@@ -57,6 +60,12 @@ pub trait Stage {
 
     /// It is being decided by this.
     fn deciding(&mut self, _moment: Moment<'_>, _proposal: &Proposal) {}
+
+    /// A policy in shadow was asked beside it, `moment.asked` with `moment.state`; the state that it leaves, which is the
+    /// same where it gives no plan, and none where it can't be asked again.
+    fn beside(&mut self, _moment: Moment<'_>) -> Option<Vec<u8>> {
+        None
+    }
 
     /// It was decided.
     fn decided(&mut self, at: Micros, outcome: Outcome);
@@ -100,6 +109,7 @@ impl Player {
             serial: keyframe.serial,
             witness: Witness::default(),
             asked: keyframe.asked.clone(),
+            beside: Default::default(),
             failure: keyframe.failure.clone(),
             rows: VecDeque::new(),
         })
@@ -139,7 +149,8 @@ impl Player {
             return Err(PlayError::Hole { expected: self.serial, found: serial });
         }
         self.serial += 1;
-        for turn in turns {
+        let mut turns = turns.into_iter().peekable();
+        while let Some(turn) = turns.next() {
             match turn {
                 Turn::Told(rows) => self.tell(rows).ok_or(PlayError::Rows)?,
                 Turn::Untold(rows) => {
@@ -154,15 +165,27 @@ impl Player {
                     self.hear(input.load(), at);
                 }
                 Turn::Asked(asked) => self.asked = asked.load(),
-                Turn::Decided(tick) => self.decide(tick, None, stage)?,
+                Turn::Decided(tick) => {
+                    let shadows = shadows(&mut turns);
+                    self.decide(tick, None, shadows, stage)?;
+                }
                 Turn::Failed(tick, reason) => {
                     self.failure = reason.or(self.failure.take());
                     let reason = self.failure.clone().unwrap_or_default();
-                    self.decide(tick, Some(reason), stage)?;
+                    let shadows = shadows(&mut turns);
+                    self.decide(tick, Some(reason), shadows, stage)?;
                 }
+                // Of one that stands behind no decision nothing is known.
+                Turn::Beside(place, _) => self.forget_shadow(place),
             }
         }
         if self.witness.digest() == witness { Ok(()) } else { Err(PlayError::Told) }
+    }
+
+    fn forget_shadow(&mut self, place: u8) {
+        if let Some(known) = self.beside.get_mut(usize::from(place)) {
+            *known = None;
+        }
     }
 
     fn hear(&mut self, input: SiteInput, at: Micros) {
@@ -185,6 +208,7 @@ impl Player {
         &mut self,
         tick: Tick,
         failure: Option<String>,
+        shadows: Vec<(u8, Option<SavedAsked>)>,
         stage: &mut S,
     ) -> Result<(), PlayError<S::Error>> {
         self.tell(tick.told).ok_or(PlayError::Rows)?;
@@ -201,10 +225,37 @@ impl Player {
         };
         let proposal = proposal(asked, given, machine.policy_state());
         stage.deciding(moment, &proposal);
+        for (place, asked) in shadows {
+            ask_beside(&mut self.beside, place, asked, moment, stage);
+        }
         let outcome = self.machine.finish_decision(proposal, at);
         stage.decided(at, outcome);
         Ok(())
     }
+}
+
+/// The policies in shadow that were asked beside the decision that stands before.
+fn shadows(turns: &mut Peekable<impl Iterator<Item = Turn>>) -> Vec<(u8, Option<SavedAsked>)> {
+    let mut shadows = Vec::new();
+    while let Some(Turn::Beside(place, asked)) = turns.next_if(|turn| matches!(turn, Turn::Beside(..))) {
+        shadows.push((place, asked));
+    }
+    shadows
+}
+
+/// Asks a policy in shadow again.
+fn ask_beside<S: Stage>(
+    beside: &mut [Option<Asked>; SHADOWS],
+    place: u8,
+    asked: Option<SavedAsked>,
+    moment: Moment<'_>,
+    stage: &mut S,
+) {
+    let Some(known) = beside.get_mut(usize::from(place)) else { return };
+    let Some(mut asked) = asked.map(SavedAsked::load).or(known.take()) else { return };
+    let state = asked.given.state.take().unwrap_or_default();
+    let left = stage.beside(Moment { asked: &asked, state: &state, ..moment });
+    *known = left.map(|left| Asked { given: Given { state: Some(left), ..Given::default() }, ..asked });
 }
 
 fn proposal(asked: &Asked, given: Result<(Plan, u64), String>, kept: &[u8]) -> Proposal {

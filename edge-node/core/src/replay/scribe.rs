@@ -10,7 +10,7 @@ use wattle_wire::{DeviceId, Micros};
 use super::input::SavedInput;
 use super::ticks::{SavedAsked, Tick, Ticks, Turn};
 use super::witness::Witness;
-use super::{Asked, Given, KEYFRAME_EVERY, Keyframe, MOST_TURNS};
+use super::{Asked, Given, KEYFRAME_EVERY, Keyframe, MOST_TURNS, SHADOWS};
 use crate::site::{Due, Heard, Outcome, Part, Proposal, SiteInput, SiteMachine, telling};
 
 /// Turns that are kept at most while nothing is decided; beyond it they are dropped, and a keyframe is due.
@@ -34,6 +34,8 @@ pub struct Scribe {
     bytes: usize,
     begun: Option<(Cause, i64)>,
     asked: Asked,
+    /// Who was asked in shadow last, by place, as far as it is written behind the last keyframe.
+    beside: [Option<Asked>; SHADOWS],
     failure: Option<String>,
     keyframe_at: Option<Micros>,
 }
@@ -52,6 +54,7 @@ impl Scribe {
             bytes: 0,
             begun: None,
             asked: Asked::default(),
+            beside: Default::default(),
             failure: None,
             keyframe_at: None,
         }
@@ -134,6 +137,21 @@ impl Scribe {
         machine.finish_decision(proposal, now)
     }
 
+    /// A policy in shadow was asked beside the decision that was finished last, in one of [`SHADOWS`] places. What it was asked with
+    /// stands in `asked`; whether that is the state that it has left the last time in this place, in `follows`.
+    pub fn asked_beside(&mut self, place: usize, mut asked: Asked, follows: bool) {
+        let Some(last) = self.beside.get_mut(place) else { return };
+        let state = asked.given.state.take();
+        let is_new = !follows || last.as_ref() != Some(&asked);
+        let written = is_new.then(|| {
+            *last = Some(asked.clone());
+            asked.given.state = Some(state.unwrap_or_default());
+            self.bytes += asked.policy.len() + asked.given.state.as_ref().map_or(0, Vec::len);
+            SavedAsked::of(&asked)
+        });
+        self.turns.push(Turn::Beside(place as u8, written));
+    }
+
     /// Whether ticks are to be written now, before a decision that `is_recorded`, or because many have gathered.
     pub fn is_due(&self, is_recorded: bool) -> bool {
         is_recorded || self.turns.len() >= MOST_TURNS || self.bytes >= MOST_BYTES
@@ -159,6 +177,7 @@ impl Scribe {
     /// A keyframe of the machine as it is, to be journaled right behind [`Self::ticks`].
     pub fn keyframe(&mut self, machine: &SiteMachine, now: Micros) -> Keyframe {
         self.keyframe_at = Some(now);
+        self.beside = Default::default();
         Keyframe {
             program: self.program.clone(),
             configuration: self.configuration.clone(),
@@ -176,6 +195,7 @@ impl Scribe {
         (self.told, self.bytes) = (0, 0);
         self.serial += 1;
         self.keyframe_at = None;
+        self.beside = Default::default();
     }
 
     fn tell(&mut self, machine: &mut SiteMachine, input: SiteInput, at: Micros) -> Option<Cause> {

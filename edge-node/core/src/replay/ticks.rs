@@ -7,7 +7,9 @@ use super::ReadError;
 use super::input::SavedInput;
 
 /// The version of the bytes, their first.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The version before, which told nothing of policies in shadow; all that it has means the same.
+const FIRST: u8 = 1;
 
 /// What has happened to a machine since the ticks before, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +35,9 @@ pub(super) enum Turn {
     Heard(i64, SavedInput),
     /// Who is asked from here on.
     Asked(SavedAsked),
+    /// Beside the decision that stands before it a policy in shadow was asked, in this place: who, and with which state; none for
+    /// the same as the last time in this place, with the state that it has left then.
+    Beside(u8, Option<SavedAsked>),
 }
 
 /// A moment at which it was decided.
@@ -81,7 +86,7 @@ impl Ticks {
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, ReadError> {
-        super::read("ticks", bytes, VERSION)
+        super::read("ticks", bytes, FIRST..=VERSION)
     }
 }
 
@@ -95,5 +100,25 @@ impl SavedAsked {
     pub(super) fn load(self) -> Asked {
         let Self { policy, policy_digest, settings_digest, state, keeps_state } = self;
         Asked { policy, policy_digest, settings_digest, given: Given { state, keeps_state } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_of_the_version_before_are_read_and_those_of_a_later_one_are_refused() {
+        let tick = Tick { told: 3, cause: Cause::Breach, late_us: -2 };
+        let turns = vec![Turn::Told(7), Turn::Decided(tick), Turn::Untold(1)];
+        let ticks = Ticks { serial: 5, witness: 0xfeed, turns };
+        // As the first version wrote them.
+        let first = [1, 5, 237, 253, 3, 3, 2, 7, 0, 3, 1, 3, 3, 1];
+        assert_eq!(Ticks::decode(&first), Ok(ticks.clone()));
+        let mut bytes = ticks.encode();
+        assert_eq!((bytes[0], &bytes[1..]), (VERSION, &first[1..]));
+        bytes[0] = VERSION + 1;
+        let refused = ReadError::Version { what: "ticks", found: VERSION + 1, known: VERSION };
+        assert_eq!(Ticks::decode(&bytes), Err(refused));
     }
 }

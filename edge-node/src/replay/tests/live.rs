@@ -12,6 +12,7 @@ use wattle_wire::row::{Event, EventKind, Record, Row};
 use wattle_wire::topic::Channel;
 use wattle_wire::{DeviceId, Micros};
 
+use crate::policy::aside::Errand;
 use crate::policy::{Role, SitePolicy, Source};
 use crate::{replay, site_model};
 
@@ -64,6 +65,8 @@ pub struct Live {
     pub is_rough: bool,
     /// Confirmations that are under way.
     answers: Vec<(usize, u64)>,
+    /// What the policies in shadow are at.
+    errand: Option<Errand>,
 }
 
 /// The folder of components that `make policies` has built.
@@ -96,14 +99,19 @@ impl Live {
             site,
             is_rough: true,
             answers: Vec::new(),
+            errand: None,
         };
         live.begin();
         live
     }
 
     fn push(&mut self, row: Row) {
+        self.push_at(self.now, row);
+    }
+
+    fn push_at(&mut self, at_us: Micros, row: Row) {
         let sequence = self.records.len() as u64 + 1;
-        self.records.push(Record { sequence, at_us: self.now, row });
+        self.records.push(Record { sequence, at_us, row });
     }
 
     fn begin(&mut self) {
@@ -133,6 +141,7 @@ impl Live {
         self.machine = SiteMachine::new(site_model(&self.site), first_number, self.now).expect("sound");
         self.scribe = Scribe::new(&self.machine, replay::PROGRAM, self.text.as_str());
         self.policy = SitePolicy::load(&self.host, &policies(), &self.site.control);
+        self.errand = None;
         self.begin();
         for index in 0..self.stalls.len() {
             let part = Part::Charger(index);
@@ -263,8 +272,32 @@ impl Live {
         }
     }
 
+    fn write_ticks(&mut self, is_wanted: bool) {
+        if self.scribe.is_due(is_wanted)
+            && let Some(ticks) = self.scribe.ticks()
+        {
+            self.push(replay::row(&self.site.id, EventKind::Ticks, &ticks));
+        }
+    }
+
+    /// What the policies in shadow were asked comes back, now and then some decisions later.
+    fn hear_shadows(&mut self) {
+        if self.is_rough && self.dice.one_in(5) {
+            return;
+        }
+        let Some(errand) = self.errand.take() else { return };
+        let imagined = errand.run();
+        let at = imagined.at;
+        let rows = self.policy.imagined(imagined);
+        self.write_ticks(!rows.is_empty());
+        rows.into_iter().for_each(|row| self.push_at(at, row));
+        self.note();
+    }
+
     fn decide(&mut self, cause: wattle_wire::row::Cause) {
+        self.hear_shadows();
         let snapshot = self.scribe.begin_decision(&mut self.machine, self.now, cause);
+        let before = self.policy.has_shadow().then(|| self.machine.clone());
         let proposal = self.policy.propose(&snapshot, self.machine.policy_state());
         let given = self.policy.given();
         let outcome = self.scribe.finish_decision(&mut self.machine, proposal, given, self.now);
@@ -279,11 +312,14 @@ impl Live {
         }
         let is_recorded = outcome.rows.iter().any(|row| matches!(row, Row::Decision(_)));
         let is_keyframe = self.scribe.keyframe_is_due(self.now);
-        if self.scribe.is_due(is_recorded || is_keyframe)
-            && let Some(ticks) = self.scribe.ticks()
-        {
-            self.push(replay::row(&self.site.id, EventKind::Ticks, &ticks));
+        if let Some(machine) = before {
+            let errand = self.policy.errand(snapshot, machine, self.now, is_recorded);
+            for (place, asked, follows) in errand.asked() {
+                self.scribe.asked_beside(place, asked, follows);
+            }
+            self.errand = Some(errand);
         }
+        self.write_ticks(is_recorded || is_keyframe);
         outcome.rows.iter().for_each(|row| self.push(row.clone()));
         self.made.push((self.now, outcome));
         if is_keyframe {

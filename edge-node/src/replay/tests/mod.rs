@@ -4,7 +4,7 @@ mod live;
 
 use wattle_edge_core::Outcome;
 use wattle_wire::message::Phases;
-use wattle_wire::row::{Event, EventKind, Gap, GapReason, Record, Row};
+use wattle_wire::row::{Cause, Event, EventKind, Gap, GapReason, Record, Row};
 use wattle_wire::{EdgeId, Micros, Milliamps};
 
 use super::*;
@@ -28,7 +28,7 @@ fn replayed(records: &[Record]) -> (Tally, Vec<(Micros, Outcome)>) {
         Row::Event(event) => Some(event.site.clone()),
         _ => None,
     });
-    let shelf = Shelf::new(&policies()).expect("a shelf");
+    let shelf = Shelf::new(&[policies()]).expect("a shelf");
     let mut replay = Replay::new(site.expect("a site"), shelf, EVER, Made::default());
     records.iter().for_each(|record| replay.take(record));
     let (tally, made) = replay.end();
@@ -36,7 +36,13 @@ fn replayed(records: &[Record]) -> (Tally, Vec<(Micros, Outcome)>) {
 }
 
 fn recorded(live: &Live) -> u64 {
-    live.records.iter().filter(|record| matches!(record.row, Row::Decision(_))).count() as u64
+    recorded_in(&live.records)
+}
+
+/// Decisions of policies in shadow.
+fn imagined(live: &Live) -> u64 {
+    let decisions = live.records.iter().filter(|record| matches!(record.row, Row::Decision(_)));
+    decisions.count() as u64 - recorded(live)
 }
 
 /// That everything came out the same, but what a killed edge had not written down.
@@ -75,6 +81,75 @@ fn every_decision_of_a_day_of_the_demo_site_comes_out_the_same_from_every_keyfra
     let keyframes = replayed(&live.records[..1_000]).0.begun;
     assert_eq!(keyframes, 1);
     check_same(&live, 3);
+}
+
+/// The site of the demo with a policy in shadow that keeps state from decision to decision.
+fn shadowed() -> String {
+    DEMO.replace("[control]\n", "[control]\nshadow = { policy = 'first-come' }\n")
+}
+
+#[test]
+fn what_policies_in_shadow_would_have_done_comes_out_the_same_with_the_states_that_they_had() {
+    let mut live = Live::new(&shadowed(), 11);
+    for hour in 0..4 {
+        live.run(1_700);
+        match hour {
+            0 => live.swap("equal-share"),
+            1 => live.restart(),
+            2 => live.swap("deadline"),
+            _ => live.swap("fair-share"),
+        }
+    }
+    check_same(&live, 1);
+    let shadows = replayed(&live.records).0.shadows;
+    assert!(imagined(&live) > 200, "{}", imagined(&live));
+    assert_eq!(shadows, Shadows { same: imagined(&live), different: 0, not_replayed: 0 });
+    // From the last keyframe alone those behind it.
+    let last = *places(&live.records, EventKind::Keyframe).last().expect("many");
+    let shadows = replayed(&live.records[last..]).0.shadows;
+    assert!(shadows.same > 0 && shadows.different == 0, "{shadows:?}");
+    // That beside which the keyframe stands may be asked before it and heard behind it.
+    assert!(shadows.not_replayed <= 2, "{shadows:?}");
+}
+
+#[test]
+fn a_shadow_whose_row_or_state_is_another_shows_and_one_that_is_not_there_is_counted() {
+    let mut live = Live::new(&shadowed(), 12);
+    live.is_rough = false;
+    live.run(900);
+    let mut records = live.records.clone();
+    let is_imagined =
+        |record: &&mut Record| matches!(&record.row, Row::Decision(d) if d.cause == Cause::Shadow);
+    let all = imagined(&live);
+    let Some(Row::Decision(decision)) = records.iter_mut().filter(is_imagined).nth(3).map(|r| &mut r.row)
+    else {
+        panic!("there are many")
+    };
+    decision.chargers[0].setpoint_ma += Milliamps(1_000);
+    let tally = replayed(&records).0;
+    assert_eq!(tally.shadows, Shadows { same: all - 1, different: 1, not_replayed: 0 });
+    assert_eq!(tally.different, 0, "what was obeyed is the same");
+    assert!(tally.differences[0].text.starts_with("in shadow; "), "{}", tally.differences[0].text);
+
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::copy(policies().join("fair-share.wasm"), folder.path().join("f.wasm")).expect("copied");
+    let replay_with = |folders: &[std::path::PathBuf]| {
+        let shelf = Shelf::new(folders).expect("a shelf");
+        let mut replay = Replay::new(live.site.id.clone(), shelf, EVER, Silent);
+        live.records.iter().for_each(|record| replay.take(record));
+        replay.end().0
+    };
+    let tally = replay_with(&[folder.path().to_owned()]);
+    assert_eq!((tally.same, tally.different), (recorded(&live), 0), "what was obeyed doesn't need it");
+    assert_eq!(tally.shadows, Shadows { same: 0, different: 0, not_replayed: all });
+
+    // Where a node keeps versions they are found, too.
+    let data = tempfile::tempdir().expect("a folder");
+    let kept = data.path().join("deployed");
+    std::fs::create_dir(&kept).expect("made");
+    std::fs::copy(policies().join("first-come.wasm"), kept.join("x.wasm")).expect("copied");
+    let tally = replay_with(&folders(folder.path(), Some(data.path())));
+    assert_eq!(tally.shadows, Shadows { same: all, different: 0, not_replayed: 0 });
 }
 
 #[test]
@@ -156,7 +231,7 @@ fn a_policy_that_is_not_there_is_named_with_what_to_do() {
     let mut live = Live::new(DEMO, 5);
     live.run(100);
     let empty = tempfile::tempdir().expect("a folder");
-    let shelf = Shelf::new(empty.path()).expect("a shelf");
+    let shelf = Shelf::new(&[empty.path().to_owned()]).expect("a shelf");
     let mut replay = Replay::new(live.site.id.clone(), shelf, EVER, Silent);
     live.records.iter().for_each(|record| replay.take(record));
     let (tally, _) = replay.end();
@@ -173,7 +248,7 @@ fn another_policy_is_asked_at_each_recorded_decision_and_the_same_one_agrees() {
         let path = policies().join(policy).with_extension("wasm");
         let mut all = Vec::new();
         let audience = Beside::new(path, None, |compared| all.push(compared)).expect("a host");
-        let shelf = Shelf::new(&policies()).expect("a shelf");
+        let shelf = Shelf::new(&[policies()]).expect("a shelf");
         let mut replay = Replay::new(live.site.id.clone(), shelf, EVER, audience);
         live.records.iter().for_each(|record| replay.take(record));
         let (tally, audience) = replay.end();
@@ -214,7 +289,7 @@ fn a_journal_on_the_disk_is_read_while_it_is_open_and_comes_out_the_same() {
     assert_eq!((tally.same, tally.different), (recorded(&live), 0));
     assert!(tally.keyframes_same >= 2 && tally.keyframes_different == 0);
     // The last decision is told, out of the same files.
-    let explained = explain::from_journal(folder.path(), None, None, &policies(), None).expect("explained");
+    let explained = explain::from_journal(folder.path(), None, None, &[policies()], None).expect("explained");
     assert!(explained.is_same, "{explained}");
     let last = live.records.iter().rev().find(|record| matches!(record.row, Row::Decision(_)));
     assert_eq!(Some(explained.sequence), last.map(|record| record.sequence));
@@ -244,7 +319,9 @@ fn a_journal_whose_lake_keeps_up_still_explains_its_last_decisions() {
     let (tally, _) = replayed(&read);
     assert!(tally.same > 0 && tally.different == 0 && tally.begun == 1, "{tally:?}");
     assert_eq!(tally.keyframes_same, 1, "it begins at the last keyframe but one");
-    assert!(explain::from_journal(folder.path(), None, None, &policies(), None).expect("explained").is_same);
+    assert!(
+        explain::from_journal(folder.path(), None, None, &[policies()], None).expect("explained").is_same
+    );
 }
 
 #[test]
@@ -339,7 +416,9 @@ fn places(records: &[Record], kind: EventKind) -> Vec<usize> {
 }
 
 fn recorded_in(records: &[Record]) -> u64 {
-    records.iter().filter(|record| matches!(record.row, Row::Decision(_))).count() as u64
+    let is_obeyed =
+        |record: &&Record| matches!(&record.row, Row::Decision(decision) if decision.cause != Cause::Shadow);
+    records.iter().filter(is_obeyed).count() as u64
 }
 
 fn detail(record: &mut Record) -> &mut String {

@@ -9,6 +9,8 @@ use arrow::datatypes::{DataType, Int64Type};
 use jiff::Timestamp;
 use wattle_columns::read;
 use wattle_edge::journal::Reader;
+use wattle_edge::policy;
+use wattle_edge::replay::folders;
 use wattle_wire::row::{Event, EventKind, Record, Row};
 use wattle_wire::{Micros, SiteId};
 
@@ -27,7 +29,8 @@ pub struct EntriesArgs {
     /// The site; may be left out where there is only one
     #[arg(long, value_name = "SITE")]
     site: Option<SiteId>,
-    /// The folder with the components that decided, under any names; else as docs/edge.md says
+    /// The folder with the components that decided, under any names; else as docs/edge.md says. With --journal those that the node
+    /// keeps in its data folder are found too
     #[arg(long, value_name = "DIR")]
     pub policies: Option<PathBuf>,
 }
@@ -54,6 +57,16 @@ pub struct Life {
 }
 
 impl EntriesArgs {
+    /// Where the components that decided may be.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        let policies = policy::folder(self.policies.as_deref());
+        let data = self.journal.as_deref().map(|folder| match folder.parent() {
+            Some(parent) if folder.ends_with("journal") => parent,
+            _ => folder,
+        });
+        folders(&policies, data)
+    }
+
     /// Opens what is named and finds the keyframes of the site.
     ///
     /// # Errors

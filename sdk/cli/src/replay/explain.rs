@@ -3,7 +3,6 @@
 use std::io::Write as _;
 
 use serde_json::{Value, json};
-use wattle_edge::policy;
 use wattle_edge::replay::explain::{Explained, Explainer, REACH};
 use wattle_edge_core::{ExplainedCharger, ExplainedCircuit};
 use wattle_policy_dev::progress::Waiting;
@@ -42,7 +41,7 @@ pub struct Args {
 /// # Errors
 /// When there is no such decision, or it can't be replayed.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let folder = policy::folder(args.entries.policies.as_deref());
+    let folders = args.entries.folders();
     let waiting = Waiting::on("looking for keyframes", !args.json);
     let (mut entries, lives) = args.entries.open().await?;
     drop(waiting);
@@ -56,7 +55,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     for life in lives {
         let range = (from, until);
         let (tally, explainer) =
-            super::play(&mut entries, &life, range, &folder, Explainer::new(until), !args.json).await?;
+            super::play(&mut entries, &life, range, &folders, Explainer::new(until), !args.json).await?;
         let explained = explainer.found(&tally, args.charger.as_ref());
         let is_found = explained.is_ok();
         found = Some(explained);

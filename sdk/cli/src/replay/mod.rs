@@ -6,7 +6,7 @@ pub(crate) mod report;
 
 use std::cell::RefCell;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use anyhow::{Context as _, bail};
@@ -23,8 +23,8 @@ use entries::{Entries, EntriesArgs, Life, moment};
 
 /// Make recorded decisions again, and compare them with what was recorded, byte for byte
 ///
-/// Begins at the last keyframe before --from, asks the policies that decided then, and compares each recorded decision and each
-/// keyframe on the way. With --policy it says what another policy would have decided at each of those moments.
+/// Begins at the last keyframe before --from, asks the policies that decided then, and those in shadow, and compares each recorded
+/// decision and each keyframe on the way. With --policy it says what another policy would have decided at each of those moments.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   wattle policy replay --journal /var/lib/wattle-edge
@@ -62,6 +62,7 @@ pub struct Args {
 /// [`Usage`] for what can't be used; another when something came out otherwise, or nothing could be replayed.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let folder = policy::folder(args.entries.policies.as_deref());
+    let folders = args.entries.folders();
     let range = match args.at {
         Some(at) => (at, at + Micros(999_999)),
         None => (args.from.unwrap_or(Micros(i64::MIN)), args.to.unwrap_or(Micros::MAX)),
@@ -73,7 +74,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut replayed = Vec::new();
     for life in lives {
         let tally = match &args.policy {
-            None => play(&mut entries, &life, range, &folder, Silent, !args.json).await?.0,
+            None => play(&mut entries, &life, range, &folders, Silent, !args.json).await?.0,
             Some(other) => {
                 let path = policy::path(&folder, other);
                 let settings = args.settings.as_deref().map(settings).transpose()?;
@@ -84,7 +85,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
                     let _ = writeln!(sink.borrow_mut(), "{text}");
                 };
                 let beside = Beside::new(path, settings, sink)?;
-                let (tally, beside) = play(&mut entries, &life, range, &folder, beside, false).await?;
+                let (tally, beside) = play(&mut entries, &life, range, &folders, beside, false).await?;
                 if let Some(Err(reason)) = beside.loaded() {
                     return Err(Usage(reason).into());
                 }
@@ -112,11 +113,11 @@ async fn play<A: Audience>(
     entries: &mut Entries,
     life: &Life,
     (from, until): (Micros, Micros),
-    folder: &Path,
+    folders: &[PathBuf],
     audience: A,
     is_shown: bool,
 ) -> anyhow::Result<(Tally, A)> {
-    let shelf = Shelf::new(folder)?;
+    let shelf = Shelf::new(folders)?;
     let mut replay = Replay::new(life.site.clone(), shelf, from..=until, audience);
     let (first, last) = life.span(from, until);
     let micros = |at: Micros| u64::try_from(at.0).unwrap_or_default();

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 use wattle_edge::replay::beside::{Compared, ComparedCharger};
-use wattle_edge::replay::{Difference, Stretch, Tally};
+use wattle_edge::replay::{Difference, Shadows, Stretch, Tally};
 use wattle_wire::Milliamps;
 
 use super::entries::{Life, shown};
@@ -14,7 +14,7 @@ const MOST_SHOWN: usize = 10;
 
 /// Whether everything that could be replayed came out the same.
 pub fn is_same(tally: &Tally) -> bool {
-    tally.different == 0 && tally.keyframes_different == 0
+    tally.different == 0 && tally.keyframes_different == 0 && tally.shadows.different == 0
 }
 
 /// For people.
@@ -36,8 +36,12 @@ fn one(text: &mut String, life: &Life, tally: &Tally) -> std::fmt::Result {
         "keyframes             {} the same, {} different, {} begun from",
         tally.keyframes_same, tally.keyframes_different, tally.begun
     )?;
-    if tally.shadows > 0 {
-        writeln!(text, "in shadow             {}, which are not made again", tally.shadows)?;
+    if tally.shadows != Shadows::default() {
+        let Shadows { same, different, not_replayed } = tally.shadows;
+        writeln!(
+            text,
+            "in shadow             {same} the same, {different} different, {not_replayed} not replayed"
+        )?;
     }
     if tally.not_replayed > 0 || !tally.stretches.is_empty() {
         writeln!(text, "not replayed          {} recorded decisions", tally.not_replayed)?;
@@ -78,7 +82,10 @@ fn one_json(life: &Life, tally: &Tally) -> Value {
         "keyframes": {
             "same": tally.keyframes_same, "different": tally.keyframes_different, "begun": tally.begun,
         },
-        "shadows": tally.shadows,
+        "shadows": {
+            "same": tally.shadows.same, "different": tally.shadows.different,
+            "not_replayed": tally.shadows.not_replayed,
+        },
         "not_replayed": tally.not_replayed,
         "stretches": tally.stretches.iter().map(stretch).collect::<Vec<_>>(),
         "differences": tally.differences.iter().map(difference).collect::<Vec<_>>(),

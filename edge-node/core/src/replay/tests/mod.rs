@@ -156,7 +156,7 @@ fn bytes_that_are_no_ticks_or_no_keyframe_are_refused() {
                 assert!(ticks::Ticks::decode(&ticks[..ticks.len() - 1]).is_err());
                 assert_eq!(
                     ticks::Ticks::decode(&[&[9], &ticks[1..]].concat()),
-                    Err(ReadError::Version { what: "ticks", found: 9, known: 1 })
+                    Err(ReadError::Version { what: "ticks", found: 9, known: 2 })
                 );
             }
             Entry::Keyframe(keyframe, _) => {
@@ -222,12 +222,15 @@ fn the_bytes_of_ticks_are_as_released() {
         Turn::Asked(SavedAsked::of(&asked)),
         Turn::Decided(tick),
         Turn::Failed(Tick { late_us: 1, ..tick }, Some("trap".into())),
+        Turn::Beside(1, None),
+        Turn::Beside(0, Some(SavedAsked::of(&asked))),
     ];
     let ticks = Ticks { serial: 4, witness: 5, turns };
     let hex: String = ticks.encode().iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(
         hex,
-        "0104050602ac02030104e80701020003000503702031820207010109010003 01cf0f01030102010474726170"
+        "0204050802ac02030104e80701020003000503702031820207010109010003 01cf0f01030102010474726170 \
+         060100 06000103702031820207 01010901"
             .replace(' ', "")
     );
     assert_eq!(Ticks::decode(&ticks.encode()), Ok(ticks));
