@@ -40,6 +40,9 @@ pub fn init_tracing() {
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
+        // Where no line can be written, to a file on a full disk or to a pipe that nobody reads, the process goes on without: to say
+        // it there too would panic.
+        .log_internal_errors(false)
         .try_init();
 }
 
