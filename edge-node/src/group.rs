@@ -173,22 +173,40 @@ impl Group {
     /// Takes up what was sealed. The checkpoint goes first: what it covers makes room before anything is dropped.
     ///
     /// # Errors
-    /// The first that failed; the rest is done all the same, and [`Group::relieve`] tries again.
+    /// The first that failed; the rest is done all the same, and [`Group::seal_job`] tries again.
     pub fn sealed(
         &mut self,
         sealing: Result<Sealing, JournalError>,
         now: Micros,
     ) -> Result<(), JournalError> {
         let written = self.write_checkpoint();
-        let taken = sealing.and_then(|sealing| self.store.log().sealed(sealing, now));
+        let taken = match sealing {
+            Ok(sealing) => self.store.log().sealed(sealing, now),
+            Err(error) => {
+                self.store.log().sealing_failed(&error);
+                Err(error)
+            }
+        };
         written.and(taken)
+    }
+
+    /// The next sealing that is due, if one is. First it makes the room that could not be made when it was due.
+    ///
+    /// # Errors
+    /// When the log can't be made to last, or when nothing is due and there is no room yet.
+    pub fn seal_job(&mut self, now: Micros) -> Result<Option<SealJob>, JournalError> {
+        let relieved = self.relieve();
+        match self.store.log().seal_job(now)? {
+            None => relieved.map(|()| None),
+            job => Ok(job),
+        }
     }
 
     /// Makes the room that could not be made when it was due.
     ///
     /// # Errors
     /// When the disk still fails.
-    pub fn relieve(&mut self) -> Result<(), JournalError> {
+    fn relieve(&mut self) -> Result<(), JournalError> {
         if !self.store.log().is_strained() {
             return Ok(());
         }
@@ -263,9 +281,9 @@ fn instead_of(row: &Row, error: &JournalError) -> Option<Row> {
 
 #[cfg(test)]
 mod tests {
-    use wattle_wire::EdgeId;
-
     use std::sync::Arc;
+
+    use wattle_wire::EdgeId;
 
     use super::*;
     use crate::journal::memory_disk::{Fault, MemoryDisk};
@@ -327,5 +345,69 @@ mod tests {
             let most = known.values().map(|state| state.sequence).max();
             assert_eq!((most, found.last), (Some(3), 3), "{sync:?}");
         }
+    }
+
+    /// A group whose journal's log is above its budget, with a sealing that has been run.
+    fn sealing(disk: &MemoryDisk) -> (Group, Result<Sealing, JournalError>) {
+        let options =
+            Options { budget_bytes: 3_000, ..Options::new("/journal", EdgeId::new("edge-t").expect("name")) };
+        let (log, _) = Journal::open_on(Arc::new(disk.clone()), options, Micros(0)).expect("opened");
+        let mut group = Group::new(log, vec![SiteId::new("depot").expect("name")], Checkpoint::default());
+        group.push(events(50));
+        group.commit().expect("room");
+        let job = group.seal_job(LATER).expect("room").expect("due");
+        let sealing = group.sealing(job)();
+        (group, sealing)
+    }
+
+    fn events(count: i64) -> Append {
+        let site = SiteId::new("depot").expect("name");
+        let row =
+            |n: i64| Row::Event(Event::new(site.clone(), None, EventKind::NodeStarted, format!("{n:>60}")));
+        let mut append = Append::default();
+        append.gather(Micros(1), (0..count).map(row), None, None);
+        append
+    }
+
+    const LATER: Micros = Micros(1_000_000_000);
+
+    /// What fails when rows were sealed is done at the next look, sealing or not: until then new rows are refused, as the log is
+    /// above its budget.
+    #[test]
+    fn room_that_could_not_be_made_is_made_as_soon_as_the_disk_works_again() {
+        for fault in [Fault::Failing, Fault::ReadOnly] {
+            let disk = MemoryDisk::default();
+            let (mut group, sealing) = sealing(&disk);
+            disk.fail(fault);
+            group.sealed(sealing, LATER).expect_err("neither checkpoint nor log can be changed");
+            group.push(events(1));
+            assert!(matches!(
+                group.log().append(Micros(1), Row::Event(event())),
+                Err(JournalError::LogFull { .. })
+            ));
+            group.seal_job(LATER).err().expect("still");
+            disk.heal();
+            assert_eq!(disk.files(".wlog").len(), 1);
+            assert!(group.seal_job(LATER).expect("it works").is_none(), "nothing is due");
+            assert_eq!(disk.files(".wlog").len(), 0, "sealed, and the checkpoint knows of it");
+            group.commit().expect("it takes rows");
+            assert!(!group.waits());
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_that_alone_could_not_be_written_is_written_at_the_next_look() {
+        let disk = MemoryDisk::default();
+        let (mut group, sealing) = sealing(&disk);
+        // The first step of what follows begins the checkpoint.
+        disk.fail_at(disk.steps(), Fault::Full, false);
+        group.sealed(sealing, LATER).expect_err("no checkpoint");
+        assert_eq!(disk.files(".wlog").len(), 1, "without it the log stays");
+        group.seal_job(LATER).expect("room");
+        assert_eq!(disk.files(".wlog").len(), 0);
+    }
+
+    fn event() -> Event {
+        Event::new(SiteId::new("depot").expect("name"), None, EventKind::NodeStarted, "")
     }
 }

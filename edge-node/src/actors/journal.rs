@@ -168,12 +168,8 @@ impl Journal {
             return;
         }
         let now = self.shared.clock.now();
-        match self.group.log().seal_job(now) {
-            Ok(None) => {
-                if let Err(error) = self.group.relieve() {
-                    self.report_sealing(Err(error));
-                }
-            }
+        match self.group.seal_job(now) {
+            Ok(None) => {}
             Ok(Some(job)) => {
                 self.sealing = true;
                 let (done, result) = tokio::sync::oneshot::channel();

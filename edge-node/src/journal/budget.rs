@@ -29,6 +29,26 @@ impl Journal {
         Ok(())
     }
 
+    /// Where an error says that the disk is full: lets go of the log that nothing but a replay needs. Whether anything went.
+    pub(super) fn makes_way(&mut self, error: &JournalError) -> bool {
+        if !matches!(error, JournalError::DiskFull { .. }) {
+            return false;
+        }
+        let before = self.log.closed().len();
+        if let Err(error) = self.log.release(self.covered_to()) {
+            tracing::warn!(%error, "log that is kept for a replay only stays on the full disk");
+        }
+        self.note_room();
+        let went = before - self.log.closed().len();
+        if went > 0 {
+            tracing::warn!(
+                files = went,
+                "the disk is full: log that was kept for a replay only has made way"
+            );
+        }
+        went > 0
+    }
+
     /// One step of dropping; false when nothing is left to drop.
     fn drop_some(&mut self, now: Micros) -> Result<bool, JournalError> {
         let replay_bytes = self.log_bytes_to(self.covered_to());

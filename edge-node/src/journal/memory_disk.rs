@@ -98,6 +98,12 @@ impl State {
         self.names.get(path).copied().ok_or_else(not_found)
     }
 
+    /// The file of this name goes, if there is one: its bytes are room again.
+    fn give_back(&mut self, path: &Path) {
+        let bytes = self.names.get(path).map_or(0, |inode| self.inodes[*inode].now.len());
+        self.room = self.room.map(|room| room + bytes);
+    }
+
     fn apply(names: &mut BTreeMap<PathBuf, usize>, change: &Change) {
         match change {
             Change::Link(path, inode) => {
@@ -347,6 +353,7 @@ impl Disk for MemoryDisk {
         if let Some(fault) = state.step() {
             return Err(fault.error());
         }
+        state.give_back(path);
         state.inodes.push(Inode::default());
         let inode = state.inodes.len() - 1;
         state.change(Change::Link(path.to_path_buf(), inode));
@@ -359,21 +366,19 @@ impl Disk for MemoryDisk {
         if let Some(fault) = state.step() {
             return Err(fault.error());
         }
-        let replaced = state.names.get(to).map_or(0, |old| state.inodes[*old].now.len());
-        state.room = state.room.map(|room| room + replaced);
+        state.give_back(to);
         state.change(Change::Rename(from.to_path_buf(), to.to_path_buf(), inode));
         Ok(())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
-        let inode = state.inode(path)?;
+        state.inode(path)?;
         if let Some(fault) = state.step().filter(|fault| *fault != Fault::Full) {
             return Err(fault.error());
         }
-        let bytes = state.inodes[inode].now.len();
+        state.give_back(path);
         state.change(Change::Unlink(path.to_path_buf()));
-        state.room = state.room.map(|room| room + bytes);
         Ok(())
     }
 
@@ -406,15 +411,16 @@ impl DiskFile for MemoryFile {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.disk.state();
         let fault = state.step();
-        let room = state.room.unwrap_or(usize::MAX);
+        let (offset, len) = (offset as usize, state.inodes[self.inode].now.len());
+        // What stands there already takes no more room.
+        let room = state.room.unwrap_or(usize::MAX).saturating_add(len.saturating_sub(offset));
         let fits = match fault {
             None => room.min(bytes.len()),
             Some(Fault::Full | Fault::Failing) => room.min(bytes.len() / 2),
             Some(Fault::ReadOnly | Fault::PowerCut) => 0,
         };
-        state.room = state.room.map(|room| room - fits);
+        state.room = state.room.map(|room| room.saturating_sub((offset + fits).saturating_sub(len)));
         if fits > 0 {
-            let offset = offset as usize;
             let file = &mut state.inodes[self.inode].now;
             file.resize(file.len().max(offset + fits), 0);
             file[offset..offset + fits].copy_from_slice(&bytes[..fits]);

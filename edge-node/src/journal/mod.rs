@@ -49,6 +49,8 @@
 //!   give again. Opening needs a folder that can be listed and locked, and nothing else: what it can't write or move on a full or
 //!   broken disk is done later. A file that can't be read counts as damaged when the journal is opened; afterwards
 //!   only after eight tries.
+//! - **Full disk**: log that is kept for a replay only goes at once. Nothing else goes, since everything else is a row that the
+//!   lake doesn't have: rows wait until there is room.
 //! - **Budget**: while log and segments are above it, first goes log that is kept for a replay only, as far as it is above a
 //!   quarter of the budget; then the readings of the oldest segment that has some; then the oldest segments as a
 //!   whole; then the rest of that log. Log that the checkpoint doesn't cover is never dropped: without it the core would take
@@ -221,7 +223,7 @@ impl Journal {
             SyncPolicy::Off => false,
         };
         self.keep_identity()?;
-        self.log.write(lasting)?;
+        self.write(lasting)?;
         if lasting {
             self.synced_at = Instant::now();
         }
@@ -230,6 +232,14 @@ impl Journal {
         }
         self.note_room();
         Ok(self.log.written)
+    }
+
+    /// Writes the buffer; on a full disk also in the room of log that makes way.
+    fn write(&mut self, lasting: bool) -> Result<(), JournalError> {
+        match self.log.write(lasting) {
+            Err(error) if self.makes_way(&error) => self.log.write(lasting),
+            result => result,
+        }
     }
 
     /// Writes who the journal is, if that could not be done before.
@@ -250,7 +260,7 @@ impl Journal {
     pub fn seal(&mut self, now: Micros) -> Result<usize, JournalError> {
         let mut segments = 0;
         while let Some(job) = self.seal_job(now)? {
-            let sealing = job.run()?;
+            let sealing = job.run().inspect_err(|error| self.sealing_failed(error))?;
             segments += sealing.segments.len();
             self.sealed(sealing, now)?;
         }
@@ -267,6 +277,7 @@ impl Journal {
         // What is in a segment is in the log too as long as the checkpoint needs it, whenever the power goes.
         self.log.keep_found()?;
         if self.log.open_file().is_some_and(|(_, oldest_at)| now - oldest_at >= after) {
+            self.write(true)?;
             self.log.close()?;
         }
         let from = self.sealed_to() + 1;
@@ -291,6 +302,11 @@ impl Journal {
             }
         }
         self.make_room()
+    }
+
+    /// A job could not be run: on a full disk log makes way for the next try.
+    pub fn sealing_failed(&mut self, error: &JournalError) {
+        self.makes_way(error);
     }
 
     /// Frees what may go, and keeps the byte budget; each is tried whatever becomes of the other.
@@ -352,13 +368,15 @@ impl Journal {
         if sequence > last {
             return Err(JournalError::CheckpointAhead { sequence, last });
         }
-        let Place { disk, dir, incarnation } = &self.place;
+        let Place { disk, dir, incarnation } = self.place.clone();
         let written = match self.log.synced < last {
-            true => self.log.write(true),
+            true => self.write(true),
             false => Ok(()),
         };
-        let written = written.and_then(|()| {
-            stamp::write_position(&**disk, dir, stamp::CHECKPOINT, *incarnation, sequence, state)
+        let write = || stamp::write_position(&*disk, &dir, stamp::CHECKPOINT, incarnation, sequence, state);
+        let written = written.and_then(|()| match write() {
+            Err(error) if self.makes_way(&error) => write(),
+            result => result,
         });
         self.no_checkpoint = written.is_err();
         self.note_room();

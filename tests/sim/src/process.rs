@@ -184,7 +184,10 @@ impl Process {
         let covered = recovery.checkpoint.as_ref().map(|(sequence, _)| *sequence);
         truth.borrow_mut().note(|| format!("states to {covered:?}, {repaired:?}"));
         truth.borrow_mut().opened(journal, recovery.last, log.stats().committed);
-        let aside = repaired.set_aside.iter().any(|reason| !reason.starts_with("log-"));
+        let durable = truth.borrow().durable_of(journal);
+        // What a loss of power has left of a file of which nothing was durable yet may be anything.
+        let aside =
+            repaired.set_aside.iter().any(|what| first_of_log(what).is_none_or(|first| first <= durable));
         if aside || !repaired.missing_segments.is_empty() {
             let what = format!("the journal of edge {} was repaired: {repaired:?}", edge.index);
             truth.borrow_mut().violated(Invariant::NoDamageOfItsOwn, what);
@@ -478,12 +481,9 @@ impl Process {
             return;
         }
         // What the disk refuses is tried again at the next tick.
-        match self.group.log().seal_job(now) {
-            Ok(Some(job)) => {
-                self.job = Some(job);
-                effects.push(Effect::After(agenda.random.below(100 * MS), EdgeEvent::Sealed));
-            }
-            _ => drop(self.group.relieve()),
+        if let Ok(Some(job)) = self.group.seal_job(now) {
+            self.job = Some(job);
+            effects.push(Effect::After(agenda.random.below(100 * MS), EdgeEvent::Sealed));
         }
     }
 
@@ -528,6 +528,11 @@ impl Process {
             }
         }
     }
+}
+
+/// The first number of the log file that was set aside, from its name; none for another file.
+fn first_of_log(set_aside: &str) -> Option<u64> {
+    set_aside.strip_prefix("log-")?.split_once('.')?.0.parse().ok()
 }
 
 fn stay_at(machine: &PeerMachine) -> Option<wattle_edge_core::Stay> {

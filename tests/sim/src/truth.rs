@@ -153,6 +153,11 @@ impl Truth {
         self.note(|| format!("journaled {sequence} {key:?}"));
     }
 
+    /// Up to which number a journal has called its rows durable; 0 for none.
+    pub fn durable_of(&self, journal: JournalName) -> u64 {
+        self.journals.get(&journal).map_or(0, |journaled| journaled.durable)
+    }
+
     /// A journal calls everything up to this number durable.
     pub fn durable(&mut self, journal: JournalName, sequence: u64) {
         self.note(|| format!("durable to {sequence}"));

@@ -137,6 +137,35 @@ fn log_that_is_kept_for_a_replay_only_makes_room_before_telemetry_does() {
     assert_eq!((log, dropped), (vec![1601], 0));
 }
 
+/// A disk that others fill, or that is smaller than the budget: the lake keeps up, and the log of the last keyframes is too much.
+#[test]
+fn on_a_full_disk_log_that_is_kept_for_a_replay_only_makes_way_and_no_row_is_lost() {
+    let disk = MemoryDisk::default();
+    let (mut journal, _) = open(&disk);
+    let round = |journal: &mut Journal| {
+        let keyframe = Event::new(site(), None, EventKind::Keyframe, "");
+        journal.append(Micros(0), Row::Event(keyframe)).expect("room");
+        append(journal, 399);
+        let last = journal.sync().expect("room is made");
+        journal.checkpoint(last, b"").expect("room");
+        // What a node does again after a while: the first try may only make the room.
+        let sealed = journal.seal(LATER).or_else(|_| journal.seal(LATER));
+        assert_eq!(sealed.expect("room is made"), 1);
+        assert_eq!(ranges(journal), [(last - 399, last)], "whole, and in order");
+        journal.free(last).expect("known");
+        last
+    };
+    round(&mut journal);
+    let one = journal.stats().bytes as usize;
+    // Without that two and a half would stay.
+    disk.set_room(Some(one * 3 / 2));
+    let last = (0..20).map(|_| round(&mut journal)).last();
+    assert_eq!((last, journal.stats().dropped, journal.stats().depth), (Some(21 * 400), 0, 0));
+    drop(journal);
+    let (_, recovery) = open(&disk);
+    assert_eq!((recovery.last, recovery.repaired), (21 * 400, Repaired::default()));
+}
+
 #[test]
 fn log_that_the_checkpoint_does_not_cover_is_never_dropped() {
     let (log, dropped) = log_under_budget(400);
