@@ -17,7 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use actix::prelude::*;
 use tokio::sync::OwnedSemaphorePermit;
-use wattle_wire::message::Ack;
+
+use crate::replies::Reply;
 
 /// Messages that were read from one connection in one go.
 pub struct Batch {
@@ -32,15 +33,6 @@ pub struct Batch {
     replies: Mutex<Vec<Reply>>,
     ingress: Box<dyn Listener>,
     _permits: Vec<OwnedSemaphorePermit>,
-}
-
-/// What goes to a device or a system once its batch is on the disk: an acknowledgement or an answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reply {
-    /// Where.
-    pub topic: String,
-    /// What.
-    pub payload: Vec<u8>,
 }
 
 /// One piece of a [`Batch`]. It counts until it is dropped.
@@ -178,21 +170,6 @@ impl Drop for Part {
     }
 }
 
-/// Joins neighbouring ranges of the same start of a device, so that a batch answers with few messages.
-pub fn merge(mut acks: Vec<Ack>) -> Vec<Ack> {
-    acks.sort_unstable_by_key(|a| (a.boot, a.from));
-    let mut merged: Vec<Ack> = Vec::with_capacity(acks.len());
-    for ack in acks {
-        match merged.last_mut() {
-            Some(last) if last.boot == ack.boot && ack.from <= last.to.saturating_add(1) => {
-                last.to = last.to.max(ack.to);
-            }
-            _ => merged.push(ack),
-        }
-    }
-    merged
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,24 +198,5 @@ mod tests {
         sync(3);
         drop(parts);
         assert_eq!((next(), next()), (Some(Err(Lost)), Some(Err(Lost))));
-    }
-
-    fn check(acks: &[(u32, u64, u64)], expected: &[(u32, u64, u64)]) {
-        let acks = acks.iter().map(|&(boot, from, to)| Ack { boot, from, to }).collect();
-        let merged: Vec<_> = merge(acks).into_iter().map(|a| (a.boot, a.from, a.to)).collect();
-        assert_eq!(merged, expected);
-    }
-
-    #[test]
-    fn neighbouring_ranges_become_one() {
-        check(&[(1, 3, 3), (1, 1, 1), (1, 2, 2)], &[(1, 1, 3)]);
-        check(&[(1, 1, 5), (1, 3, 4)], &[(1, 1, 5)]);
-    }
-
-    #[test]
-    fn what_was_not_received_stays_out_of_every_range() {
-        check(&[(1, 1, 1), (1, 3, 3)], &[(1, 1, 1), (1, 3, 3)]);
-        check(&[(1, 9, 9), (2, 10, 10)], &[(1, 9, 9), (2, 10, 10)]);
-        check(&[(1, u64::MAX, u64::MAX), (2, 0, 0)], &[(1, u64::MAX, u64::MAX), (2, 0, 0)]);
     }
 }

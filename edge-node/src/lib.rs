@@ -36,6 +36,7 @@ pub mod peers;
 pub mod policy;
 mod recent;
 pub mod replay;
+pub mod replies;
 pub mod restore;
 mod setup;
 pub mod status;

@@ -4,9 +4,9 @@
 //! one thread of their own, so that no decision and no disk keeps the client from its keep-alive.
 //!
 //! Rules:
-//! - Each message that is read takes one of [`MAX_UNSYNCED`] permits and gives it back when its rows are on
-//!   the disk. Without a permit the lane stops reading: then the socket fills and the broker keeps what it
-//!   has. Memory never grows.
+//! - Each message that is read takes one of [`MAX_UNSYNCED`] permits, a long one several ([`PERMIT_BYTES`]), and gives them back
+//!   when its rows are on the disk. Without them the lane stops reading: then the socket fills and the broker keeps what it
+//!   has. Memory never grows. What is to be sent goes out all the same.
 //! - A lane has a **generation**, which grows with each connection that ends. An acknowledgement is handed to
 //!   the client under the same lock under which the generation grows, and what the client still holds is
 //!   thrown away then: so an acknowledgement never reaches a connection that didn't deliver the message.
@@ -42,6 +42,8 @@ pub use watch::watch;
 
 /// The most messages that are read and not yet on the disk.
 pub const MAX_UNSYNCED: usize = 8192;
+/// A message takes a permit for each of so many bytes that it begins: 32 MiB are read and not yet on the disk at most.
+const PERMIT_BYTES: usize = 4096;
 /// Messages on their way from a lane to the ingress; when it is full the lane waits.
 const DELIVERIES: usize = 1024;
 /// Messages to devices that wait to be sent on a lane: acknowledgements and setpoints. When there are so many, what comes then
@@ -175,6 +177,15 @@ pub fn start(
     Ok(lanes)
 }
 
+/// The lane on which the edge publishes: not the one that hears everything without acknowledging, since a broker that has more for
+/// that than it takes reads nothing from it either.
+///
+/// # Panics
+/// Without a lane.
+pub fn voice(lanes: &[Lane]) -> &Lane {
+    lanes.last().expect("a node has a lane")
+}
+
 fn options(login: &Login, lane: usize) -> MqttOptions {
     let client_id = if lane == 0 { login.client_id.clone() } else { format!("{}-{lane}", login.client_id) };
     let mut options = MqttOptions::new(client_id, login.host.clone(), login.port);
@@ -265,39 +276,42 @@ struct Poller {
 impl Poller {
     async fn run(mut self) {
         loop {
-            let Some(event) = self.next().await.transpose() else { continue };
-            match event {
-                Ok(Event::Incoming(Packet::ConnAck(_))) => {
-                    self.waits.connected(Instant::now());
-                    self.connected();
-                }
-                Ok(Event::Incoming(Packet::SubAck(answer))) => self.subscribed(&answer.return_codes),
-                Ok(Event::Incoming(Packet::Publish(publish))) => {
-                    if !self.deliver(publish).await {
-                        return;
-                    }
-                }
-                Ok(_) if self.lane.is_disputed() && self.waits.is_settled(Instant::now()) => {
-                    tracing::info!(lane = self.index, "the session at the broker is the edge's alone again");
-                    self.lane.shared.disputed.store(false, Ordering::Release);
-                }
-                Ok(_) => {}
-                Err(error) => {
-                    let was_connected = self.lane.is_connected();
-                    self.end_generation();
-                    if self.lane.shared.draining.load(Ordering::Acquire) {
-                        return;
-                    }
-                    let wait = self.waits.ended(Instant::now(), rand::random());
-                    // A broker that has just been started may need a moment: the first refusal says nothing.
-                    if was_connected || wait > FIRST_WAIT {
-                        self.report(&error);
-                    }
-                    self.note_dispute(was_connected);
-                    tokio::time::sleep(wait).await;
-                }
+            let error = match self.step().await {
+                Ok(true) => continue,
+                Ok(false) => return,
+                Err(error) => error,
+            };
+            let was_connected = self.lane.is_connected();
+            self.end_generation();
+            if self.lane.shared.draining.load(Ordering::Acquire) {
+                return;
             }
+            let wait = self.waits.ended(Instant::now(), rand::random());
+            // A broker that has just been started may need a moment: the first refusal says nothing.
+            if was_connected || wait > FIRST_WAIT {
+                self.report(&error);
+            }
+            self.note_dispute(was_connected);
+            tokio::time::sleep(wait).await;
         }
+    }
+
+    /// Sends, or takes, the next thing; false when the node is gone.
+    async fn step(&mut self) -> Result<bool, ConnectionError> {
+        match self.next().await? {
+            Some(Event::Incoming(Packet::ConnAck(_))) => {
+                self.waits.connected(Instant::now());
+                self.connected();
+            }
+            Some(Event::Incoming(Packet::SubAck(answer))) => self.subscribed(&answer.return_codes),
+            Some(Event::Incoming(Packet::Publish(publish))) => return self.deliver(publish).await,
+            Some(_) if self.lane.is_disputed() && self.waits.is_settled(Instant::now()) => {
+                tracing::info!(lane = self.index, "the session at the broker is the edge's alone again");
+                self.lane.shared.disputed.store(false, Ordering::Release);
+            }
+            _ => {}
+        }
+        Ok(true)
     }
 
     /// The next event; none when something was sent.
@@ -395,11 +409,13 @@ impl Poller {
     }
 
     /// Hands a message to the ingress; waits while it is behind. False when the node is gone.
-    async fn deliver(&mut self, publish: Publish) -> bool {
+    async fn deliver(&mut self, publish: Publish) -> Result<bool, ConnectionError> {
         if self.lane.shared.draining.load(Ordering::Acquire) {
-            return true;
+            return Ok(true);
         }
-        let Ok(permit) = self.permits.clone().acquire_owned().await else { return false };
+        let wanted = (1 + publish.payload.len() / PERMIT_BYTES).min(MAX_UNSYNCED);
+        let room = self.permits.clone().acquire_many_owned(wanted as u32);
+        let Ok(permit) = self.stall(room).await? else { return Ok(false) };
         let delivery = Delivery {
             generation: *self.lane.shared.generation(),
             pkid: publish.pkid,
@@ -408,7 +424,39 @@ impl Poller {
             payload: publish.payload,
             permit,
         };
-        self.deliveries.send(delivery).await.is_ok()
+        let deliveries = self.deliveries.clone();
+        self.stall(async move { deliveries.send(delivery).await.is_ok() }).await
+    }
+
+    /// Waits for what the lane needs before it may read on. Meanwhile it sends what is to be sent, as setpoints don't wait for
+    /// the disk, and keeps the connection alive.
+    async fn stall<T>(&mut self, needed: impl Future<Output = T>) -> Result<T, ConnectionError> {
+        tokio::pin!(needed);
+        // Mostly it is there.
+        tokio::select! {
+            biased;
+            done = &mut needed => return Ok(done),
+            () = std::future::ready(()) => {}
+        }
+        let mut pings = tokio::time::interval(KEEP_ALIVE / 2);
+        pings.reset();
+        loop {
+            let ping = tokio::select! {
+                done = &mut needed => return Ok(done),
+                _ = self.queue.recv_many(&mut self.sending, MOST_AT_ONCE) => false,
+                _ = pings.tick() => true,
+            };
+            let sent = tokio::time::timeout(SEND_TIME, async {
+                if ping { self.ping().await } else { self.send().await }
+            });
+            sent.await.unwrap_or(Err(ConnectionError::FlushTimeout))?;
+        }
+    }
+
+    async fn ping(&mut self) -> Result<(), ConnectionError> {
+        let Some(network) = &mut self.eventloop.network else { return Ok(()) };
+        network.write(Packet::PingReq).await?;
+        Ok(network.flush().await?)
     }
 
     fn report(&self, error: &ConnectionError) {

@@ -120,7 +120,8 @@ impl Node {
 
         let boards: Vec<_> = sites.iter().map(|s| Arc::new(SiteBoard::new(s.file.id.clone()))).collect();
         let (down, queue) = Down::new(Board::default());
-        let builder = SiteBuilder { config, clock: &clock, lane: &lanes[0], journal: &journal, down: &down };
+        let builder =
+            SiteBuilder { config, clock: &clock, lane: mqtt::voice(&lanes), journal: &journal, down: &down };
         let (site_actors, policies) = builder.start(sites, &boards, &note, queue)?;
         let (devices, routes) = start_devices(sites, &site_actors, machines, clock.now());
 

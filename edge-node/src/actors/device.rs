@@ -13,13 +13,14 @@ use bytes::Bytes;
 use wattle_edge_core::{DeviceOutput, PeerMachine};
 use wattle_wire::row::{Event, Row};
 use wattle_wire::topic::Channel;
-use wattle_wire::{DeviceId, Micros, message};
+use wattle_wire::{DeviceId, Micros};
 
 use super::site::{Intake, Site};
-use crate::batch::{Part, Reply, merge};
+use crate::batch::Part;
 use crate::checkpoint::Kept;
 use crate::gate::Gate;
 use crate::peers::Address;
+use crate::replies::{Reply, Told, merge};
 
 /// What one batch has from one device.
 #[derive(Message)]
@@ -159,10 +160,10 @@ pub fn intake(
     part: Part,
 ) -> Intake {
     let acks = merge(std::mem::take(&mut output.acks));
-    let acks = acks.into_iter().map(|ack| (Channel::Ack, message::encode(&ack)));
+    let acks = acks.into_iter().map(|ack| (Channel::Ack, Told::Ack(ack)));
     let answers = std::mem::take(&mut output.answers);
-    let answers = answers.into_iter().map(|answer| (Channel::Answer, message::encode(&answer)));
-    part.add_replies(acks.chain(answers).map(|(channel, payload)| Reply { topic: topic(channel), payload }));
+    let answers = answers.into_iter().map(|answer| (Channel::Answer, Told::Answer(answer)));
+    part.add_replies(acks.chain(answers).map(|(channel, said)| Reply { topic: topic(channel), said }));
     let rows = std::mem::take(&mut output.rows);
     let inputs = std::mem::take(&mut output.inputs);
     Intake { at, rows, inputs, kept: None, part: Some(part) }

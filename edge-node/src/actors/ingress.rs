@@ -10,7 +10,7 @@
 //!
 //! Acknowledgement: batches of a lane are finished strictly in the order in which they came, each when its
 //! last part is on the disk: first the broker is acknowledged, message by message in order of arrival, then
-//! the devices get their ranges. When a part of a batch was lost the lane's later batches are not
+//! the devices get their ranges, at most so often ([`crate::replies`]). When a part of a batch was lost the lane's later batches are not
 //! acknowledged either, and the node ends: only a restart makes the broker deliver them again in order.
 
 use std::collections::HashMap;
@@ -31,8 +31,9 @@ use crate::broker::RefusedLogin;
 use crate::clock::Clock;
 use crate::foreign::{self, Said};
 use crate::gate::Gate;
-use crate::mqtt::{Delivery, Lane};
+use crate::mqtt::{self, Delivery, Lane};
 use crate::peers::{Address, is_of_device};
+use crate::replies::{PAUSE, Replies, Told};
 
 /// The most messages of one batch.
 pub const MAX_BATCH: usize = 512;
@@ -83,6 +84,10 @@ pub struct Ingress {
     by_name: HashMap<String, Named>,
     /// What is not acknowledged yet.
     unfinished: Unfinished,
+    /// What devices are not told yet.
+    replies: Replies,
+    /// Whether a look at these is on its way.
+    telling: bool,
     /// For each route the messages of the batch at hand; empty between batches.
     sorted: Vec<Vec<(Channel, Bytes)>>,
     /// How many messages an external broker says to have dropped.
@@ -108,7 +113,7 @@ pub struct Deliveries {
 #[rtype(result = "()")]
 pub struct Refused(pub RefusedLogin);
 
-/// How many batches are not acknowledged yet.
+/// How many batches are not acknowledged yet. Devices are told at once what waits for them.
 #[derive(Message)]
 #[rtype(result = "usize")]
 pub struct Unsettled;
@@ -129,6 +134,8 @@ impl Ingress {
             clock,
             watches: lanes.len() > 1,
             unfinished: Unfinished::new(lanes.len()),
+            replies: Replies::default(),
+            telling: false,
             sorted: routes.iter().map(|_| Vec::new()).collect(),
             lanes,
             journaled: sites.iter().map(|_| Journaled::default()).collect(),
@@ -248,7 +255,8 @@ impl Ingress {
     }
 
     /// Finishes the batches of a lane from the oldest on, as far as they are on the disk.
-    fn settle(&mut self, lane: usize) {
+    fn settle(&mut self, lane: usize, ctx: &mut Context<Self>) {
+        let mut replies = Vec::new();
         while let Some(settled) = self.unfinished.pop_settled(lane) {
             let Ok(batch) = settled.map_err(|Lost| {
                 tracing::error!(
@@ -256,14 +264,30 @@ impl Ingress {
                 );
                 (self.failed)();
             }) else {
-                return;
+                break;
             };
             self.lanes[lane].acknowledge(batch.generation, &batch.pkids);
-            for reply in batch.take_replies() {
-                let is_ack = reply.topic.ends_with(Channel::Ack.as_str());
-                if self.lanes[0].publish(reply.topic, reply.payload) && is_ack {
-                    metrics::counter!("wattle_edge_acks_total").increment(1);
-                }
+            replies.append(&mut batch.take_replies());
+        }
+        let now = self.replies.take(replies, Instant::now());
+        self.tell(now);
+        if self.replies.is_waiting() && !std::mem::replace(&mut self.telling, true) {
+            ctx.run_later(PAUSE, |ingress, _| ingress.tell_all());
+        }
+    }
+
+    /// Tells devices what waits for them.
+    fn tell_all(&mut self) {
+        self.telling = false;
+        let due = self.replies.due(Instant::now());
+        self.tell(due);
+    }
+
+    fn tell(&self, replies: Vec<(String, Told)>) {
+        let lane = mqtt::voice(&self.lanes);
+        for (topic, said) in replies {
+            if lane.publish(topic, said.payload()) && matches!(said, Told::Ack(_)) {
+                metrics::counter!("wattle_edge_acks_total").increment(1);
             }
         }
     }
@@ -343,6 +367,7 @@ impl Actor for Ingress {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(super::MAILBOX);
+        self.telling = false;
     }
 }
 
@@ -366,8 +391,8 @@ impl Handler<Deliveries> for Ingress {
 impl Handler<Settled> for Ingress {
     type Result = ();
 
-    fn handle(&mut self, settled: Settled, _: &mut Self::Context) {
-        self.settle(settled.lane);
+    fn handle(&mut self, settled: Settled, ctx: &mut Self::Context) {
+        self.settle(settled.lane, ctx);
     }
 }
 
@@ -399,6 +424,7 @@ impl Handler<Unsettled> for Ingress {
     type Result = usize;
 
     fn handle(&mut self, _: Unsettled, _: &mut Self::Context) -> usize {
+        self.tell_all();
         self.unfinished.len()
     }
 }

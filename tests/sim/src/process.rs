@@ -10,11 +10,12 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use wattle_edge::actors::device::intake;
 use wattle_edge::actors::site::Intake;
-use wattle_edge::batch::{Batch, Listener, Reply, Unfinished};
+use wattle_edge::batch::{Batch, Listener, Unfinished};
 use wattle_edge::checkpoint::Kept;
 use wattle_edge::clock::Anchor;
 use wattle_edge::group::{Append, Group};
 use wattle_edge::journal::{Journal, Options, SealJob, SyncPolicy};
+use wattle_edge::replies::Reply;
 use wattle_edge::restore::{self, Known, Machines, Restored};
 use wattle_edge_core::site::equal_share;
 use wattle_edge_core::{
@@ -521,10 +522,10 @@ impl Process {
                 let acks = batch.pkids.iter().map(|pkid| BrokerEvent::Acknowledged(conn, *pkid));
                 effects.extend(acks.map(|ack| Effect::ToBroker(conn, ack)));
             }
-            for Reply { topic, payload } in batch.take_replies() {
+            for Reply { topic, said } in batch.take_replies() {
                 let is_of = |id| topic::topic(&self.site.model.id, id, Channel::Ack) == topic;
                 let Some(index) = self.site.devices.iter().position(is_of) else { continue };
-                self.publish(index, Channel::Ack, payload, effects);
+                self.publish(index, Channel::Ack, said.payload(), effects);
             }
         }
     }
