@@ -4,8 +4,8 @@
 set -euo pipefail
 
 # Compiler and linker for the C parts of libraries; the broker and its clients; a Python with an MQTT client, which
-# shows that the contract of docs/mqtt.md is enough.
-packages=(build-essential ca-certificates curl pkg-config libssl-dev mosquitto mosquitto-clients python3-minimal python3-paho-mqtt)
+# shows that the contract of docs/mqtt.md is enough; and strace, with which tests see and break what the edge does to its disk.
+packages=(build-essential ca-certificates curl pkg-config libssl-dev mosquitto mosquitto-clients python3-minimal python3-paho-mqtt strace)
 # Apache Kafka runs in a Java of at least 17, and Maven fetches it, both for tests only.
 command -v java >/dev/null || packages+=(openjdk-17-jre-headless)
 command -v mvn >/dev/null || packages+=(maven)

@@ -11,9 +11,9 @@ use wattle_testkit::wait_for;
 use crate::fake::{FakeBroker, Link, publish};
 use crate::support::{Edge, LIMIT, reading};
 
-const TOPIC: &str = "wattle/v1/depot/cp-1/reading";
+pub const TOPIC: &str = "wattle/v1/depot/cp-1/reading";
 
-fn started() -> (FakeBroker, Edge, Link) {
+pub fn started() -> (FakeBroker, Edge, Link) {
     let broker = FakeBroker::start();
     let port = broker.port();
     let starting = std::thread::spawn(move || Edge::start_at(port));
@@ -21,7 +21,17 @@ fn started() -> (FakeBroker, Edge, Link) {
     (broker, starting.join().expect("it starts"), link)
 }
 
-fn publish_readings(link: &mut Link, ids: impl Iterator<Item = u16>) -> Vec<u16> {
+/// The same node again, after it was killed, with the connection that it makes.
+pub fn started_again(broker: &FakeBroker, mut edge: Edge) -> (Edge, Link) {
+    let starting = std::thread::spawn(move || {
+        edge.start_again();
+        edge
+    });
+    let link = broker.accept();
+    (starting.join().expect("it starts"), link)
+}
+
+pub fn publish_readings(link: &mut Link, ids: impl Iterator<Item = u16>) -> Vec<u16> {
     let publish = |id: &u16| {
         link.publish(TOPIC, reading(1, u64::from(*id), 16_000).as_bytes(), Some(*id), false);
     };

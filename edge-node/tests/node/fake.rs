@@ -2,7 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use wattle_testkit::wait_for;
+
+use crate::support::LIMIT;
 
 const CONNECT: u8 = 1;
 const PUBLISH: u8 = 3;
@@ -20,6 +24,10 @@ pub struct Link {
     stream: TcpStream,
     /// What the edge has published so far: topic and payload.
     pub published: Vec<(String, Vec<u8>)>,
+    /// How often it has asked whether the broker is there.
+    pings: u64,
+    /// Whether it takes no more, as far as is known.
+    is_full: bool,
 }
 
 impl FakeBroker {
@@ -33,9 +41,11 @@ impl FakeBroker {
 
     /// The next connection, as soon as it has subscribed.
     pub fn accept(&self) -> Link {
-        let (stream, _) = self.listener.accept().expect("a connection");
-        stream.set_read_timeout(Some(crate::support::LIMIT)).expect("a timeout");
-        let mut link = Link { stream, published: Vec::new() };
+        self.listener.set_nonblocking(true).expect("a socket");
+        let stream = wait_for("a connection", LIMIT, || self.listener.accept().ok()).expect("it connects").0;
+        stream.set_nonblocking(false).expect("a socket");
+        stream.set_read_timeout(Some(LIMIT)).expect("a timeout");
+        let mut link = Link { stream, published: Vec::new(), pings: 0, is_full: false };
         loop {
             let (kind, body) = link.packet().expect("it logs in");
             match kind >> 4 {
@@ -72,7 +82,7 @@ impl Link {
         self.send(&packet);
     }
 
-    fn send(&mut self, bytes: &[u8]) {
+    pub fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("the edge reads");
     }
 
@@ -81,9 +91,12 @@ impl Link {
         self.stream.set_write_timeout(Some(Duration::from_secs(2))).expect("a timeout");
         let mut sent = 0;
         while sent < most {
-            match self.stream.write(bytes) {
+            match self.stream.write(&bytes[sent % bytes.len()..]) {
                 Ok(len) => sent += len,
-                Err(_) => return sent,
+                Err(_) => {
+                    self.is_full = true;
+                    return sent;
+                }
             }
         }
         sent
@@ -92,18 +105,68 @@ impl Link {
     /// The next acknowledgement.
     pub fn acknowledged(&mut self) -> u16 {
         loop {
-            let (kind, body) = self.packet().expect("an acknowledgement in time");
-            match kind >> 4 {
-                PUBACK => return u16::from_be_bytes([body[0], body[1]]),
-                PINGREQ => self.send(&[0xD0, 0]),
-                PUBLISH => {
-                    let len = usize::from(u16::from_be_bytes([body[0], body[1]]));
-                    let topic = String::from_utf8_lossy(&body[2..2 + len]).into_owned();
-                    self.published.push((topic, body[2 + len..].to_vec()));
-                }
-                other => panic!("packet {other}"),
+            if let Some(id) = self.take_packet() {
+                return id;
             }
         }
+    }
+
+    /// The acknowledgements that have come and were not looked at yet.
+    pub fn acknowledged_so_far(&mut self) -> Vec<u16> {
+        let mut ids = Vec::new();
+        while self.has_come() {
+            ids.extend(self.take_packet());
+        }
+        ids
+    }
+
+    /// Waits until the edge publishes on a topic that ends so.
+    pub fn hears_of(&mut self, end: &str) {
+        self.published.clear();
+        self.wait_until("a message", |link| link.published.iter().any(|(topic, _)| topic.ends_with(end)));
+    }
+
+    /// Waits until the edge asks whether the broker is there.
+    pub fn is_pinged(&mut self) {
+        let before = self.pings;
+        self.wait_until("a ping", |link| link.pings > before);
+    }
+
+    /// Takes packets, none of which may be an acknowledgement.
+    fn wait_until(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        let end = Instant::now() + LIMIT;
+        while !is_so(self) {
+            assert!(Instant::now() < end, "{what} in time");
+            assert_eq!(self.take_packet(), None);
+        }
+    }
+
+    fn has_come(&self) -> bool {
+        self.stream.set_nonblocking(true).expect("a socket");
+        let peeked = self.stream.peek(&mut [0]);
+        self.stream.set_nonblocking(false).expect("a socket");
+        peeked.is_ok()
+    }
+
+    /// Takes the next packet; its id if it is an acknowledgement.
+    fn take_packet(&mut self) -> Option<u16> {
+        let (kind, body) = self.packet().expect("a packet in time");
+        match kind >> 4 {
+            PUBACK => return Some(u16::from_be_bytes([body[0], body[1]])),
+            PINGREQ => {
+                self.pings += 1;
+                if !self.is_full {
+                    self.send(&[0xD0, 0]);
+                }
+            }
+            PUBLISH => {
+                let len = usize::from(u16::from_be_bytes([body[0], body[1]]));
+                let topic = String::from_utf8_lossy(&body[2..2 + len]).into_owned();
+                self.published.push((topic, body[2 + len..].to_vec()));
+            }
+            other => panic!("packet {other}"),
+        }
+        None
     }
 
     fn packet(&mut self) -> std::io::Result<(u8, Vec<u8>)> {

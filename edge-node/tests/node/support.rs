@@ -149,6 +149,11 @@ impl Edge {
         metric(self.http_port, name)
     }
 
+    /// What `/healthz` says.
+    pub fn health(&self) -> String {
+        Process::get(self.http_port, "/healthz").unwrap_or_default()
+    }
+
     /// SIGKILL, then the same node again.
     pub fn kill_and_restart(&mut self) {
         self.process.kill().expect("killed");
@@ -166,9 +171,22 @@ impl Edge {
         fs::write(path, format!("{text}{lines}")).expect("writable");
     }
 
+    /// Other lines in its configuration, for the next start.
+    pub fn replace(&self, old: &str, new: &str) {
+        let path = self.folder.path().join("edge.toml");
+        let text = fs::read_to_string(&path).expect("there");
+        assert!(text.contains(old), "{text}");
+        fs::write(path, text.replace(old, new)).expect("writable");
+    }
+
     /// The same node again, after it was killed.
     pub fn start_again(&mut self) {
         self.process = run(self.folder.path(), self.http_port);
+    }
+
+    /// The same by another command, made of its own; it is not waited for.
+    pub fn start_again_as(&mut self, make: impl FnOnce(Command) -> Command) {
+        self.process = Process::start(make(command(self.folder.path()))).expect("started");
     }
 
     /// SIGTERM; the exit code.
