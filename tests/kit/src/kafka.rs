@@ -23,7 +23,7 @@ const START: Duration = Duration::from_secs(120);
 /// After how long without a word the controller takes a broker for dead, ms. Until then it takes no other of the same number: a
 /// broker that was killed and is started again waits for the end of its former self. Kafka's own 9 s are what such a start
 /// would take on any machine.
-const SESSION_MS: u32 = 3000;
+const SESSION_MS: u32 = 6000;
 /// Small heap, quick start.
 const JAVA: [&str; 6] = [
     "-Xmx256m",
