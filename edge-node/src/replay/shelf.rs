@@ -9,7 +9,7 @@ use wattle_edge_core::replay::Asked;
 use wattle_policy_host::{Host, HostError, Limits};
 use wattle_site::SiteFile;
 
-use crate::down::kept;
+use crate::down::folder;
 use crate::policy::{Source, Version, first_eight, keep};
 
 /// Fuel is the limit that binds, on a busy machine too.
@@ -120,7 +120,8 @@ impl Shelf {
 /// Where the components that have decided at a node may be: in the folder of policies, and, of the node with this data folder,
 /// where it keeps the last version that proved itself and what was deployed.
 pub fn folders(policies: &Path, data: Option<&Path>) -> Vec<PathBuf> {
-    let kept = data.into_iter().flat_map(|data| [keep::FOLDER, kept::FOLDER].map(|folder| data.join(folder)));
+    let kept =
+        data.into_iter().flat_map(|data| [keep::FOLDER, folder::FOLDER].map(|folder| data.join(folder)));
     std::iter::once(policies.to_owned()).chain(kept).collect()
 }
 
