@@ -267,6 +267,9 @@ impl Deriving {
 mod tests {
     use super::*;
 
+    /// Ends a part.
+    type Ends = fn(&Node);
+
     async fn node(folder: &Path) -> Node {
         let mut config = FogConfig { lake: folder.join("lake"), ..FogConfig::default() };
         for address in [&mut config.uplink, &mut config.sql, &mut config.http] {
@@ -277,7 +280,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_part_that_ends_by_itself_is_named() {
-        let parts: [(&str, fn(&Node)); 5] = [
+        let parts: [(&str, Ends); 5] = [
             ("writer", |node| node.writer.abort()),
             ("edges' port", |node| node.edges.abort()),
             ("queries' port", |node| node.queries.abort()),
