@@ -34,8 +34,8 @@
 //! - **Sync** writes the buffer with one write and one `fdatasync`. At its end stands which row was the last: so damage
 //!   to a row is told from a write that was cut. After an error nothing of it counts: the next sync writes all of it again. A log file is closed when it is large or its first row is old, and then
 //!   never changes.
-//! - **Seal** makes a segment of each closed file: written under another name, synced, renamed, folder synced. While
-//!   segments wait for the lake, files stay open longer, up to a minute, so that a backlog is of few files.
+//! - **Seal** makes segments of each closed file, of 32,768 rows at most: each written under another name, synced, renamed,
+//!   folder synced. While segments wait for the lake, files stay open longer, up to a minute, so that a backlog is of few files.
 //! - **Hand out** first writes how far the uplink has got entries: the lake has none behind. One that says so has them of
 //!   another journal of the same name, of which this is a copy, and frees nothing here.
 //! - **Free** first writes how far the lake is, then removes the segments behind. Doing it twice does nothing. On a full

@@ -71,7 +71,8 @@ impl Way {
 pub struct Options {
     /// Which way.
     pub way: Way,
-    /// The most segments that are sent and not confirmed. Default 4.
+    /// The most segments that are sent and not confirmed. Default 16: as many as a log file under full load is sealed into, a few
+    /// times.
     pub max_in_flight: usize,
     /// The bytes above which no further segment is sent until one is confirmed. Default 16 MiB.
     pub max_in_flight_bytes: usize,
@@ -93,7 +94,7 @@ impl Options {
     pub fn on(way: Way) -> Self {
         Self {
             way,
-            max_in_flight: 4,
+            max_in_flight: 16,
             max_in_flight_bytes: 16 << 20,
             bytes_per_second: 8 << 20,
             first_wait: Duration::from_millis(200),

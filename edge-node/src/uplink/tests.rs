@@ -91,9 +91,9 @@ async fn no_more_is_sent_than_may_be_in_flight() {
     fog.set(|state| state.mute = true);
     let ranges: Vec<_> = (1..=20).map(|n| (n, n)).collect();
     let mut line = Line::start(fog, &ranges).await;
-    line.until(|line| line.fog.received().len() == 4).await;
-    // The fog node now speaks again, and only then does the fifth come.
-    assert_eq!(line.asked_after(), Some(4));
+    line.until(|line| line.fog.received().len() == 16).await;
+    // The fog node now speaks again, and only then does the seventeenth come.
+    assert_eq!(line.asked_after(), Some(16));
     line.fog.set(|state| state.mute = false);
     line.fog.cut();
     line.until(|line| line.freed().last() == Some(&20)).await;
