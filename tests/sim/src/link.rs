@@ -152,16 +152,16 @@ impl Link {
         effects: &mut Vec<Effect>,
     ) {
         let Some(up) = &mut self.up else { return };
-        let freed = match event {
-            &EdgeEvent::KafkaReady(conn, found) if conn == up.conn => {
+        let freed = match *event {
+            EdgeEvent::KafkaReady(conn, found) if conn == up.conn => {
                 up.greeted = true;
                 found.and_then(|position| up.sender.position(position, now(agenda)))
             }
-            &EdgeEvent::KafkaDelivered(conn, to) if conn == up.conn => up.sender.delivered(to),
-            &EdgeEvent::KafkaPosition(conn, position) if conn == up.conn => {
+            EdgeEvent::KafkaDelivered(conn, to) if conn == up.conn => up.sender.delivered(to),
+            EdgeEvent::KafkaPosition(conn, position) if conn == up.conn => {
                 up.sender.position(position, now(agenda))
             }
-            &EdgeEvent::Probe(conn) if conn == up.conn => {
+            EdgeEvent::Probe(conn) if conn == up.conn => {
                 up.sender.probe(now(agenda));
                 None
             }
@@ -171,10 +171,10 @@ impl Link {
             let wait = u64::try_from((at - now(agenda)).0).unwrap_or_default().max(MS);
             effects.push(Effect::After(wait, EdgeEvent::Probe(up.conn)));
         }
-        if let Some(sequence) = freed {
-            if !self.free(sequence, log) {
-                self.hang_up(agenda, effects);
-            }
+        if let Some(sequence) = freed
+            && !self.free(sequence, log)
+        {
+            self.hang_up(agenda, effects);
         }
     }
 
