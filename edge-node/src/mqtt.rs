@@ -428,7 +428,7 @@ impl Poller {
         self.stall(async move { deliveries.send(delivery).await.is_ok() }).await
     }
 
-    /// Waits for what the lane needs before it may read on. Meanwhile it sends what is to be sent, as setpoints don't wait for
+    /// Waits for what the lane needs before it may read on. Meanwhile it sends what is to be sent, which need not wait for
     /// the disk, and keeps the connection alive.
     async fn stall<T>(&mut self, needed: impl Future<Output = T>) -> Result<T, ConnectionError> {
         tokio::pin!(needed);
@@ -446,10 +446,8 @@ impl Poller {
                 _ = self.queue.recv_many(&mut self.sending, MOST_AT_ONCE) => false,
                 _ = pings.tick() => true,
             };
-            let sent = tokio::time::timeout(SEND_TIME, async {
-                if ping { self.ping().await } else { self.send().await }
-            });
-            sent.await.unwrap_or(Err(ConnectionError::FlushTimeout))?;
+            let sent = async { if ping { self.ping().await } else { self.send().await } };
+            tokio::time::timeout(SEND_TIME, sent).await.unwrap_or(Err(ConnectionError::FlushTimeout))?;
         }
     }
 

@@ -43,9 +43,8 @@ fn while_the_disk_fails_a_flood_is_left_with_the_broker_however_long_its_message
         assert!(taken < 200 * MB, "{taken} bytes of messages of {bytes} were taken");
         let grown = peak(edge.id()) - before;
         assert!(grown < 150 * MB, "{grown} bytes more for messages of {bytes}");
-        // It still answers, controls, keeps its connection alive, and goes on as soon as the disk does.
+        // It still answers, keeps its connection alive, and goes on as soon as the disk does.
         assert!(edge.health().contains("journal"), "{}", edge.health());
-        link.hears_of("/setpoint");
         if bytes == 4_000 {
             link.is_pinged();
         }
@@ -134,9 +133,6 @@ fn what_the_embedded_broker_holds_for_an_edge_whose_disk_fails_is_bounded() {
     let (grown, broker_grown) = (peak(edge.id()) - before, peak(broker) - broker_before);
     assert!(grown < 150 * MB, "{grown} bytes more at the edge");
     assert!(broker_grown < 250 * MB, "{broker_grown} bytes more at the broker for 400 MB");
-    charger.heard_at_all();
-    wait_for("a setpoint", LIMIT, || (!charger.heard_so_far("setpoint").is_empty()).then_some(()))
-        .expect("it controls");
     fault.end();
     edge.resends_until_acknowledged("cp-1", 1, 10);
 }
