@@ -117,11 +117,12 @@ fn full() -> SiteMachine {
 
 #[test]
 fn the_bytes_of_a_keyframe_are_as_released() {
-    let bytes = full().keyframe();
-    if bytes != GOLDEN {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/site/keyframe/golden/keyframe-v3.bin.new");
-        std::fs::write(path, &bytes).expect("writable");
-        panic!("the format has changed: a released one never does. The new bytes are in {path}");
+    // The bytes of a state that once was, so that a machine that decides otherwise by now changes nothing here.
+    let released = SiteMachine::from_keyframe(model(3), GOLDEN).map(|machine| machine.keyframe());
+    if released.as_deref() != Ok(GOLDEN) {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/site/keyframe/golden/keyframe.bin.new");
+        std::fs::write(path, full().keyframe()).expect("writable");
+        panic!("the format has changed: a released one never does. Bytes of the new one are in {path}");
     }
 }
 
@@ -175,9 +176,8 @@ fn a_state_that_was_cut_or_is_of_another_version_is_refused() {
 
 #[test]
 fn bytes_that_are_flipped_never_make_the_machine_trip() {
-    let (model, bytes) = (model(3), full().keyframe());
+    let model = model(3);
     let places = |whole: &'static [u8]| (1..whole.len()).map(move |place| (place, whole));
-    assert_eq!(bytes, GOLDEN);
     for (place, whole) in places(GOLDEN).chain(places(SECOND_GOLDEN)).chain(places(FIRST_GOLDEN)) {
         for bit in [0x01, 0x10, 0x80] {
             let mut bytes = whole.to_vec();
