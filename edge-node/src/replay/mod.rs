@@ -16,13 +16,15 @@ pub mod explain;
 pub mod pack;
 pub mod run;
 pub mod shelf;
+mod tally;
 #[cfg(test)]
 mod tests;
 
 pub use beside::Beside;
 pub use pack::{bytes, row};
-pub use run::{Audience, Difference, Replay, Shadows, Silent, Stretch, Tally};
+pub use run::{Audience, Replay, Silent};
 pub use shelf::{Shelf, Unavailable, components, folders};
+pub use tally::{Difference, MOST_KEPT, Shadows, Stretch, Tally};
 
 /// What keyframes say of the program that has written them.
 pub const PROGRAM: &str = concat!("wattle-edge ", env!("CARGO_PKG_VERSION"));

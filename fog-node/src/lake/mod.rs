@@ -50,6 +50,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+pub(crate) use tests::rows;
+#[cfg(test)]
 mod upkeep_tests;
 mod views;
 

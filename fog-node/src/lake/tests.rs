@@ -11,7 +11,7 @@ use super::raw::Raw;
 use super::*;
 
 #[path = "../../tests/rows/mod.rs"]
-pub(super) mod rows;
+pub(crate) mod rows;
 use rows::{Journal as Rows, NOON, edge};
 
 pub(super) async fn lake() -> (TempDir, Lake) {

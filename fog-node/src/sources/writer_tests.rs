@@ -2,9 +2,7 @@
 
 use super::*;
 
-#[path = "../../tests/rows/mod.rs"]
-mod rows;
-use rows::{Journal as Rows, NOON};
+use crate::lake::rows::{Journal as Rows, NOON};
 
 /// Readings that are all alike but for their numbers: few bytes on the way, many in memory.
 fn idle(readings: i64) -> Segment {
