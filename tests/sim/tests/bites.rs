@@ -18,7 +18,7 @@ fn fsyncs_of_an_edge_are_missed() {
     check(Switch::LogRead, 20, &[Invariant::NothingLost]);
     // Seldom missed: seeds in which they are.
     check_in(Switch::FoundBytes, 914..915, &[DurableLasts, Invariant::NothingTwice]);
-    check_in(Switch::CheckpointName, 154..155, &[Invariant::NothingTwice]);
+    check_in(Switch::CheckpointName, 940..941, &[Invariant::NothingTwice]);
 }
 
 #[test]
