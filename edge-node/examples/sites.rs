@@ -62,6 +62,7 @@ fn site(
                 register_wh: None,
                 soc_percent: None,
                 temperature_mc: None,
+                voltage_mv: None,
             };
             machine.handle(SiteInput { part: Part::Charger(charger), seen: None, heard }, now);
         }

@@ -40,6 +40,7 @@ pub mod replies;
 pub mod restore;
 mod setup;
 pub mod status;
+pub mod told;
 pub mod uplink;
 
 pub use model::site_model;

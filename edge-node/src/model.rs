@@ -22,10 +22,11 @@ pub fn site_model(site: &SiteFile) -> SiteModel {
             circuits[parent].generation |= circuits[index].generation;
         }
     }
-    let meters = site
-        .meters
-        .iter()
-        .map(|meter| Meter { id: meter.id.clone(), circuit: index_or_none(&meter.circuit) });
+    let meters = site.meters.iter().map(|meter| Meter {
+        id: meter.id.clone(),
+        circuit: index_or_none(&meter.circuit),
+        lag_ms: meter.lag_ms,
+    });
     let nominal_v = site.control.nominal_v;
     let chargers = outlets.evses.iter().map(|evse| &evse.charger).map(|charger| Charger {
         id: charger.id.clone(),
@@ -119,6 +120,7 @@ mod tests {
         [[meters]]
         id = "m-1"
         circuit = "grid"
+        lag_ms = 1500
         [[chargers]]
         id = "cp-1"
         circuit = "hall"
@@ -134,6 +136,7 @@ mod tests {
         assert_eq!(model.circuits[0].limit_ma, PerPhase([63_000, 63_000, 50_000].map(Milliamps)));
         assert_eq!(model.circuits[1].parent, Some(0));
         assert_eq!(model.chargers[0].phases, Some(vec![Phase::L3]));
+        assert_eq!(model.meters[0].lag_ms.0, 1_500);
         assert_eq!(
             (model.meters[0].circuit, model.chargers[0].circuit, model.chargers[0].priority),
             (0, 1, 2)

@@ -50,6 +50,7 @@ use crate::restore::Restored;
 use crate::setup::{broker_page, documents_way, open_journal, start_broker, start_lanes, uplink_way};
 use crate::site_model;
 use crate::status::{SiteBoard, Status};
+use crate::told::Told;
 use crate::uplink;
 
 /// How often the devices' states are kept for a restart.
@@ -306,13 +307,23 @@ impl SiteBuilder<'_> {
         let aside = Aside::start().context("can't start the thread of policies in shadow")?;
         let now = self.clock.now();
         let first_number = numbers::take(&self.config.data, now);
+        let (mut present, before) = (Told::default(), Told::read(&self.config.data));
+        let mut all = before.clone();
+        for site in sites {
+            let model = site_model(&site.file);
+            present.add(&model);
+            all.add(&model);
+        }
+        all.write(&self.config.data);
+        forget_later(present, before.holds_for(), self.config.data.clone());
         let mut actors = Vec::with_capacity(sites.len());
         let deployed =
             Folder::open(&self.config.data).context("can't make the folder for what is deployed")?;
         let (mut readers, mut places) = (Vec::new(), BTreeMap::new());
         for (index, (site, board)) in sites.iter().zip(boards).enumerate() {
-            let machine = SiteMachine::new(site_model(&site.file), first_number, now)
+            let mut machine = SiteMachine::new(site_model(&site.file), first_number, now)
                 .with_context(|| format!("site {}", site.file.id))?;
+            before.reserve(&mut machine);
             let last = keeper.place(&site.file.id, &site.file.control.policy);
             let (control, aside) = (&site.file.control, Some(aside.clone()));
             let mut policy = SitePolicy::load_with(&host, &folder, control, Some(last), aside);
@@ -382,6 +393,15 @@ impl SiteBuilder<'_> {
 fn turn(index: usize, sites: usize, interval: Millis) -> Duration {
     let interval = Duration::from_millis(u64::try_from(interval.0).unwrap_or_default());
     interval.mul_f64(index as f64 / sites.max(1) as f64)
+}
+
+/// Keeps only what this start may tell once nothing that was told before it holds any more.
+fn forget_later(present: Told, before: Duration, data: std::path::PathBuf) {
+    actix::spawn(async move {
+        tokio::time::sleep(before).await;
+        // A thread that can't be had leaves more than is needed.
+        let _ = tokio::task::spawn_blocking(move || present.write(&data)).await;
+    });
 }
 
 /// Tells a site of the versions that come from a source.

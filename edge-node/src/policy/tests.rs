@@ -133,6 +133,7 @@ impl Rig {
             register_wh: None,
             soc_percent: None,
             temperature_mc: None,
+            voltage_mv: None,
         };
         self.machine.handle(SiteInput { part: Part::Charger(0), seen: None, heard }, self.now);
         let snapshot = self.machine.begin_decision(self.now, Cause::Interval);

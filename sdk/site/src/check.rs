@@ -199,8 +199,16 @@ fn devices(file: &str, site: &SiteFile, problems: &mut Problems) {
         if !measured.insert(&meter.circuit) {
             problems.add(file, format!("meters.{}.circuit", meter.id), &meter.circuit, "has a meter already");
         }
+        let most = site.control.interval_ms.0.max(0).saturating_mul(MOST_LAG_INTERVALS);
+        if !(0..=most).contains(&meter.lag_ms.0) {
+            let allowed = format!("give 0 to {most} ms: at most five intervals");
+            problems.add(file, format!("meters.{}.lag_ms", meter.id), meter.lag_ms.0, allowed);
+        }
     }
 }
+
+/// A meter may lag by so many intervals: so far back it is known for sure what chargers drew.
+const MOST_LAG_INTERVALS: i64 = 5;
 
 fn known_circuit(file: &str, site: &SiteFile, key: String, circuit: &str, problems: &mut Problems) {
     if !site.circuits.iter().any(|c| c.id.as_str() == circuit) {

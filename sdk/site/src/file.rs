@@ -161,6 +161,9 @@ pub struct Meter {
     pub id: DeviceId,
     /// The circuit that it measures.
     pub circuit: CircuitId,
+    /// How old its readings are at most when they come, ms, besides half an interval. Default 0; up to five intervals.
+    #[serde(default)]
+    pub lag_ms: Millis,
 }
 
 /// How a charger's limits are written.

@@ -191,6 +191,16 @@ fn a_cable_is_a_second_maximum() {
 }
 
 #[test]
+fn a_meter_lags_by_five_intervals_at_most() {
+    let lag = |ms: i32| {
+        with("", "", "", "").replace("id = \"meter-1\"", &format!("id = \"meter-1\"\nlag_ms = {ms}"))
+    };
+    assert!(SiteFile::parse("depot.toml", &lag(5_000)).is_ok_and(|site| site.meters[0].lag_ms.0 == 5_000));
+    check(&lag(5_001), &["meters.meter-1.lag_ms: 5001: give 0 to 5000 ms"]);
+    check(&lag(-1), &["meters.meter-1.lag_ms: -1: give 0 to 5000 ms"]);
+}
+
+#[test]
 fn every_mistake_in_the_rules_of_control_is_named_at_once() {
     let text = with(
         "",

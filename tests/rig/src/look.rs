@@ -27,7 +27,8 @@ impl Rig {
     fn lengths(&self) -> Lengths {
         let control = self.machine.model().control;
         let Pace { step_ms, reading_ms, patience_ms } = self.pace;
-        let usual = reading_ms + control.interval_ms.0 + 3 * step_ms + self.extra_grace_ms;
+        let usual =
+            reading_ms + control.interval_ms.0 + 3 * step_ms + self.extra_grace_ms + self.meter_lag_ms;
         Lengths {
             usual: Micros::from_millis(usual),
             deaf: control.meter_stale_ms.into(),

@@ -24,7 +24,7 @@ pub fn circuit(name: &str, parent: Option<usize>, limit: f64) -> Circuit {
 
 /// A meter of a circuit.
 pub fn meter(name: &str, circuit: usize) -> Meter {
-    Meter { id: DeviceId::new(name).expect("name"), circuit }
+    Meter { id: DeviceId::new(name).expect("name"), circuit, lag_ms: Millis(0) }
 }
 
 /// An interval of 200 ms, and all that depends on it.
@@ -79,6 +79,7 @@ pub fn reading(
             register_wh: None,
             soc_percent: None,
             temperature_mc: None,
+            voltage_mv: None,
         },
     )
 }

@@ -1,9 +1,11 @@
 //! A site on virtual time, for tests: meters, chargers that obey what reaches them, messages that take time.
 
-use wattle_wire::message::{ChargerState, Refusal, Setpoint};
+use std::collections::VecDeque;
+
+use wattle_wire::message::{ChargerState, Phases, Refusal, Setpoint};
 use wattle_wire::policy::{Plan, Snapshot};
 use wattle_wire::row::{self, Decision, EventKind, Row};
-use wattle_wire::{Micros, Milliamps, PerPhase, Phase};
+use wattle_wire::{Micros, Milliamps, Millivolts, PerPhase, Phase};
 
 use crate::excuse::Cause;
 use crate::look::Over;
@@ -71,6 +73,14 @@ pub struct Rig {
     pub is_troubled: bool,
     /// What the meters show besides what flows.
     pub noise: Box<dyn FnMut() -> Milliamps>,
+    /// What the meters say the voltage is; none if they don't measure it.
+    pub voltage_mv: Option<Millivolts>,
+    /// How old what the meters say is.
+    pub meter_lag_ms: i64,
+    /// What flowed through the circuits at each step of that time, the oldest first.
+    flowed: VecDeque<Vec<PerPhase<Milliamps>>>,
+    /// On how many of its phases each charger measures its current.
+    pub measures: usize,
     /// What the machine takes for the time, less the time.
     pub(crate) clock_error: Micros,
     /// By how many percent its clock goes too fast.
@@ -122,6 +132,10 @@ impl Rig {
             extra_grace_ms: 0,
             is_troubled: false,
             noise: Box::new(|| Milliamps::ZERO),
+            voltage_mv: Some(Millivolts(230_000)),
+            meter_lag_ms: 0,
+            flowed: VecDeque::new(),
+            measures: 3,
             clock_error: Micros::ZERO,
             fast_percent: 0,
             signalled: vec![None; model.circuits.len()],
@@ -234,6 +248,12 @@ impl Rig {
             self.now += Micros::from_millis(self.pace.step_ms);
             self.clock_error += Micros(self.pace.step_ms * 10 * self.fast_percent);
             self.step();
+            if self.meter_lag_ms > 0 {
+                let flows = (0..self.loads.len()).map(|circuit| self.flow(circuit)).collect();
+                self.flowed.push_back(flows);
+                let kept = self.meter_lag_ms / self.pace.step_ms;
+                self.flowed.drain(..self.flowed.len().saturating_sub(kept as usize));
+            }
         }
     }
 
@@ -333,8 +353,13 @@ impl Rig {
         }
         let circuit = self.machine.model().meters[meter].circuit;
         self.hear_meter(meter);
-        let shown = self.flow(circuit).map(|flow| flow + (self.noise)());
-        self.tell(reading(Part::Meter(meter), None, None, &shown.0));
+        let flow = self.flowed.front().map_or_else(|| self.flow(circuit), |flowed| flowed[circuit]);
+        let shown = flow.map(|flow| flow + (self.noise)());
+        let mut said = reading(Part::Meter(meter), None, None, &shown.0);
+        if let Heard::Reading { voltage_mv, .. } = &mut said.heard {
+            *voltage_mv = self.voltage_mv.map(|voltage| Phases::new(&[voltage; 3]));
+        }
+        self.tell(said);
     }
 
     fn send_charger_reading(&mut self, index: usize) {
@@ -346,7 +371,8 @@ impl Rig {
         let number = vehicle.obeyed.as_ref().map_or(0, |setpoint| setpoint.number);
         let loaded = self.loaded(index).len();
         let current = |i| if i < loaded { self.draw(index) } else { Milliamps::ZERO };
-        let currents: Vec<Milliamps> = (0..vehicle.wired.len()).map(current).collect();
+        let measured = vehicle.wired.len().min(self.measures);
+        let currents: Vec<Milliamps> = (0..measured).map(current).collect();
         self.deliver(reading(Part::Charger(index), Some(state), Some(number), &currents));
     }
 

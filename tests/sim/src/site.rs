@@ -33,7 +33,7 @@ impl Site {
             id: SiteId::new(format!("site-{edge}")).expect("a name"),
             control: Control { interval_ms: Millis(plan.interval_ms), ..Control::default() },
             circuits: vec![circuit],
-            meters: vec![Meter { id: devices[0].clone(), circuit: 0 }],
+            meters: vec![Meter { id: devices[0].clone(), circuit: 0, lag_ms: Millis(0) }],
             chargers: chargers.collect(),
             users: Vec::new(),
             systems: Vec::new(),

@@ -188,6 +188,7 @@ impl DeviceMachine {
                 register_wh: row.values.register_wh,
                 soc_percent: row.values.soc_percent,
                 temperature_mc: row.values.temperature_mc,
+                voltage_mv: row.values.voltage_mv,
             };
             self.tell(heard, out);
         }

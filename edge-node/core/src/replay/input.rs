@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use wattle_wire::message::{ChargerState, Number, Phases, Refusal};
 use wattle_wire::policy::Series;
-use wattle_wire::{Micros, Milliamps, PerPhase, SessionId, UserId, WattHours, Watts};
+use wattle_wire::{Micros, Milliamps, Millivolts, PerPhase, SessionId, UserId, WattHours, Watts};
 
 use crate::site::{Heard, Limit, Manual, Part, Signalled, SiteInput, Stay};
 
@@ -43,6 +43,19 @@ enum SavedHeard {
     GridLimit(u32, Option<Series>),
     Price(Option<Series>),
     Surplus(Option<Series>),
+    /// A reading with voltages.
+    Measured(SavedReading),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SavedReading {
+    state: Option<ChargerState>,
+    setpoint: Option<u64>,
+    current_ma: Option<Phases<Milliamps>>,
+    register_wh: Option<WattHours>,
+    soc_percent: Option<i32>,
+    temperature_mc: Option<i32>,
+    voltage_mv: Option<Phases<Millivolts>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,16 +108,39 @@ impl SavedInput {
 impl SavedHeard {
     fn of(heard: &Heard) -> Self {
         match heard {
-            Heard::Reading { state, setpoint, current_ma, register_wh, soc_percent, temperature_mc } => {
-                Self::Reading {
-                    state: *state,
-                    setpoint: *setpoint,
-                    current_ma: *current_ma,
-                    register_wh: *register_wh,
-                    soc_percent: *soc_percent,
-                    temperature_mc: *temperature_mc,
-                }
-            }
+            Heard::Reading {
+                state,
+                setpoint,
+                current_ma,
+                register_wh,
+                soc_percent,
+                temperature_mc,
+                voltage_mv: None,
+            } => Self::Reading {
+                state: *state,
+                setpoint: *setpoint,
+                current_ma: *current_ma,
+                register_wh: *register_wh,
+                soc_percent: *soc_percent,
+                temperature_mc: *temperature_mc,
+            },
+            Heard::Reading {
+                state,
+                setpoint,
+                current_ma,
+                register_wh,
+                soc_percent,
+                temperature_mc,
+                voltage_mv,
+            } => Self::Measured(SavedReading {
+                state: *state,
+                setpoint: *setpoint,
+                current_ma: *current_ma,
+                register_wh: *register_wh,
+                soc_percent: *soc_percent,
+                temperature_mc: *temperature_mc,
+                voltage_mv: *voltage_mv,
+            }),
             Heard::Confirmed(number) => Self::Confirmed(*number),
             Heard::Refused { number, reason } => Self::Refused(*number, *reason),
             Heard::Online(online) => Self::Online(*online),
@@ -122,8 +158,34 @@ impl SavedHeard {
     fn load(self) -> Heard {
         match self {
             Self::Reading { state, setpoint, current_ma, register_wh, soc_percent, temperature_mc } => {
-                Heard::Reading { state, setpoint, current_ma, register_wh, soc_percent, temperature_mc }
+                let voltage_mv = None;
+                Heard::Reading {
+                    state,
+                    setpoint,
+                    current_ma,
+                    register_wh,
+                    soc_percent,
+                    temperature_mc,
+                    voltage_mv,
+                }
             }
+            Self::Measured(SavedReading {
+                state,
+                setpoint,
+                current_ma,
+                register_wh,
+                soc_percent,
+                temperature_mc,
+                voltage_mv,
+            }) => Heard::Reading {
+                state,
+                setpoint,
+                current_ma,
+                register_wh,
+                soc_percent,
+                temperature_mc,
+                voltage_mv,
+            },
             Self::Confirmed(number) => Heard::Confirmed(number),
             Self::Refused(number, reason) => Heard::Refused { number, reason },
             Self::Online(online) => Heard::Online(online),

@@ -89,7 +89,7 @@ impl SiteMachine {
             let (charger, station) = (&self.model.chargers[index], &self.stations[index]);
             let waits = station.ledger.unconfirmed_since();
             let overdue = waits.is_some_and(|since| now - since >= self.times.patience);
-            let in_force = station.ledger.newest().map_or(Milliamps::ZERO, |sent| sent.limit);
+            let in_force = station.in_force(charger, now, self.times);
             let risen = if in_force < charger.min_ma { charger.min_ma } else { in_force + station.rise };
             let priority = self.user(index).and_then(|user| user.priority);
             Seat {

@@ -11,7 +11,7 @@ use super::budget::Budget;
 use super::doubt::Doubt;
 use super::envelope::{self, Grant, Seat};
 use super::record::Made;
-use super::{Outcome, Proposal, SendSetpoint, SiteMachine, equal_share};
+use super::{Gauge, Meter, Outcome, Proposal, SendSetpoint, SiteMachine, equal_share};
 
 /// The most bytes of a policy's state that are kept; a plan with more is not taken.
 const MAX_POLICY_STATE_BYTES: usize = 64 * 1024;
@@ -120,11 +120,17 @@ impl SiteMachine {
 
     fn advance(&mut self, now: Micros) {
         self.expire();
+        let has_begun = now - self.started_at >= self.times.beginning();
         for (gauge, meter) in self.gauges.iter_mut().zip(&self.model.meters) {
-            let below = &self.below[meter.circuit];
+            let (below, times) = (&self.below[meter.circuit], self.times.lagging(meter.lag_ms));
+            if !has_begun
+                && !gauge.load.begins(below.iter().map(|index| self.stations[*index].track.first()), times)
+            {
+                continue;
+            }
             let (chargers, stations) = (&self.model.chargers, &self.stations);
             let below = below.iter().map(|index| (&chargers[*index], &stations[*index]));
-            gauge.load.settle(now, self.times, below);
+            gauge.load.settle(now, times, below);
         }
         self.notice(now);
     }
@@ -134,7 +140,7 @@ impl SiteMachine {
         for (station, charger) in self.stations.iter_mut().zip(&self.model.chargers) {
             let told = station.ledger.most();
             station.ledger.expire(self.passing.sure());
-            station.hold(told, self.passing.now, self.times.guard);
+            station.hold(told, self.passing.now, self.times);
             if station.manual_until.is_some_and(|until| until <= clock) {
                 (station.manual, station.manual_until) = (charger.manual_ma, None);
             }
@@ -257,7 +263,8 @@ impl SiteMachine {
             return false;
         }
         let Some(newest) = station.ledger.newest() else {
-            return seat.asks || station.ledger.most() > Milliamps::ZERO;
+            let holds = station.ledger.most() > Milliamps::ZERO;
+            return !(holds && self.is_beginning(now)) && (seat.asks || holds);
         };
         let interval: Micros = self.model.control.interval_ms.into();
         let age = now - newest.sent_at;
@@ -265,6 +272,23 @@ impl SiteMachine {
         let may_lapse = seat.asks && age >= Micros(validity.0 / 2);
         let holds_more = seat.asks || station.ledger.most() > Milliamps::ZERO;
         limit != newest.limit || may_lapse || (is_lost && holds_more)
+    }
+
+    /// Whether the load is not known yet because the machine has just begun, and no meter shows more than may be: what
+    /// chargers do by an earlier machine's setpoints, which are reserved, then stands for a moment.
+    fn is_beginning(&self, now: Micros) -> bool {
+        let is_over = |(gauge, meter): (&Gauge, &Meter)| {
+            let limit = self.limit(meter.circuit);
+            gauge
+                .load
+                .heard
+                .zip(limit, |heard, limit| heard.is_some_and(|(i, _)| i > limit))
+                .0
+                .contains(&true)
+        };
+        now - self.started_at < self.times.beginning()
+            && self.gauges.iter().any(|gauge| !gauge.load.has_begun())
+            && !self.gauges.iter().zip(&self.model.meters).any(is_over)
     }
 
     /// What the chargers of each circuit may draw together from now on, for the record.

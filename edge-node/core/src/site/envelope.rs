@@ -5,7 +5,8 @@
 //!    be reached or is held gets nothing new.
 //! 2. *Shed*: while a phase of a circuit, from the charger's own up to the grid connection, would be
 //!    overcommitted, the charger of lowest priority, then of latest registration, gives up what is too much;
-//!    if less than its minimum is left it stands by.
+//!    if less than its minimum is left it stands by. One whose least time on isn't over keeps its minimum as long as those
+//!    that go before it can give up something above theirs.
 //! 3. *Lower at once*: what is less than the setpoint in force is granted as it is.
 //! 4. *Doubt*: where it is not known which chargers load a phase, lower so much more, for now, that it fits whichever they
 //!    are; see the `doubt` module.
@@ -182,8 +183,16 @@ fn shed(
     for (seat, grant) in seats.iter().zip(grants.iter()) {
         add(&mut used, seat, loads(seat, grant.target));
     }
-    for index in order.iter().rev() {
-        let (seat, grant) = (&seats[*index], &mut grants[*index]);
+    let keeps = |index: usize| seats[index].stays_on && seats[index].in_force >= seats[index].min;
+    // Whoever may not be put on standby yet is spared once; what is too much then the limit demands of those who were.
+    let mut spared = vec![false; seats.len()];
+    let turns = [true, false].iter();
+    let turns = turns.flat_map(|spares| order.iter().rev().map(move |index| (*index, *spares)));
+    for (index, spares) in turns {
+        if !spares && !spared[index] {
+            continue;
+        }
+        let (seat, grant) = (&seats[index], &mut grants[index]);
         let worst = places(seat).max_by_key(|(c, phase)| used[*c][*phase] - budgets[*c][*phase]);
         let Some((circuit, phase)) = worst else { continue };
         let excess = used[circuit][phase] - budgets[circuit][phase];
@@ -194,9 +203,15 @@ fn shed(
             continue;
         }
         let before = loads(seat, grant.target);
-        grant.target = left(seat, grant.target - excess);
+        let lowered = left(seat, grant.target - excess);
+        let is_spared = spares && lowered == Milliamps::ZERO && (keeps(index) || spared.contains(&true));
+        spared[index] = is_spared;
+        if is_spared && grant.target == seat.min {
+            continue;
+        }
+        grant.target = if is_spared { seat.min } else { lowered };
         grant.reason = if grant.target == Milliamps::ZERO { "no room: standby" } else { "no room: lowered" };
-        tell(*index, Step::Shed { circuit, phase, excess, target: grant.target });
+        tell(index, Step::Shed { circuit, phase, excess, target: grant.target });
         let after = loads(seat, grant.target);
         add(&mut used, seat, after - before);
     }

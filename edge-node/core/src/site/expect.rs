@@ -73,6 +73,7 @@ fn reading_of(reading: &Reading) -> Heard {
         register_wh: values.register_wh,
         soc_percent: values.soc_percent,
         temperature_mc: values.temperature_mc,
+        voltage_mv: values.voltage_mv.and_then(without_trailing_nulls),
     }
 }
 

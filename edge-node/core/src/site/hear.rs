@@ -21,19 +21,22 @@ impl SiteMachine {
     }
 
     fn hear_meter(&mut self, index: usize, heard: Heard, now: Micros) -> Due {
-        let Heard::Reading { current_ma: Some(current), .. } = heard else { return Due::No };
+        let Heard::Reading { current_ma, voltage_mv, .. } = heard else { return Due::No };
+        self.gauges[index].voltage.hear(voltage_mv, now);
+        let Some(current) = current_ma else { return Due::No };
         let circuit = self.model.meters[index].circuit;
         let measured = station::plausible_meter(current, self.model.circuits[circuit].generation);
         if measured.0.iter().all(Option::is_none) {
             return Due::No;
         }
+        let times = self.times.lagging(self.model.meters[index].lag_ms);
         let nothing = PerPhase::all(Milliamps::ZERO);
         let over = measured.zip(self.limit(circuit), |measured, limit| measured.is_some_and(|m| m > limit));
         let (mut drawn, mut least_lately, mut subtracted) = (nothing, nothing, Vec::new());
         for index in &self.below[circuit] {
             let (charger, station) = (&self.model.chargers[*index], &self.stations[*index]);
-            let (low, high) = station.drawn_lately(charger, now, self.times);
-            let most = station.may_have_drawn(charger, now, self.times);
+            let (low, high) = station.drawn_lately(charger, now, times);
+            let most = station.may_have_drawn(charger, now, times);
             let counts = over.zip(high, |over, high| over.then_some(high)).zip(most, Option::unwrap_or);
             (drawn, least_lately) = (drawn + counts, least_lately + low);
             subtracted.push(counts);
@@ -60,16 +63,16 @@ impl SiteMachine {
         let lend_after = self.model.control.lend_after_ms.into();
         let binds_until = self.passing.binds_until(validity);
         let station = &mut self.stations[index];
-        let is_reading = matches!(heard, Heard::Reading { current_ma: Some(_), .. });
         if matches!(heard, Heard::Reading { .. } | Heard::Confirmed(_) | Heard::Refused { .. }) {
             station.online = true;
             station.heard_at = Some(now);
         }
-        station.hear(&self.model.chargers[index], heard, (now, binds_until), self.times.guard);
-        station.hold(told, now, self.times.guard);
+        let is_measured =
+            station.hear(&self.model.chargers[index], heard, (now, binds_until), self.times.guard);
+        station.hold(told, now, self.times);
         if !station.state().asks() {
             station.forget_vehicle();
-        } else if is_reading {
+        } else if is_measured {
             station.watch_appetite(&self.model.chargers[index], now, lend_after);
         }
 
@@ -116,22 +119,35 @@ impl SiteMachine {
 }
 
 impl Station {
-    /// A setpoint that begins now binds it until `binds_until`.
-    fn hear(&mut self, charger: &Charger, heard: Heard, (now, binds_until): (Micros, Micros), guard: Micros) {
+    /// Whether its draw was measured. A setpoint that begins now binds it until `binds_until`.
+    fn hear(
+        &mut self,
+        charger: &Charger,
+        heard: Heard,
+        (now, binds_until): (Micros, Micros),
+        guard: Micros,
+    ) -> bool {
         // Without a number of its own it can't tell how old a setpoint was that came.
         let until = self.seen.is_none().then_some(binds_until);
         match heard {
-            Heard::Reading { state, setpoint, current_ma, register_wh, soc_percent, temperature_mc } => {
+            Heard::Reading {
+                state,
+                setpoint,
+                current_ma,
+                register_wh,
+                soc_percent,
+                temperature_mc,
+                voltage_mv: _,
+            } => {
                 self.state = state.or(self.state);
                 self.register = register_wh.filter(|register| register.0 >= 0).or(self.register);
                 self.soc_percent = soc_percent.filter(|soc| (0..=100).contains(soc)).or(self.soc_percent);
                 self.temperature_mc = temperature_mc.or(self.temperature_mc);
+                let told = self.ledger.most();
                 if let Some(number) = setpoint {
                     self.ledger.confirm(number, until);
                 }
-                if let Some(current) = current_ma {
-                    self.measure(charger, current, now, guard);
-                }
+                return self.measure(charger, current_ma, told, now, guard);
             }
             Heard::Confirmed(number) => {
                 self.ledger.confirm(number, until);
@@ -150,6 +166,7 @@ impl Station {
             }
             Heard::Limit { .. } | Heard::GridLimit { .. } | Heard::Price(_) | Heard::Surplus(_) => {}
         }
+        false
     }
 
     /// Takes the last reading for a sign of what is of use to the vehicle.

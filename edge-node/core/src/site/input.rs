@@ -3,7 +3,7 @@
 use wattle_wire::message::{ChargerState, Number, Phases, Refusal, Setpoint};
 use wattle_wire::policy::{Plan, Series};
 use wattle_wire::row::{Cause, Row};
-use wattle_wire::{DeviceId, Micros, Milliamps, SessionId, UserId, WattHours};
+use wattle_wire::{DeviceId, Micros, Milliamps, Millivolts, SessionId, UserId, WattHours};
 
 use super::{Part, Signalled};
 
@@ -35,6 +35,8 @@ pub enum Heard {
         soc_percent: Option<i32>,
         /// Temperature inside, thousandths of a degree Celsius.
         temperature_mc: Option<i32>,
+        /// Voltage per phase, in the device's order.
+        voltage_mv: Option<Phases<Millivolts>>,
     },
     /// It obeys this setpoint.
     Confirmed(u64),

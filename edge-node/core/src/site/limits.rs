@@ -2,11 +2,12 @@
 //! hour, and what was signalled for it ([`super::outside`]); less its margin.
 //!
 //! A limit in W holds for all phases of a circuit together. It becomes an equal current on each phase that the circuit
-//! has, at the nominal voltage, rounded down: as long as each phase keeps it the whole does.
+//! has, at the voltages of its meter or the next one above it ([`super::voltage`]), rounded down: as long as each phase keeps it
+//! the whole does.
 
 use wattle_wire::{Milliamps, Millivolts, PerPhase, Phase, Watts};
 
-use super::SiteMachine;
+use super::{SiteMachine, voltage};
 
 /// A limit, by current or by power.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,13 +57,24 @@ impl SiteMachine {
         scheduled.chain(self.outside.limits(circuit, now))
     }
 
+    /// The voltage of a phase by the nearest meter that measures it.
+    fn voltage(&self, circuit: usize, phase: Phase) -> Millivolts {
+        let nominal = self.model.control.nominal_mv;
+        let mut meters = self.model.path(circuit).into_iter().filter_map(|circuit| self.meter_of[circuit]);
+        let nearest = meters.find(|meter| self.gauges[*meter].voltage.0[phase].is_some());
+        nearest.map_or(voltage::highest(nominal), |meter| {
+            self.gauges[meter].voltage.counts(phase, nominal, self.passing.now, self.stale())
+        })
+    }
+
     fn current(&self, circuit: usize, limit: Limit) -> PerPhase<Milliamps> {
         match limit {
             Limit::Current(current) => current,
             Limit::Power(power) => {
                 let breaker = self.model.circuits[circuit].limit_ma;
-                let phases = Phase::ALL.iter().filter(|phase| breaker[**phase] > Milliamps::ZERO).count();
-                PerPhase::all(on_each_phase(power, phases, self.model.control.nominal_mv))
+                let phases = Phase::ALL.into_iter().filter(|phase| breaker[*phase] > Milliamps::ZERO);
+                let sum = phases.map(|phase| self.voltage(circuit, phase)).sum();
+                PerPhase::all(on_each_phase(power, 1, sum))
             }
         }
     }

@@ -21,6 +21,10 @@
 //!   its last reading, and never more than what was reserved for it at the moment of the meter reading.
 //! - Below zero only where there is generation.
 //!
+//! - A meter that lags ([`Meter::lag_ms`](super::Meter)) may tell of any moment since: the slack before its readings is as much longer.
+//! - A charger, or a phase of it, that is not measured drew between nothing and what it was told at that moment. Where the
+//!   estimate rises it is taken to have drawn that; raises fit beside its having drawn nothing.
+//!
 //! The error is on the safe side: load may be seen too high for a moment, availability never. Every
 //! subtracted draw is at most what the ledger reserves for that charger, so load and reservations together
 //! are never below what the meter shows. That also makes a charger of unknown wiring safe to subtract on
@@ -30,7 +34,7 @@
 
 use std::collections::VecDeque;
 
-use wattle_wire::{Micros, Milliamps, PerPhase};
+use wattle_wire::{Micros, Milliamps, Millis, PerPhase};
 
 use super::station::{DRAW_TOLERANCE, Station};
 use super::{Charger, Control};
@@ -48,6 +52,8 @@ pub(super) struct Times {
     pub(super) patience: Micros,
     /// After this long a charger's draw is forgotten.
     pub(super) stale: Micros,
+    /// How old a reading of the meter may be besides.
+    pub(super) lag: Micros,
 }
 
 impl Times {
@@ -55,9 +61,28 @@ impl Times {
         let interval = Micros::from(control.interval_ms);
         Self {
             stale: control.meter_stale_ms.into(),
+            lag: Micros::ZERO,
             guard: Micros((interval.0 / 2).clamp(50_000, 1_000_000)),
             patience: Micros(interval.0.saturating_mul(3).max(1_000_000)),
         }
+    }
+}
+
+impl Times {
+    /// Of a meter whose readings may be so old.
+    pub(super) fn lagging(self, lag: Millis) -> Self {
+        Self { lag: lag.into(), ..self }
+    }
+
+    /// So long after its start a machine may wait for a first estimate: a reading of each charger, one of the meter, one more of each
+    /// charger.
+    pub(super) fn beginning(self) -> Micros {
+        self.patience + self.guard + self.guard
+    }
+
+    /// The earliest moment of which a reading may tell that came at `moment`.
+    pub(super) fn told_from(self, moment: Micros) -> Micros {
+        moment - self.guard - self.lag
     }
 }
 
@@ -125,6 +150,21 @@ impl Load {
         self.lately.clear();
     }
 
+    /// Whether the first estimate can be made: what a charger drew before its first reading is not known, nor whether one
+    /// is silent that was never heard. `firsts` has the moments of the first readings. Of readings that came too early the last is kept.
+    pub(super) fn begins(&mut self, firsts: impl Iterator<Item = Option<Micros>>, times: Times) -> bool {
+        let mut latest = Micros(i64::MIN);
+        for first in firsts {
+            let Some(first) = first else { return false };
+            latest = latest.max(first);
+        }
+        let is_early = |waiting: &Waiting| times.told_from(waiting.at) < latest;
+        while self.waiting.len() > 1 && self.waiting.front().is_some_and(is_early) {
+            self.waiting.pop_front();
+        }
+        !self.waiting.front().is_some_and(is_early)
+    }
+
     /// Settles on the newest reading that is confirmed by all that may have drawn from the circuit.
     pub(super) fn settle<'a>(
         &mut self,
@@ -141,7 +181,9 @@ impl Load {
                 let range = about(below);
                 let (low, high) = below.1.drawn_but_for_commands(waiting.at, &range, now, times);
                 let steady = range.least.zip(range.most, |l, m| if m - l <= DRAW_TOLERANCE { m } else { l });
-                range.is_complete.then(|| [least + range.least, likely + low, most + high, sure + steady])
+                let steady = steady.map(|draw| draw.max(Milliamps::ZERO));
+                let at_least = range.least.map(|least| least.max(Milliamps::ZERO));
+                range.is_complete.then(|| [least + at_least, likely + low, most + high, sure + steady])
             });
             let Some(drawn) = drawn else { return };
             self.subtracted = below.clone().map(|below| about(below).most).collect();
@@ -187,6 +229,12 @@ impl Load {
         self.waiting.iter().fold(known, |known, waiting| {
             known.zip(waiting.at_most, |known, most| known.map(|known| most.map_or(known, |m| m.max(known))))
         })
+    }
+
+    /// Whether it was heard, and what it said is settled.
+    pub(super) fn has_begun(&self) -> bool {
+        let (heard, settled) = (self.heard.map(|h| h.is_some()).0, self.settled.map(|s| s.is_some()).0);
+        heard.contains(&true) && heard == settled
     }
 
     /// What the meter showed last, where that is not stale.

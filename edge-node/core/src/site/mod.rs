@@ -33,7 +33,9 @@
 //!   when it hears that.
 //! - At the start a charger may still obey what an earlier machine has told it. What that was the journal may
 //!   not know, as setpoints don't wait for it: so the charger counts with its maximum, for one validity or
-//!   until it confirms.
+//!   until it confirms; with more and for longer, if the earlier machine's were ([`SiteMachine::inherit`]). What a vehicle draws
+//!   then is taken for what its charger was told, so that it charges on; and until a meter reading is settled, or one shows more than
+//!   a limit, for four intervals at most, chargers that draw by an earlier setpoint are told nothing.
 
 mod anomaly;
 mod budget;
@@ -61,11 +63,12 @@ mod share;
 mod snapshot;
 mod station;
 mod track;
+mod voltage;
 
 use std::collections::BTreeMap;
 
 use wattle_wire::row::{Cause, Event, EventKind, Row};
-use wattle_wire::{Micros, Milliamps, PerPhase};
+use wattle_wire::{DeviceId, Micros, Milliamps, Millis, PerPhase};
 
 pub use calendar::{LocalTime, Window};
 pub(crate) use expect::telling;
@@ -84,6 +87,7 @@ use record::Recorder;
 pub use share::equal_share;
 pub use station::DRAW_TOLERANCE;
 use station::Station;
+use voltage::Voltage;
 
 /// Events that wait for the next decision; more are dropped (each needs a change of state of one device, and
 /// a decision comes every interval).
@@ -123,6 +127,7 @@ pub struct SiteMachine {
 #[derive(Debug, Clone)]
 struct Gauge {
     load: Load,
+    voltage: Voltage,
     is_stale: bool,
     is_over: bool,
 }
@@ -142,7 +147,7 @@ impl SiteMachine {
         let meter_of = (0..model.circuits.len()).map(meter_on).collect();
         let gauges = model.meters.iter().map(|meter| {
             let load = Load::new(model.circuits[meter.circuit].generation);
-            Gauge { load, is_stale: false, is_over: false }
+            Gauge { load, voltage: Voltage::default(), is_stale: false, is_over: false }
         });
         let gauges = gauges.collect();
         let passing = Passing::new(now, model.control.interval_ms.into());
@@ -152,7 +157,8 @@ impl SiteMachine {
             station.manual = charger.manual_ma;
         }
         Ok(Self {
-            times: Times::of(&model.control),
+            times: Times::of(&model.control)
+                .lagging(model.meters.iter().map(|meter| meter.lag_ms).max().unwrap_or_default()),
             passing,
             outside: Outside::new(model.circuits.len()),
             model,
@@ -173,6 +179,17 @@ impl SiteMachine {
             failure_said_at: BTreeMap::new(),
             recorder: Recorder::default(),
         })
+    }
+
+    /// Reserves, at a start, what chargers may still obey of machines before this one: each of them so much as `most` says, or its
+    /// maximum if that is more, for that validity, or the present one if that is longer.
+    pub fn inherit(&mut self, validity: Millis, most: impl Fn(&DeviceId) -> Option<Milliamps>) {
+        let validity = validity.max(self.model.control.validity_ms);
+        let until = self.passing.binds_until(validity.into());
+        for (station, charger) in self.stations.iter_mut().zip(&self.model.chargers) {
+            let most = most(&charger.id).unwrap_or_default().max(charger.max_ma);
+            station.ledger.inherit(most, until);
+        }
     }
 
     /// What the site is.

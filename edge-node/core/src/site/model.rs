@@ -98,6 +98,8 @@ pub struct Meter {
     pub id: DeviceId,
     /// Index of the circuit that it measures, all of it.
     pub circuit: usize,
+    /// How old what it says may be when it comes, besides half an interval that any message may take.
+    pub lag_ms: Millis,
 }
 
 /// A charger.
@@ -180,7 +182,7 @@ pub enum ModelError {
     #[error("device {0} is there twice, or is a second meter of its circuit")]
     Twice(DeviceId),
     /// A timing, step or voltage of control that is not above zero (where that means something, zero may be).
-    #[error("a control timing is not above zero, or another control setting is below")]
+    #[error("a control timing is not above zero, or another control setting or a meter's lag is below")]
     Control,
 }
 
@@ -206,6 +208,7 @@ impl SiteModel {
             || not_below.iter().any(|length| length.0 < 0)
             || control.raise_ramp_ma_per_s.min(control.resume_room_ma) < Milliamps::ZERO
             || control.nominal_mv.0 <= 0
+            || self.meters.iter().any(|meter| meter.lag_ms.0 < 0)
         {
             return Err(ModelError::Control);
         }

@@ -9,7 +9,7 @@ use super::anomaly::Anomalies;
 use super::ledger::Ledger;
 use super::lend::Lending;
 use super::load::Times;
-use super::track::{Range, Track};
+use super::track::{Drawn, Range, Track, is_measured};
 use super::{Charger, Stay};
 
 /// A draw counts above the setpoint only beyond this: meters and readings have noise, and what is really
@@ -70,20 +70,25 @@ impl Station {
         self.online && self.heard_at.is_some_and(|at| now - at < silence)
     }
 
-    /// Takes a measured current; false if it is implausible and so no reading.
+    /// Takes what a reading says of the current; whether that is anything. Where it says nothing plausible the charger
+    /// may draw nothing or all that it was told, `told`.
     pub(super) fn measure(
         &mut self,
         charger: &Charger,
-        current: Phases<Milliamps>,
+        current: Option<Phases<Milliamps>>,
+        told: Milliamps,
         now: Micros,
         guard: Micros,
     ) -> bool {
         let plausible = |i: &Milliamps| (LEAST_DRAW..=MOST_DRAW).contains(i);
-        if !current.iter().flatten().all(|i| plausible(&i)) || current.iter().all(|i| i.is_none()) {
-            return false;
+        let current = current.filter(|current| current.iter().flatten().all(|i| plausible(&i)));
+        let measured = on_site_phases(charger, current);
+        let mut at_most = PerPhase::all(Milliamps::ZERO);
+        for phase in charger.wired() {
+            at_most[*phase] = told.max(charger.safe_ma);
         }
-        self.track.push(on_site_phases(charger, current), now, guard);
-        true
+        self.track.take(Drawn { measured, at_most }, now, guard);
+        current.is_some_and(|current| current.iter().any(|i| i.is_some()))
     }
 
     /// What it draws by its last reading, if that is younger than `stale`.
@@ -110,7 +115,7 @@ impl Station {
         now: Micros,
         times: Times,
     ) -> PerPhase<Milliamps> {
-        let told = self.ledger.most_at(moment).max(self.held_at(moment));
+        let told = self.ledger.most_at(moment).max(self.held_at(moment - times.lag));
         self.may_draw_of(charger, told, now, times.stale)
     }
 
@@ -145,9 +150,9 @@ impl Station {
     }
 
     /// Notes what it might have drawn before a change to its ledger, for meter readings on their way.
-    pub(super) fn hold(&mut self, before: Milliamps, now: Micros, guard: Micros) {
+    pub(super) fn hold(&mut self, before: Milliamps, now: Micros, times: Times) {
         if before > self.ledger.most() {
-            self.held = Some((self.held_at(now).max(before), now + guard));
+            self.held = Some((self.held_at(now - times.lag).max(before), now + times.guard));
         }
     }
 
@@ -160,6 +165,20 @@ impl Station {
         self.track.last().is_none_or(|(_, at)| now - at >= times.patience)
     }
 
+    /// What it was told last. While it may still obey an earlier machine that is what it draws, in whole steps: to tell it that
+    /// is to lower what it may draw.
+    pub(super) fn in_force(&self, charger: &Charger, now: Micros, times: Times) -> Milliamps {
+        if let Some(newest) = self.ledger.newest() {
+            return newest.limit;
+        }
+        let Some((most, _)) = self.ledger.inherited.filter(|_| self.state().asks()) else {
+            return Milliamps::ZERO;
+        };
+        let drawn = self.highest_draw(now, times.patience) + DRAW_TOLERANCE;
+        let whole = drawn.min(most).floor_to(charger.step_ma);
+        if whole < charger.min_ma { Milliamps::ZERO } else { whole }
+    }
+
     /// The least and the most that it draws by its latest readings; the least at most what it was told last. Of one that
     /// is silent nobody knows whether it still draws, nor is what it drew more than what is reserved for it.
     pub(super) fn drawn_lately(
@@ -168,13 +187,13 @@ impl Station {
         now: Micros,
         times: Times,
     ) -> (PerPhase<Milliamps>, PerPhase<Milliamps>) {
-        let (least, most) = self.track.bounds_since(now - times.guard);
+        let (least, most) = self.track.bounds_since(times.told_from(now));
         if self.is_silent(now, times) {
             let reserved = self.reserved_at(charger, now, now, times);
             return (PerPhase::all(Milliamps::ZERO), most.zip(reserved, Milliamps::min));
         }
         let told = self.ledger.newest().map_or(Milliamps::ZERO, |sent| sent.limit);
-        (least.map(|least| least.min(told)), most)
+        (least.map(|least| least.min(told).max(Milliamps::ZERO)), most)
     }
 
     /// The most that a meter reading of this moment may contain of it: what is reserved for it, or what its readings show,
@@ -184,7 +203,7 @@ impl Station {
         if self.is_silent(now, times) {
             return reserved;
         }
-        reserved.zip(self.track.range(now - times.guard, now).most, Milliamps::max)
+        reserved.zip(self.track.range(times.told_from(now), now).most, Milliamps::max)
     }
 
     /// No vehicle asks: what was learned of the last one is of no use for the next.
@@ -218,18 +237,21 @@ impl Station {
         times: Times,
     ) -> (PerPhase<Milliamps>, PerPhase<Milliamps>) {
         let command = self.commands.iter().find(|(at, _)| *at >= moment);
-        let bounds = command.and_then(|(at, _)| self.track.bounds_until(moment - times.guard, *at));
+        let bounds = command.and_then(|(at, _)| self.track.bounds_until(times.told_from(moment), *at));
         let at_most = |drawn: PerPhase<Milliamps>| match self.is_silent(now, times) {
             true => drawn.zip(range.most, Milliamps::min),
             false => drawn,
         };
-        bounds.map_or((range.least, range.most), |(least, most)| (at_most(least), at_most(most)))
+        let (least, most) = bounds.unwrap_or((range.least, range.most));
+        // Where nothing is measured it is taken to draw what it may: else every rise of the load would count it as load.
+        let least = least.zip(most, |least, most| if is_measured(least) { least } else { most });
+        (at_most(least), at_most(most))
     }
 
     /// The bounds of its draw about a moment, as far as they are known at `now`. Of one that is silent nobody knows
     /// whether it still draws; it drew no more than what was reserved for it.
     pub(super) fn drawn_about(&self, charger: &Charger, moment: Micros, now: Micros, times: Times) -> Range {
-        let range = self.track.range(moment - times.guard, moment + times.guard);
+        let range = self.track.range(times.told_from(moment), moment + times.guard);
         if range.is_complete || !self.is_silent(now, times) {
             return range;
         }
@@ -238,15 +260,17 @@ impl Station {
     }
 }
 
-/// Puts a charger's currents on the site's phases. Where the wiring is not known its highest counts on all.
-fn on_site_phases(charger: &Charger, current: Phases<Milliamps>) -> PerPhase<Milliamps> {
+/// Puts a charger's currents on the site's phases; none where it is wired and said nothing of the current. Where the wiring is
+/// not known its highest counts on all.
+fn on_site_phases(charger: &Charger, current: Option<Phases<Milliamps>>) -> PerPhase<Option<Milliamps>> {
     let nothing = Milliamps::ZERO;
     if !charger.wiring_is_known() {
-        return PerPhase::all(current.iter().flatten().fold(nothing, Milliamps::max));
+        let highest = current.and_then(|current| current.iter().flatten().max());
+        return PerPhase::all(highest.map(|i| i.max(nothing)));
     }
-    let mut draw = PerPhase::all(nothing);
+    let mut draw = PerPhase::all(Some(nothing));
     for (index, phase) in charger.wired().iter().enumerate() {
-        draw[*phase] = current.get(index).unwrap_or(nothing).max(nothing);
+        draw[*phase] = current.and_then(|current| current.get(index)).map(|i| i.max(nothing));
     }
     draw
 }

@@ -9,6 +9,24 @@ use wattle_wire::{Micros, Milliamps, PerPhase, Phase};
 /// fast, so that the track reaches back over several guard times whatever their rate.
 const MAX_BUCKETS: usize = 24;
 
+/// The least of a bucket on a phase of which a reading said nothing: below all that can be measured, so that it is the
+/// least of whatever it is joined with.
+const NOT_MEASURED: Milliamps = Milliamps(-1);
+
+/// What a reading says of a draw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Drawn {
+    /// Phase by phase; none where it was not measured.
+    pub(super) measured: PerPhase<Option<Milliamps>>,
+    /// What it may have been at most where it was not measured.
+    pub(super) at_most: PerPhase<Milliamps>,
+}
+
+/// Whether a bound from a track is of readings that measured something.
+pub(super) fn is_measured(least: Milliamps) -> bool {
+    least > NOT_MEASURED
+}
+
 /// Readings of a short time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Bucket {
@@ -39,7 +57,7 @@ pub(super) struct Track {
     numbers: VecDeque<i32>,
     /// A bit for each phase that was drawn on; L1 is the lowest.
     phases: u8,
-    /// The last reading.
+    /// The last reading; nothing where it was not measured.
     last: PerPhase<Milliamps>,
 }
 
@@ -59,14 +77,25 @@ impl Track {
         track
     }
 
+    /// Takes a reading of the whole draw.
+    #[cfg(test)]
     pub(super) fn push(&mut self, draw: PerPhase<Milliamps>, now: Micros, guard: Micros) {
-        self.widen(draw);
-        self.last = draw;
+        let drawn = Drawn { measured: draw.map(Some), at_most: PerPhase::all(Milliamps::ZERO) };
+        self.take(drawn, now, guard);
+    }
+
+    /// Takes a reading.
+    pub(super) fn take(&mut self, drawn: Drawn, now: Micros, guard: Micros) {
+        let least = drawn.measured.map(|measured| measured.unwrap_or(NOT_MEASURED));
+        let most = drawn.measured.zip(drawn.at_most, Option::unwrap_or);
+        self.widen(least);
+        self.widen(most);
+        self.last = drawn.measured.map(Option::unwrap_or_default);
         let last = self.buckets().next_back();
         if let Some(last) = last
             && (now - last.from).0 < guard.0 / 2
         {
-            let (least, most) = (last.least.zip(draw, Milliamps::min), last.most.zip(draw, Milliamps::max));
+            let (least, most) = (last.least.zip(least, Milliamps::min), last.most.zip(most, Milliamps::max));
             self.numbers.truncate(self.numbers.len() - self.size());
             self.append(&Bucket { to: now, least, most, ..last });
             return;
@@ -74,12 +103,17 @@ impl Track {
         if self.buckets().len() == MAX_BUCKETS {
             self.numbers.drain(..self.size());
         }
-        self.append(&Bucket { from: now, to: now, least: draw, most: draw });
+        self.append(&Bucket { from: now, to: now, least, most });
     }
 
     /// The last reading, with its moment.
     pub(super) fn last(&self) -> Option<(PerPhase<Milliamps>, Micros)> {
         self.buckets().next_back().map(|bucket| (self.last, bucket.to))
+    }
+
+    /// When the oldest reading was that is kept.
+    pub(super) fn first(&self) -> Option<Micros> {
+        self.buckets().next().map(|bucket| bucket.from)
     }
 
     /// The buckets, the oldest first.

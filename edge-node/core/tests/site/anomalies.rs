@@ -86,6 +86,7 @@ fn a_hot_charger_and_one_that_is_asked_of_for_a_day_are_told() {
             register_wh: None,
             soc_percent: None,
             temperature_mc: Some(if minute < 10 { 79_000 } else { 80_001 }),
+            voltage_mv: None,
         };
         machine.handle(input(Part::Charger(0), heard), now);
         let snapshot = machine.begin_decision(now, Cause::Interval);

@@ -1,5 +1,6 @@
 //! Timers, users, currents by hand, and contactors that live.
 
+use wattle_wire::policy::{Allocation, Plan};
 use wattle_wire::{Micros, Millis, Phase, UserId, Watts};
 
 use wattle_edge_core::*;
@@ -160,6 +161,38 @@ fn a_policy_that_changes_its_mind_leaves_a_vehicle_on_for_its_least_time_and_no_
     assert_eq!(last_reason(&rig, 0), "keeps its minimum for its least time on");
     rig.run_ms(2_000);
     assert_eq!(rig.setpoints(), [0, 0]);
+}
+
+#[test]
+fn a_vehicle_keeps_its_least_time_on_where_a_policy_gives_all_to_one_that_goes_before_it() {
+    let mut site = model(17.0, &["cp-1", "cp-2"]);
+    site.control.least_on_ms = Millis(5_000);
+    let mut rig = Rig::new(site);
+    rig.ask(&[1]);
+    rig.run_ms(1_000);
+    assert_eq!(rig.setpoints(), [0, 17]);
+    rig.policy = Box::new(|_| {
+        let all = |charger, current| Allocation { charger, limit_ma: amps(current), reason: String::new() };
+        Ok(Plan { allocations: vec![all(0, 16.0), all(1, 0.0)], state: Vec::new() })
+    });
+    rig.ask(&[0, 1]);
+    rig.run_ms(2_000);
+    assert_eq!(rig.setpoints(), [11, 6]);
+    rig.run_ms(4_000);
+    assert_eq!(rig.setpoints(), [16, 0]);
+}
+
+#[test]
+fn a_limit_puts_a_vehicle_on_standby_within_its_least_time_on_before_one_that_goes_before_it() {
+    let mut site = model(17.0, &["cp-1", "cp-2"]);
+    site.control.least_on_ms = Millis(60_000);
+    let mut rig = rig(site);
+    settled(&mut rig, [8, 8]);
+    rig.set_home(5.0);
+    settled(&mut rig, [6, 6]);
+    rig.set_home(5.5);
+    rig.run_ms(650);
+    assert_eq!(rig.setpoints()[1], 0);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use wattle_wire::policy::{Series, Signals};
 use wattle_wire::row::Cause;
-use wattle_wire::{Micros, Milliamps, Millis, PerPhase, Phase, Watts};
+use wattle_wire::{Micros, Milliamps, Millis, Millivolts, PerPhase, Phase, Watts};
 
 use wattle_edge_core::*;
 use wattle_rig::Rig;
@@ -92,7 +92,7 @@ fn a_signal_for_a_board_leaves_the_others_alone() {
 }
 
 #[test]
-fn a_limit_in_watts_is_the_same_current_on_each_phase_at_the_nominal_voltage() {
+fn a_limit_in_watts_is_the_same_current_on_each_phase() {
     let mut site = depot();
     site.chargers.iter_mut().for_each(|charger| charger.phases = Some(Phase::ALL.to_vec()));
     let mut rig = Rig::new(site);
@@ -109,6 +109,28 @@ fn a_limit_in_watts_is_the_same_current_on_each_phase_at_the_nominal_voltage() {
     let told = snapshot.signals.grid_limit_w.expect("signalled");
     assert_eq!((told.values, told.start_us), (vec![4_200], rig.now));
     assert_eq!(snapshot.circuits[0].limit_ma, PerPhase::all(Milliamps(6_086)));
+}
+
+#[test]
+fn a_limit_in_watts_is_kept_at_the_voltage_that_is_measured_or_a_tenth_above_nominal() {
+    for (voltage, expected) in
+        [(Some(253_000), 14), (None, 14), (Some(245_000), 14), (Some(241_000), 15), (Some(207_000), 15)]
+    {
+        let mut site = depot();
+        site.chargers.truncate(1);
+        site.chargers[0].phases = Some(Phase::ALL.to_vec());
+        let mut rig = Rig::new(site);
+        rig.voltage_mv = voltage.map(Millivolts);
+        rig.ask(&[0]);
+        rig.run_ms(2_000);
+        let (limit, until_us) = (Limit::Power(Watts(11_000)), rig.now + Micros::from_secs(60));
+        rig.excuse(0);
+        rig.tell(input(Part::Circuit(0), Heard::Limit { by: 0, limit: Some(Signalled { limit, until_us }) }));
+        rig.run_ms(2_000);
+        assert_eq!(rig.setpoints(), [expected], "{voltage:?}");
+        let power = 3 * i64::from(expected) * i64::from(voltage.unwrap_or(253_000));
+        assert!(power <= 11_000_000, "{power} mW");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod anomalies;
 mod holding;
 mod lending;
 mod limits;
+mod measuring;
 mod properties;
 mod scenarios;
 mod systems;

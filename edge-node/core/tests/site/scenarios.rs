@@ -287,7 +287,10 @@ fn a_model_that_is_not_sound_is_refused_with_the_reason() {
     check(|site| site.circuits.push(site.circuits[0].clone()), "parent before its children");
     check(|site| site.chargers[0].circuit = 1, "doesn't exist");
     check(|site| site.chargers.push(charger("cp-1")), "twice");
-    check(|site| site.meters.push(Meter { id: charger("m-2").id, circuit: 0 }), "twice");
+    check(
+        |site| site.meters.push(Meter { id: charger("m-2").id, circuit: 0, lag_ms: wattle_wire::Millis(0) }),
+        "twice",
+    );
     check(|site| site.control.interval_ms.0 = 0, "above zero");
     check(|site| site.control.nominal_mv.0 = 0, "above zero");
     check(|site| site.control.resume_room_ma.0 = -1, "below");

@@ -222,12 +222,13 @@ fn a_jump_within_two_intervals_ends_no_reservation_before_the_setpoint_ends() {
 fn a_setpoint_counts_from_its_confirmation_where_a_charger_can_t_tell_how_old_it_is() {
     for (seen, expected) in [(None, 6.0), (Some(Number { boot: 1, seq: 1 }), 0.0)] {
         let at = |ms| Micros::from_secs(1_000) + Micros::from_millis(ms);
-        let mut machine = SiteMachine::new(model(30.0, &["cp-1"]), 1, at(0)).expect("sound");
+        let mut site = model(30.0, &["cp-1"]);
+        site.meters.clear();
+        let mut machine = SiteMachine::new(site, 1, at(0)).expect("sound");
         let said = |heard| SiteInput { seen, ..input(Part::Charger(0), heard) };
         let asks = reading(Part::Charger(0), Some(ChargerState::Charging), None, &[]);
         machine.handle(said(asks.heard), at(0));
         machine.begin_decision(at(0), Cause::Request);
-        // No meter has spoken, so it gets the fallback budget.
         let plan = Plan {
             allocations: vec![Allocation { charger: 0, limit_ma: amps(6.0), reason: String::new() }],
             state: Vec::new(),

@@ -49,7 +49,8 @@ pub(super) fn model() -> SiteModel {
     let every_day = Window { days: [true; 7], from_minute: 600, to_minute: 1_200 };
     let mut circuits = vec![circuit("grid", None, 40), circuit("hall", Some(0), 25)];
     circuits[1].schedule.push((every_day, Limit::Power(Watts(12_000))));
-    let meter = |id: &str, circuit| Meter { id: DeviceId::new(id).expect("name"), circuit };
+    let meter =
+        |id: &str, circuit| Meter { id: DeviceId::new(id).expect("name"), circuit, lag_ms: Millis(0) };
     SiteModel {
         id: SiteId::new("depot").expect("name"),
         control: Control {

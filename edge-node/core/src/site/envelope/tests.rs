@@ -107,15 +107,24 @@ fn slow(
     first_to_last.sort_by_key(|i| (-seats[*i].priority, *i));
 
     let mut target: Vec<Milliamps> = seats.iter().zip(proposed).map(|(seat, p)| wish(seat, *p)).collect();
-    for i in first_to_last.iter().copied().rev() {
+    let keeps = |i: usize| seats[i].stays_on && seats[i].in_force >= seats[i].min;
+    let mut spared = vec![false; seats.len()];
+    for (i, may_spare) in
+        [true, false].iter().flat_map(|spare| first_to_last.iter().rev().map(|i| (*i, *spare)))
+    {
         let sum = |(circuit, phase): (usize, Phase)| -> Milliamps {
             (0..seats.len()).map(|j| load(&seats[j], target[j], safe(&seats[j]), circuit, phase)).sum()
         };
         let over = places(&seats[i]).into_iter().map(|at| sum(at) - budgets[at.0][at.1]).max();
         let (over, mut given_up) = (over.unwrap_or_default(), Milliamps::ZERO);
-        while target[i] > Milliamps::ZERO && given_up < over {
+        while target[i] > Milliamps::ZERO && given_up < over && (may_spare || spared[i]) {
             given_up += seats[i].step;
             target[i] -= seats[i].step;
+            if target[i] < seats[i].min && may_spare && (keeps(i) || spared.contains(&true)) {
+                target[i] = seats[i].min;
+                spared[i] = true;
+                break;
+            }
             if target[i] < seats[i].min {
                 target[i] = Milliamps::ZERO;
             }

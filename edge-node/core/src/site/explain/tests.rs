@@ -38,7 +38,7 @@ fn model() -> SiteModel {
         id: SiteId::new("depot").expect("name"),
         control: Control { lend_after_ms: Millis(3_000), ..Control::default() },
         circuits: vec![grid, circuit("hall", Some(0), 20)],
-        meters: vec![Meter { id: DeviceId::new("m-1").expect("name"), circuit: 0 }],
+        meters: vec![Meter { id: DeviceId::new("m-1").expect("name"), circuit: 0, lag_ms: Millis(0) }],
         chargers: vec![
             charger("cp-1", 1, 0),
             charger("cp-2", 1, 2),
@@ -105,13 +105,22 @@ impl Depot {
                 register_wh: None,
                 soc_percent: None,
                 temperature_mc: None,
+                voltage_mv: None,
             };
             self.tell(Part::Charger(index), heard);
         }
         let current_ma = Some(Phases::new(&[total]));
         let (state, setpoint, register_wh) = (None, None, None);
-        let (soc_percent, temperature_mc) = (None, None);
-        let heard = Heard::Reading { state, setpoint, current_ma, register_wh, soc_percent, temperature_mc };
+        let (soc_percent, temperature_mc, voltage_mv) = (None, None, None);
+        let heard = Heard::Reading {
+            state,
+            setpoint,
+            current_ma,
+            register_wh,
+            soc_percent,
+            temperature_mc,
+            voltage_mv,
+        };
         self.tell(Part::Meter(0), heard);
     }
 

@@ -1,11 +1,12 @@
 //! What a meter has said, as it is written.
 
 use serde::{Deserialize, Serialize};
-use wattle_wire::{Milliamps, PerPhase};
+use wattle_wire::{Milliamps, Millivolts, PerPhase};
 
 use super::Since;
 use crate::site::Gauge;
 use crate::site::load::{Current, Load, Waiting};
+use crate::site::voltage::Voltage;
 
 /// A meter as some version wrote it.
 pub(super) trait Gauged {
@@ -17,9 +18,10 @@ pub(super) trait Gauged {
 pub(super) struct SavedGauge {
     before: SecondGauge,
     lately: Vec<PerPhase<Milliamps>>,
+    voltage: PerPhase<Option<(Millivolts, i64)>>,
 }
 
-/// As the first two versions wrote it, which did not look at the newest reading apart.
+/// As the first two versions wrote it, which took no voltage and did not look at the newest reading apart.
 #[derive(Serialize, Deserialize)]
 pub(super) struct SecondGauge {
     is_stale: bool,
@@ -33,7 +35,7 @@ pub(super) struct SecondGauge {
 
 impl SavedGauge {
     pub(super) fn of(gauge: &Gauge, since: Since) -> Self {
-        let Gauge { load, is_stale, is_over } = gauge;
+        let Gauge { load, voltage: Voltage(voltage), is_stale, is_over } = gauge;
         // Whether there is generation follows from the model.
         let Load { generation: _, waiting, settled, doubt, heard, subtracted, lately } = load;
         let save = |waiting: &Waiting| {
@@ -49,7 +51,8 @@ impl SavedGauge {
             heard: heard.map(|heard| heard.map(|(measured, at)| (measured, since.ago(at)))),
             subtracted: subtracted.clone(),
         };
-        Self { before, lately: lately.clone() }
+        let voltage = voltage.map(|said| said.map(|(mv, at)| (mv, since.ago(at))));
+        Self { before, lately: lately.clone(), voltage }
     }
 }
 
@@ -57,6 +60,7 @@ impl Gauged for SavedGauge {
     fn load(self, gauge: &mut Gauge, since: Since) {
         self.before.load(gauge, since);
         gauge.load.lately = self.lately;
+        gauge.voltage = Voltage(self.voltage.map(|said| said.map(|(mv, ago)| (mv, since.at(ago)))));
     }
 }
 

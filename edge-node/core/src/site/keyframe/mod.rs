@@ -5,7 +5,7 @@
 //!
 //! Layout: a version, then the types of this module in postcard, whose order of fields is the format: a change of any is a
 //! new [`VERSION`]. Those of the versions before are read and never written: [`FIRST`] has longer tracks, and it and
-//! [`SECOND`] know nothing of the newest reading of a meter but its load. Moments are written as the time that has passed since, so
+//! [`SECOND`] know nothing of the newest reading of a meter but its load, nor of voltages. Moments are written as the time that has passed since, so
 //! that they are short. Every list in it has the bound that the machine keeps: a charger comes to at most about 2 KB, to 150 bytes where little happens.
 //!
 //! A field that is added to the machine has to be added here: its parts are taken apart by name, field by field, so

@@ -1,0 +1,182 @@
+//! Chargers that measure nothing or not all of their phases, meters that lag, and what a machine that has just begun makes of
+//! vehicles that charge.
+
+use wattle_wire::message::{ChargerState, Phases};
+use wattle_wire::{Milliamps, Millis, PerPhase, Phase};
+
+use wattle_edge_core::*;
+use wattle_rig::Rig;
+use wattle_rig::parts::{amps, input, model};
+
+/// A charger on `limit` A with a maximum of 16 A, which measures on the first `measured` of its phases only.
+fn rig(limit: f64, phases: &[Phase], measured: usize) -> Rig {
+    let mut site = model(limit, &["cp-1"]);
+    site.control.raise_delay_ms = Millis(1_000);
+    site.chargers[0].max_ma = amps(16.0);
+    site.chargers[0].phases = Some(phases.to_vec());
+    let mut rig = Rig::new(site);
+    rig.measures = measured;
+    rig.ask(&[0]);
+    rig
+}
+
+/// What the charger is told over so many ms, without repetitions.
+fn told(rig: &mut Rig, ms: i64) -> Vec<i32> {
+    let mut told = rig.setpoints();
+    for _ in 0..ms / 5 {
+        rig.run_ms(5);
+        if told.last() != Some(&rig.setpoints()[0]) {
+            told.push(rig.setpoints()[0]);
+        }
+    }
+    told
+}
+
+#[test]
+fn a_charger_that_does_not_measure_its_current_charges_on_without_a_break() {
+    for (phases, measured) in
+        [(&[Phase::L1][..], 0), (&Phase::ALL[..], 0), (&Phase::ALL[..], 1), (&Phase::ALL[..], 3)]
+    {
+        let mut rig = rig(20.0, phases, measured);
+        let mut trembles = 0;
+        rig.noise = Box::new(move || {
+            trembles = (trembles + 1) % 3;
+            Milliamps(50 * (trembles - 1))
+        });
+        rig.run_ms(3_000);
+        assert_eq!(told(&mut rig, 30_000), [16], "{phases:?} {measured}");
+    }
+}
+
+#[test]
+fn a_load_beside_a_charger_that_does_not_measure_lowers_it_to_what_is_left() {
+    let mut rig = rig(20.0, &[Phase::L1], 0);
+    rig.run_ms(3_000);
+    rig.set_home(8.0);
+    assert_eq!(told(&mut rig, 10_000), [16, 12]);
+    rig.set_home(30.0);
+    assert_eq!(told(&mut rig, 3_000), [12, 0]);
+    rig.set_home(0.0);
+    assert_eq!(told(&mut rig, 5_000), [0, 16]);
+}
+
+#[test]
+fn a_raise_fits_beside_a_charger_that_does_not_measure_and_may_draw_nothing() {
+    let mut rig = {
+        let mut site = model(20.0, &["cp-1", "cp-2"]);
+        site.chargers[0].max_ma = amps(16.0);
+        Rig::new(site)
+    };
+    rig.measures = 0;
+    rig.ask(&[0]);
+    rig.run_ms(3_000);
+    assert_eq!(rig.setpoints(), [16, 0]);
+    // The vehicle takes nothing any more, and another consumer as much as it had: the meter shows the same.
+    rig.vehicles[0].takes = amps(0.0);
+    rig.excuse(0);
+    rig.set_home(4.0);
+    rig.run_ms(3_000);
+    rig.ask(&[0, 1]);
+    rig.run_ms(3_000);
+    let drawn: i32 = rig.setpoints().iter().sum();
+    assert!(drawn <= 16, "{:?}", rig.setpoints());
+}
+
+#[test]
+fn a_reading_of_absurd_currents_is_one_of_a_charger_that_does_not_measure() {
+    let mut machine = SiteMachine::new(model(30.0, &["cp-1"]), 1, wattle_wire::Micros::ZERO).expect("sound");
+    let heard = Heard::Reading {
+        state: Some(ChargerState::Charging),
+        setpoint: None,
+        current_ma: Some(Phases::new(&[Milliamps::MAX])),
+        register_wh: None,
+        soc_percent: None,
+        temperature_mc: None,
+        voltage_mv: None,
+    };
+    machine.handle(input(Part::Charger(0), heard), wattle_wire::Micros::ZERO);
+    let may = machine.may_draw(0, wattle_wire::Micros::ZERO);
+    assert_eq!(may, PerPhase([amps(32.0), Milliamps::ZERO, Milliamps::ZERO]));
+}
+
+#[test]
+fn vehicles_charge_on_through_a_restart_of_the_edge() {
+    for offset in (0..200).step_by(25) {
+        let mut site = model(30.0, &["cp-1", "cp-2"]);
+        site.control.raise_delay_ms = Millis(1_000);
+        let mut rig = Rig::new(site);
+        rig.meter_offsets[0] = offset;
+        rig.set_home(5.0);
+        rig.ask(&[0, 1]);
+        rig.run_ms(6_000);
+        assert_eq!(rig.setpoints(), [12, 12]);
+        rig.restart_edge();
+        for _ in 0..1_600 {
+            rig.run_ms(5);
+            assert_eq!(rig.setpoints(), [12, 12], "{offset}");
+        }
+    }
+}
+
+#[test]
+fn a_load_that_rose_while_the_edge_was_away_is_shed_as_soon_as_a_meter_shows_it() {
+    let mut rig = Rig::new(model(30.0, &["cp-1", "cp-2"]));
+    rig.set_home(5.0);
+    rig.ask(&[0, 1]);
+    rig.run_ms(3_000);
+    rig.restart_edge();
+    rig.set_home(20.0);
+    rig.run_ms(450);
+    let told: i32 = rig.setpoints().iter().sum();
+    assert!(told <= 10, "{:?}", rig.setpoints());
+    rig.run_ms(4_000);
+    assert_eq!(rig.setpoints(), [10, 0]);
+}
+
+#[test]
+fn without_a_meter_since_a_restart_there_is_the_fallback_budget_a_moment_later() {
+    let mut rig = Rig::new(model(30.0, &["cp-1", "cp-2"]));
+    rig.ask(&[0, 1]);
+    rig.run_ms(3_000);
+    assert_eq!(rig.setpoints(), [15, 15]);
+    rig.silence(0, true);
+    rig.restart_edge();
+    rig.run_ms(1_450);
+    assert_eq!(rig.setpoints(), [6, 0]);
+}
+
+/// What two chargers are told, without repetitions, when the load rises from 5 A to 11 A beside a meter that lags by three
+/// intervals; the rig looks at the limit at each step.
+fn lagging(raise_delay_ms: i64) -> Vec<Vec<i32>> {
+    let mut site = model(30.0, &["cp-1", "cp-2"]);
+    site.control.raise_delay_ms = Millis(raise_delay_ms);
+    site.control.validity_ms = Millis(4_000);
+    site.meters[0].lag_ms = Millis(600);
+    let mut rig = Rig::new(site);
+    rig.meter_lag_ms = 600;
+    rig.set_home(5.0);
+    rig.ask(&[0]);
+    rig.run_ms(6_000);
+    assert_eq!(rig.setpoints(), [25, 0]);
+    rig.ask(&[0, 1]);
+    rig.run_ms(8_000);
+    assert_eq!(rig.setpoints(), [12, 12]);
+    rig.set_home(11.0);
+    let mut told = vec![rig.setpoints()];
+    for _ in 0..3_000 {
+        rig.run_ms(5);
+        if told.last() != Some(&rig.setpoints()) {
+            told.push(rig.setpoints());
+        }
+    }
+    told
+}
+
+#[test]
+fn a_meter_that_lags_lowers_chargers_by_what_a_load_has_risen_and_a_step_at_most() {
+    for raise_delay_ms in [0, 1_000] {
+        let told = lagging(raise_delay_ms);
+        assert!(told.iter().all(|told| told.iter().all(|amps| *amps >= 8)), "{told:?}");
+        assert_eq!(told.last(), Some(&vec![9, 9]), "{told:?}");
+    }
+}
