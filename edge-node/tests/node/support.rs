@@ -1,5 +1,6 @@
 //! An edge node as a process, on either broker, and devices that speak to it.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -331,6 +332,8 @@ pub struct Device {
     subscriptions: usize,
     client: Client,
     heard: mpsc::Receiver<Result<(String, Vec<u8>), String>>,
+    /// What has come while acknowledgements were waited for, and was none.
+    kept: RefCell<Vec<(String, Vec<u8>)>>,
     /// How many messages the broker has acknowledged.
     taken: Arc<AtomicU64>,
 }
@@ -374,7 +377,14 @@ impl Device {
                 }
             }
         });
-        Self { name: name.into(), subscriptions: names.len() * DOWN.len(), client, heard, taken }
+        Self {
+            name: name.into(),
+            subscriptions: names.len() * DOWN.len(),
+            client,
+            heard,
+            kept: RefCell::default(),
+            taken,
+        }
     }
 
     /// Whether the broker has taken so many messages of QoS 1.
@@ -412,12 +422,14 @@ impl Device {
 
     /// All that has come since the last look, with its topics.
     pub fn heard_at_all(&self) -> Vec<(String, Vec<u8>)> {
-        self.heard.try_iter().map(|heard| heard.expect("connected")).collect()
+        let mut heard = self.kept.take();
+        heard.extend(self.heard.try_iter().map(|heard| heard.expect("connected")));
+        heard
     }
 
     /// What has come on the topic that ends so since the last look.
     pub fn heard_so_far(&self, end: &str) -> Vec<Vec<u8>> {
-        let heard = self.heard.try_iter().map(|heard| heard.expect("connected"));
+        let heard = self.heard_at_all().into_iter();
         heard.filter(|(topic, _)| topic.ends_with(end)).map(|(_, payload)| payload).collect()
     }
 
@@ -454,6 +466,7 @@ impl Device {
                 Err(mpsc::RecvTimeoutError::Disconnected) => return Err("it has ended before".into()),
             };
             if !topic.ends_with("/ack") {
+                self.kept.borrow_mut().push((topic, payload));
                 continue;
             }
             let ack: Ack = message::decode(&payload).expect("as agreed");
