@@ -151,10 +151,18 @@ fn a_load_that_rises_when_a_silent_charger_s_setpoint_has_expired_is_seen() {
     rig.run_ms(5_000);
     assert_eq!(rig.setpoints(), [0, 25]);
     rig.set_home(20.0);
-    rig.run_ms(650);
+    rig.run_ms(300);
     assert_eq!(rig.setpoints(), [0, 10], "what the silent one drew last is no part of the load");
     rig.run_ms(8_000);
     assert_eq!(rig.setpoints(), [0, 10]);
+    // A rise that passes no limit is seen too.
+    rig.set_home(5.0);
+    rig.vehicles[1].takes = amps(6.0);
+    rig.run_ms(3_000);
+    rig.set_home(15.0);
+    rig.run_ms(3_000);
+    let shown = rig.machine.begin_decision(rig.now, Cause::Interval);
+    assert_eq!(shown.circuits[0].uncontrolled_ma[Phase::L1], amps(15.0));
 }
 
 #[test]
