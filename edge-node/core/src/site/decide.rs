@@ -266,6 +266,12 @@ impl SiteMachine {
             let holds = station.ledger.most() > Milliamps::ZERO;
             return !(holds && self.is_beginning(now)) && (seat.asks || holds);
         };
+        // Who is silent may be gone, and what it is told now could not be taken back: it is told nothing that lasts longer than
+        // what it was told while it spoke.
+        let is_silent = !station.is_reachable(now, self.times.patience);
+        if is_silent && limit > Milliamps::ZERO && limit >= station.ledger.most() {
+            return false;
+        }
         let interval: Micros = self.model.control.interval_ms.into();
         let age = now - newest.sent_at;
         let is_lost = !station.ledger.is_settled() && age >= interval;

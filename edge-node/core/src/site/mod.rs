@@ -26,8 +26,8 @@
 //!   use the milliseconds since 1970 at the start (a machine sends far fewer than a thousand per second and
 //!   charger).
 //! - Each setpoint is renewed at half its validity, and at the next decision an interval after it was sent if
-//!   it is not confirmed. Standby is sent as 0. A charger at which nobody asks is sent 0 only to end what it
-//!   was told before.
+//!   it is not confirmed; not to a charger that has been silent for three intervals, at least a second, unless it lowers what
+//!   it may draw. Standby is sent as 0. A charger at which nobody asks is sent 0 only to end what it was told before.
 //! - A setpoint is reserved for its validity, a sixteenth of it and two intervals more: no clock of an edge that is set goes
 //!   faster. A device that numbers nothing counts the validity from when it hears of the setpoint; so then does the ledger, from
 //!   when it hears that.

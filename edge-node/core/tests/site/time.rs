@@ -252,3 +252,16 @@ fn a_setpoint_counts_from_its_confirmation_where_a_charger_can_t_tell_how_old_it
         assert_eq!(machine.may_draw(0, at(3_600))[Phase::L1], amps(expected), "{seen:?}");
     }
 }
+
+#[test]
+fn a_charger_that_has_fallen_silent_is_told_nothing_that_would_last_longer() {
+    let mut rig = Rig::new(model(30.0, &["cp-1"]));
+    rig.ask(&[0]);
+    rig.run_ms(3_000);
+    rig.vanish(0, true);
+    let (gone_at, patience) = (rig.now, Micros::from_secs(1));
+    rig.run_ms(5_000);
+    let told = rig.sent.iter().filter(|(_, _, setpoint)| setpoint.limit_ma > amps(0.0));
+    let last = told.map(|(at, ..)| *at).max().expect("it was told something");
+    assert!(last <= gone_at + patience, "{} ms after it has gone", (last - gone_at).0 / 1_000);
+}
