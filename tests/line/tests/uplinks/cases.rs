@@ -142,11 +142,15 @@ pub async fn a_copy_of_a_journal_brings_nothing_twice(rig: Rig) {
     until("the former life to be freed", || async { former.freed() == last }).await;
     rig.has_once(&fog.lake, &edge).await;
     former.kill().await;
-    // The original comes back, has heard of nothing, and goes on.
+    // The original comes back. That the lake has more than it has handed out shows it that there is another; it frees nothing, and
+    // says what to do.
     let mut edge = edge.reopened(&rig.path("edge-1")).await;
+    let handed = edge.freed();
     edge.measure(30);
     edge.start(rig.options());
-    rig.settles(&fog, &[&edge, &copied]).await;
+    until("the original to be told", || async { edge.status().reason.contains("--restored") }).await;
+    assert_eq!(edge.freed(), handed);
+    rig.settles(&fog, &[&copied]).await;
     // To a former life it is no fault that the lake is ahead of it.
     drop(Edge::open(&rig.path("older"), "edge-1"));
     let mut older = Edge::open_former(&former_life(&rig.path("older")), "edge-1");
