@@ -128,8 +128,15 @@ impl Node {
                 None => std::future::pending().await,
             }
         };
+        // It returns by itself only when those that bring segments have ended.
+        let writer = async {
+            match (&mut self.writer).await {
+                Ok(()) => std::future::pending().await,
+                Err(error) => error,
+            }
+        };
         let (part, ended) = tokio::select! {
-            ended = &mut self.writer => ("the lake's writer", ended.map_err(Into::into)),
+            error = writer => ("the lake's writer", Err(error.into())),
             ended = &mut self.edges => ("the edges' port", flat(ended)),
             ended = kafka => ("the source from Kafka", ended.map_err(Into::into)),
             ended = &mut self.queries => ("the queries' port", flat(ended)),

@@ -102,8 +102,8 @@ fn while_the_disk_fails_nothing_is_acknowledged_and_afterwards_everything_is_in_
         let (_broker, mut edge, mut link) = started();
         let fault = Trace::fail(edge.id(), call, error);
         publish_in_vain(&edge, &mut link, 1..=100);
-        let setpoints = link.published.iter().filter(|(topic, _)| topic.ends_with("/setpoint")).count();
-        assert!(setpoints > 0, "{call} {error}: decisions go on without the disk");
+        // Decisions go on without the disk.
+        link.hears_of("/setpoint");
         fault.end();
         (1..=100).for_each(|id| assert_eq!(link.acknowledged(), id, "{call} {error}"));
         wait_until_healthy(&edge);

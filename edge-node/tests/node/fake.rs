@@ -136,6 +136,15 @@ impl Link {
         peeked.is_ok()
     }
 
+    /// Waits until the edge has published on a topic that ends so; nothing may be acknowledged before.
+    pub fn hears_of(&mut self, end: &str) {
+        let latest = Instant::now() + LIMIT;
+        while !self.published.iter().any(|(topic, _)| topic.ends_with(end)) {
+            assert!(Instant::now() < latest, "something on {end} in time");
+            assert_eq!(self.take_packet(), None);
+        }
+    }
+
     /// Takes the next packet; its id if it is an acknowledgement.
     fn take_packet(&mut self) -> Option<u16> {
         let (kind, body) = self.packet().expect("a packet in time");
