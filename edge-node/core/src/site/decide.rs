@@ -264,7 +264,7 @@ impl SiteMachine {
         }
         let Some(newest) = station.ledger.newest() else {
             let holds = station.ledger.most() > Milliamps::ZERO;
-            let is_less = limit < station.highest_draw(now, self.times.stale);
+            let is_less = limit <= Milliamps::ZERO || limit < station.highest_draw(now, self.times.stale);
             return !(holds && is_less && self.is_beginning(now)) && (seat.asks || holds);
         };
         // Who is silent may be gone, and what it is told now could not be taken back: it is told nothing that lasts longer than
