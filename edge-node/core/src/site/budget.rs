@@ -31,24 +31,44 @@ impl SiteMachine {
     }
 
     pub(super) fn budgets(&self, now: Micros) -> Vec<Budget> {
-        let stale = self.stale();
-        let known = self.up_the_tree(|meter| self.gauges[meter].load.now(now, stale));
+        let is_young = self.is_young(now);
+        let known = self.up_the_tree(|meter| self.load_of(meter, now));
         let at_most = self.up_the_tree(|meter| {
-            let at_most = self.gauges[meter].load.at_most(now, stale);
+            let load = &self.gauges[meter].load;
+            let at_most = load.at_most(now, self.stale());
+            let at_most =
+                at_most.zip(load.settled, |most, settled| if is_young { settled.and(most) } else { most });
             at_most.zip(self.misplaced(meter, now), |most, misplaced| most.map(|most| most + misplaced))
         });
         let budget = |index: usize| {
-            let (limit, fallback) = (self.limit(index), self.model.circuits[index].fallback_ma);
-            let less = |load: PerPhase<Option<Milliamps>>| {
-                limit.zip(load, |limit, load| load.map_or(fallback.min(limit), |load| limit - load))
+            let limit = self.limit(index);
+            let less = |load: PerPhase<Option<Milliamps>>, unknown: PerPhase<Milliamps>| {
+                limit.zip(load, |limit, load| load.map(|load| limit - load)).zip(unknown, Option::unwrap_or)
             };
+            // What chargers do by an earlier machine's setpoints, which are reserved, stands until a meter is heard.
+            let fallback = limit.map(|limit| self.model.circuits[index].fallback_ma.min(limit));
+            let nothing = limit.map(|limit| limit.min(Milliamps::ZERO));
+            let [unknown, for_raises] = if is_young { [limit, nothing] } else { [fallback; 2] };
             Budget {
                 uncontrolled: known[index],
-                budget: less(known[index]),
-                for_raises: less(at_most[index]),
+                budget: less(known[index], unknown),
+                for_raises: less(at_most[index], for_raises),
             }
         };
         (0..self.model.circuits.len()).map(budget).collect()
+    }
+
+    /// The load of a meter's circuit. Before the first estimate is settled after a start it is what the meter shows less what its
+    /// chargers draw by their latest readings: what one draws that was not heard yet is in it.
+    fn load_of(&self, meter: usize, now: Micros) -> PerPhase<Option<Milliamps>> {
+        let load = &self.gauges[meter].load;
+        let known = load.now(now, self.stale());
+        if !self.is_young(now) {
+            return known;
+        }
+        let below = self.below[self.model.meters[meter].circuit].iter();
+        let drawn = below.map(|index| self.stations[*index].draw(now, self.stale()));
+        load.begun(known, drawn.fold(PerPhase::all(Milliamps::ZERO), |sum, drawn| sum + drawn))
     }
 
     /// What was subtracted from a meter's reading for chargers of unknown wiring and is no more reserved for them.
@@ -101,6 +121,7 @@ impl SiteMachine {
                 safe: charger.safe_ma,
                 priority: priority.unwrap_or(charger.priority),
                 asks: station.state().asks(),
+                is_in_load: self.is_young(now) && station.track.first().is_none(),
                 answers: station.is_reachable(now, validity) && !overdue,
                 held: station.held_off,
                 stays_on: station.resumed_at.is_some_and(|since| now - since < least_on),

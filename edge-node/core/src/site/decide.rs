@@ -11,7 +11,7 @@ use super::budget::Budget;
 use super::doubt::Doubt;
 use super::envelope::{self, Grant, Seat};
 use super::record::Made;
-use super::{Gauge, Meter, Outcome, Proposal, SendSetpoint, SiteMachine, equal_share};
+use super::{Outcome, Proposal, SendSetpoint, SiteMachine, equal_share};
 
 /// The most bytes of a policy's state that are kept; a plan with more is not taken.
 const MAX_POLICY_STATE_BYTES: usize = 64 * 1024;
@@ -120,10 +120,10 @@ impl SiteMachine {
 
     fn advance(&mut self, now: Micros) {
         self.expire();
-        let has_begun = now - self.started_at >= self.times.beginning();
+        let is_young = self.is_young(now);
         for (gauge, meter) in self.gauges.iter_mut().zip(&self.model.meters) {
             let (below, times) = (&self.below[meter.circuit], self.times.lagging(meter.lag_ms));
-            if !has_begun
+            if is_young
                 && !gauge.load.begins(below.iter().map(|index| self.stations[*index].track.first()), times)
             {
                 continue;
@@ -133,6 +133,11 @@ impl SiteMachine {
             gauge.load.settle(now, times, below);
         }
         self.notice(now);
+    }
+
+    /// Whether it has begun so lately that not everything need have been heard.
+    pub(super) fn is_young(&self, now: Micros) -> bool {
+        now - self.started_at < self.times.beginning()
     }
 
     fn expire(&mut self) {
@@ -264,8 +269,7 @@ impl SiteMachine {
         }
         let Some(newest) = station.ledger.newest() else {
             let holds = station.ledger.most() > Milliamps::ZERO;
-            let is_less = limit <= Milliamps::ZERO || limit < station.highest_draw(now, self.times.stale);
-            return !(holds && is_less && self.is_beginning(now)) && (seat.asks || holds);
+            return seat.asks || holds;
         };
         // Who is silent may be gone, and what it is told now could not be taken back: it is told nothing that lasts longer than
         // what it was told while it spoke.
@@ -279,23 +283,6 @@ impl SiteMachine {
         let may_lapse = seat.asks && age >= Micros(validity.0 / 2);
         let holds_more = seat.asks || station.ledger.most() > Milliamps::ZERO;
         limit != newest.limit || may_lapse || (is_lost && holds_more)
-    }
-
-    /// Whether the load is not known yet because the machine has just begun, and no meter shows more than may be: what
-    /// chargers do by an earlier machine's setpoints, which are reserved, then stands for a moment.
-    fn is_beginning(&self, now: Micros) -> bool {
-        let is_over = |(gauge, meter): (&Gauge, &Meter)| {
-            let limit = self.limit(meter.circuit);
-            gauge
-                .load
-                .heard
-                .zip(limit, |heard, limit| heard.is_some_and(|(i, _)| i > limit))
-                .0
-                .contains(&true)
-        };
-        now - self.started_at < self.times.beginning()
-            && self.gauges.iter().any(|gauge| !gauge.load.has_begun())
-            && !self.gauges.iter().zip(&self.model.meters).any(is_over)
     }
 
     /// What the chargers of each circuit may draw together from now on, for the record.

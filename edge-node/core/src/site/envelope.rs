@@ -39,6 +39,8 @@ pub(super) struct Seat {
     pub(super) asks: bool,
     /// Whether what is sent to it can be counted on: connected, heard of, and confirming.
     pub(super) answers: bool,
+    /// Whether what it draws counts as load, as a machine that has just begun has not heard it yet.
+    pub(super) is_in_load: bool,
     /// Why it may not charge now although it asks.
     pub(super) held: Option<&'static str>,
     /// Whether its least time on isn't over.
@@ -126,7 +128,11 @@ pub(super) fn in_order(seats: &[Seat]) -> Vec<usize> {
 /// What no plan can lower: a charger that doesn't answer keeps all that it may draw, one that doesn't obey what it
 /// draws, any other its safe current.
 pub(super) fn unavoidable(seat: &Seat) -> PerPhase<Milliamps> {
-    if seat.answers { on_phases(seat, seat.safe).zip(seat.beyond, Milliamps::max) } else { seat.may_draw }
+    if seat.answers || seat.is_in_load {
+        on_phases(seat, seat.safe).zip(seat.beyond, Milliamps::max)
+    } else {
+        seat.may_draw
+    }
 }
 
 fn clamp(seat: &Seat, proposed: Milliamps) -> Grant {

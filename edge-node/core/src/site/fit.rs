@@ -66,6 +66,7 @@ fn seat(snapshot: &Snapshot, charger: &Charger) -> Seat {
         asks: true,
         answers: true,
         held: None,
+        is_in_load: false,
         stays_on: false,
         in_force: charger.setpoint_ma,
         may_draw,

@@ -20,7 +20,8 @@
 //! - A charger that has been silent for [`Times::patience`] is not waited for: it drew something between nothing and
 //!   its last reading, and never more than what was reserved for it at the moment of the meter reading.
 //! - Below zero only where there is generation.
-//!
+//! - When the machine has just begun nothing is settled, and who was not heard yet may draw something: the load is then the newest
+//!   meter reading less the latest readings of those who were heard.
 //! - A meter that lags ([`Meter::lag_ms`](super::Meter)) may tell of any moment since: the slack before its readings is as much longer.
 //! - A charger, or a phase of it, that is not measured drew between nothing and what it was told at that moment. Where the
 //!   estimate rises it is taken to have drawn that; raises fit beside its having drawn nothing.
@@ -221,6 +222,19 @@ impl Load {
         load.zip(self.heard, |load, heard| load.filter(|_| heard.is_some_and(|(_, at)| now - at < stale)))
     }
 
+    /// The load before the first estimate is settled: what the newest reading shows beside so much of the chargers.
+    pub(super) fn begun(&self, mut known: Current, drawn: PerPhase<Milliamps>) -> Current {
+        let Some(newest) = self.waiting.back() else { return known };
+        for phase in wattle_wire::Phase::ALL {
+            if let (None, Some(_), Some(measured)) =
+                (self.settled[phase], known[phase], newest.measured[phase])
+            {
+                known[phase] = Some((measured - drawn[phase]).max(self.floor()));
+            }
+        }
+        known
+    }
+
     /// The most that the load can be by what is not settled yet: a raise has to fit beside this.
     pub(super) fn at_most(&self, now: Micros, stale: Micros) -> Current {
         let known = self
@@ -229,12 +243,6 @@ impl Load {
         self.waiting.iter().fold(known, |known, waiting| {
             known.zip(waiting.at_most, |known, most| known.map(|known| most.map_or(known, |m| m.max(known))))
         })
-    }
-
-    /// Whether it was heard, and what it said is settled.
-    pub(super) fn has_begun(&self) -> bool {
-        let (heard, settled) = (self.heard.map(|h| h.is_some()).0, self.settled.map(|s| s.is_some()).0);
-        heard.contains(&true) && heard == settled
     }
 
     /// What the meter showed last, where that is not stale.

@@ -34,8 +34,8 @@
 //! - At the start a charger may still obey what an earlier machine has told it. What that was the journal may
 //!   not know, as setpoints don't wait for it: so the charger counts with its maximum, for one validity or
 //!   until it confirms; with more and for longer, if the earlier machine's were ([`SiteMachine::inherit`]). What a vehicle draws
-//!   then is taken for what its charger was told, so that it charges on; and until a meter reading is settled, or one shows more than
-//!   a limit, for four intervals at most, chargers that draw by an earlier setpoint are told nothing.
+//!   then is taken for what its charger was told, so that it charges on. For four intervals at most what a charger draws that was not
+//!   heard yet counts as load, a circuit whose meter was not heard has its limit, and nobody is raised before the load is settled.
 
 mod anomaly;
 mod budget;

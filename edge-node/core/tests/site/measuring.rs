@@ -6,7 +6,7 @@ use wattle_wire::{Milliamps, Millis, PerPhase, Phase};
 
 use wattle_edge_core::*;
 use wattle_rig::Rig;
-use wattle_rig::parts::{amps, input, model};
+use wattle_rig::parts::{amps, circuit, input, meter, model};
 
 /// A charger on `limit` A with a maximum of 16 A, which measures on the first `measured` of its phases only.
 fn rig(limit: f64, phases: &[Phase], measured: usize) -> Rig {
@@ -131,6 +131,25 @@ fn a_load_that_rose_while_the_edge_was_away_is_shed_as_soon_as_a_meter_shows_it(
     assert!(told <= 10, "{:?}", rig.setpoints());
     rig.run_ms(4_000);
     assert_eq!(rig.setpoints(), [10, 0]);
+}
+
+#[test]
+fn a_load_that_rose_before_a_restart_is_shed_though_another_meter_and_another_charger_are_not_heard() {
+    let mut site = model(40.0, &["cp-1", "cp-2"]);
+    site.circuits.push(circuit("hall", Some(0), 8.0));
+    site.meters.push(meter("hall-meter", 1));
+    site.chargers[0].circuit = 1;
+    let mut rig = Rig::new(site);
+    rig.ask(&[0]);
+    rig.vehicles[0].takes = amps(0.0);
+    rig.run_ms(3_000);
+    assert_eq!(rig.setpoints(), [8, 0]);
+    rig.silence(0, true);
+    rig.vanish(1, true);
+    rig.set_load(1, PerPhase([Milliamps(2_001), Milliamps::ZERO, Milliamps::ZERO]));
+    rig.restart_edge();
+    rig.run_ms(450);
+    assert_eq!(rig.setpoints(), [0, 0]);
 }
 
 #[test]

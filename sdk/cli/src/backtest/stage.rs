@@ -32,6 +32,8 @@ use crate::source::Source;
 
 /// What happens as the last vehicle leaves is still looked at.
 const AFTER: Micros = Micros::from_secs(1);
+/// So long before the first vehicle comes rows are looked at.
+const BEFORE_MS: u64 = 1_000;
 /// Gaps and changes that are told one by one.
 const MOST_TOLD: usize = 5;
 
@@ -94,11 +96,8 @@ pub async fn report(args: &Args, lake: &mut Source) -> anyhow::Result<Report> {
     let control_run = runs.first().filter(|_| runs.len() > 1 || control.is_tried);
     let again = control_run.filter(|run| deciders.first().is_some_and(|decided| decided.policy == run.name));
     let again: Option<Agreement> = again.map(|run| {
-        recorded.setpoints.against(
-            &run.column.setpoints,
-            Micros(stage.from_ms.cast_signed() * 1000),
-            range.end + AFTER,
-        )
+        let from = Micros(stage.frame.from_ms.cast_signed() * 1000);
+        recorded.setpoints.against(&run.column.setpoints, from, range.end + AFTER)
     });
     note_failures(&mut notes, &runs);
     let columns: Vec<&Column> =
@@ -229,7 +228,7 @@ fn frame(site: &Equipped, range: &Range, outside: Outside) -> Frame {
             counted[*charger].insert(past.session.clone(), index);
         }
     }
-    let from_ms = millis(range.begin).saturating_sub(LEAD_MS);
+    let from_ms = millis(range.begin).saturating_sub(BEFORE_MS);
     let until_ms = millis(range.end + AFTER);
     Frame {
         chargers,

@@ -53,13 +53,14 @@ use edge::Edge;
 use guest::Guest;
 use journal::Journal;
 use outcome::Outcome;
-use site::{Equipped, Site};
+use site::{Equipped, READING_MS, Site};
 use summary::Summary;
 use trace::Trace;
 use world::{Ran, Scene, World};
 
-/// The simulation begins this long before the first vehicle comes.
-pub const LEAD_MS: u64 = 1_000;
+/// The simulation begins this long before the first vehicle comes, six readings: so much a machine needs that has just begun to know
+/// what chargers draw and what the load is.
+pub const LEAD_MS: u64 = 6 * READING_MS;
 
 /// Run the sessions of a trace through the whole line on virtual time
 ///

@@ -212,6 +212,7 @@ prop_compose! {
             beyond: drawn,
             raise_delay_is_over,
             stays_on,
+            is_in_load: false,
             held: is_held.then_some("held"),
             ramp: Milliamps(ramp * 1_250),
         }
