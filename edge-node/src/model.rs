@@ -199,8 +199,8 @@ mod tests {
         assert_eq!(model.circuits[0].schedule, [(monday, Limit::Power(wattle_wire::Watts(4_200)))]);
         let (ac, dc) = (&model.chargers[0], &model.chargers[1]);
         assert_eq!((ac.max_ma.0, ac.manual_ma, ac.timer.len()), (20_000, Some(Milliamps(10_000)), 1));
-        // 5 kW and 20 kW on three phases of 240 V, the one rounded up and the other down.
-        assert_eq!((dc.min_ma.0, dc.max_ma.0), (6_945, 27_777));
+        // 5 kW and 20 kW on three phases of 240 V, the one rounded up to a whole step and the other down.
+        assert_eq!((dc.min_ma.0, dc.max_ma.0), (7_000, 27_777));
         assert_eq!(model.users.len(), 1, "nothing is agreed with ben");
         let summer = wattle_wire::Micros::from_secs(1_782_864_000);
         let offset = model.local_time.0.iter().rev().find(|(from, _)| *from <= summer);

@@ -282,16 +282,18 @@ impl Default for Tariff {
 }
 
 impl Charger {
-    /// The least that a vehicle charges with on each phase, `nominal_v` volts given.
+    /// The least that a vehicle charges with on each phase, in whole steps, `nominal_v` volts given.
     pub fn min_on_a_phase(&self, nominal_v: i32) -> Milliamps {
-        match self.kind {
+        let least = match self.kind {
             ChargerKind::Ac => self.min_ma,
             ChargerKind::Dc => {
                 let least =
                     self.on_a_phase(self.min_w.unwrap_or_default(), nominal_v, |a, b| (a + b - 1) / b);
                 least.max(self.step_ma)
             }
-        }
+        };
+        let whole = least.floor_to(self.step_ma);
+        if whole < least { whole + self.step_ma } else { whole }
     }
 
     /// The most that it takes on each phase, by itself and by its cable, `nominal_v` volts given.

@@ -184,6 +184,15 @@ fn the_rules_of_control_are_read() {
 }
 
 #[test]
+fn a_minimum_is_a_whole_number_of_steps() {
+    let site = SiteFile::parse("s", &with("", "", "min_a = 6\nstep_a = 4\nmax_a = 16", "")).expect("fits");
+    assert_eq!(site.chargers[0].min_on_a_phase(230), Milliamps(8_000));
+    let refused = SiteFile::parse("s", &with("", "", "min_a = 6\nstep_a = 4\nmax_a = 7", ""));
+    let text = refused.expect_err("nothing between 6 and 7 A is a step of 4 A").to_string();
+    assert!(text.contains("is below min_a in whole steps of step_a"), "{text}");
+}
+
+#[test]
 fn a_cable_is_a_second_maximum() {
     let site = SiteFile::parse("s", &with("", "", "cable_a = 20", "")).expect("fits");
     assert_eq!(site.chargers[0].max_on_a_phase(230), Milliamps(20_000));

@@ -3,6 +3,7 @@
 use wattle_wire::row::{Cause, EventKind};
 use wattle_wire::{Micros, Milliamps, PerPhase, Phase};
 
+use super::load::Times;
 use super::station::{self, Station};
 use super::{Charger, Due, Heard, Part, SiteInput, SiteMachine};
 
@@ -67,8 +68,7 @@ impl SiteMachine {
             station.online = true;
             station.heard_at = Some(now);
         }
-        let is_measured =
-            station.hear(&self.model.chargers[index], heard, (now, binds_until), self.times.guard);
+        let is_measured = station.hear(&self.model.chargers[index], heard, (now, binds_until), self.times);
         station.hold(told, now, self.times);
         if !station.state().asks() {
             station.forget_vehicle();
@@ -125,7 +125,7 @@ impl Station {
         charger: &Charger,
         heard: Heard,
         (now, binds_until): (Micros, Micros),
-        guard: Micros,
+        times: Times,
     ) -> bool {
         // Without a number of its own it can't tell how old a setpoint was that came.
         let until = self.seen.is_none().then_some(binds_until);
@@ -147,7 +147,7 @@ impl Station {
                 if let Some(number) = setpoint {
                     self.ledger.confirm(number, until);
                 }
-                return self.measure(charger, current_ma, told, now, guard);
+                return self.measure(charger, current_ma, told, now, times);
             }
             Heard::Confirmed(number) => {
                 self.ledger.confirm(number, until);

@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use wattle_wire::message::Refusal;
 use wattle_wire::{Micros, Milliamps};
 
-/// Setpoints that are kept one by one; of those before them the highest limit and the latest expiry are kept.
+/// Setpoints that are kept one by one, and as many of those before them.
 const MAX_SENT: usize = 16;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,8 +27,9 @@ pub(super) struct Sent {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Ledger {
     pub(super) sent: VecDeque<Sent>,
-    /// What became of those for which there was no room: it ends with the confirmation of any newer one.
-    pub(super) older: Option<Sent>,
+    /// Those for which there was no room: each with a higher limit than all that came after it. They end with the confirmation of
+    /// any newer one.
+    pub(super) older: Vec<Sent>,
     pub(super) inherited: Option<(Milliamps, Micros)>,
     pub(super) confirmed: u64,
 }
@@ -42,16 +43,25 @@ impl Ledger {
     /// another clock's.
     pub(super) fn push(&mut self, number: u64, limit: Milliamps, now: Micros, expires_at: Micros) {
         if self.sent.len() == MAX_SENT
-            && let Some(mut oldest) = self.sent.pop_front()
+            && let Some(oldest) = self.sent.pop_front()
         {
-            if let Some(older) = &self.older {
-                oldest.limit = oldest.limit.max(older.limit);
-                oldest.expires_at = oldest.expires_at.max(older.expires_at);
-                oldest.sent_at = older.sent_at;
-            }
-            self.older = Some(oldest);
+            self.put_aside(oldest);
         }
         self.sent.push_back(Sent { number, limit, sent_at: now, expires_at });
+    }
+
+    /// What a later one outlasts that allows as much is of no use. Of too many the lowest two become one.
+    fn put_aside(&mut self, mut sent: Sent) {
+        while let Some(before) = self.older.pop_if(|before| before.limit <= sent.limit) {
+            sent =
+                Sent { sent_at: before.sent_at, expires_at: before.expires_at.max(sent.expires_at), ..sent };
+        }
+        if self.older.len() == MAX_SENT
+            && let Some(before) = self.older.pop()
+        {
+            sent = Sent { expires_at: sent.expires_at, ..before };
+        }
+        self.older.push(sent);
     }
 
     /// The charger obeys `number`, until then at the latest if the moment is given; whether that was news.
@@ -59,7 +69,8 @@ impl Ledger {
         let news = number > self.confirmed && self.sent.iter().any(|sent| sent.number == number);
         if news {
             self.confirmed = number;
-            (self.inherited, self.older) = (None, None);
+            self.inherited = None;
+            self.older.clear();
             self.sent.retain(|sent| sent.number >= number);
             if let (Some(sent), Some(until)) = (self.sent.front_mut(), until) {
                 sent.expires_at = sent.expires_at.max(until);
@@ -78,7 +89,7 @@ impl Ledger {
 
     pub(super) fn expire(&mut self, now: Micros) {
         self.sent.retain(|sent| sent.expires_at > now);
-        self.older.take_if(|older| older.expires_at <= now);
+        self.older.retain(|older| older.expires_at > now);
         self.inherited = self.inherited.filter(|(_, expires_at)| *expires_at > now);
     }
 
@@ -208,6 +219,50 @@ mod tests {
             ledger.push(number, amps(6), at(0), at(10));
         }
         assert_eq!((ledger.most(), ledger.sent.len()), (amps(30), MAX_SENT));
+    }
+
+    #[test]
+    fn what_was_higher_ends_when_it_ends_however_often_something_lower_is_sent() {
+        let mut ledger = Ledger::default();
+        for second in 0..100 {
+            let amps_then = if second < 13 {
+                16
+            } else if second < 30 {
+                12
+            } else {
+                0
+            };
+            ledger.push(second as u64 + 1, amps(amps_then), at(second), at(second + 25));
+            ledger.expire(at(second));
+            let expected = if second < 37 {
+                16
+            } else if second < 54 {
+                12
+            } else {
+                0
+            };
+            assert_eq!(ledger.most(), amps(expected), "{second}");
+            assert!(ledger.older.len() <= 2);
+        }
+    }
+
+    #[test]
+    fn a_staircase_of_setpoints_is_kept_within_the_bound_and_never_counts_less_than_it_is() {
+        let mut ledger = Ledger::default();
+        for step in 0..100 {
+            ledger.push(
+                step as u64 + 1,
+                Milliamps(32_000 - 100 * step),
+                at(step.into()),
+                at(i64::from(step) + 200),
+            );
+        }
+        assert_eq!((ledger.older.len(), ledger.sent.len()), (MAX_SENT, MAX_SENT));
+        for step in 0..100 {
+            assert!(ledger.most() >= Milliamps(32_000 - 100 * step), "{step}");
+            ledger.expire(at(i64::from(step) + 200));
+        }
+        assert_eq!(ledger.most(), amps(0));
     }
 
     #[test]

@@ -38,7 +38,8 @@ use std::collections::VecDeque;
 use wattle_wire::{Micros, Milliamps, Millis, PerPhase};
 
 use super::station::{DRAW_TOLERANCE, Station};
-use super::{Charger, Control};
+use super::track::MAX_BUCKETS;
+use super::{Charger, Control, Meter};
 
 /// Meter readings that wait for a confirmation; the oldest goes first. They are kept half a guard time
 /// apart, so that fast meters don't push out what slow chargers will confirm.
@@ -55,17 +56,20 @@ pub(super) struct Times {
     pub(super) stale: Micros,
     /// How old a reading of the meter may be besides.
     pub(super) lag: Micros,
+    /// What the readings of so long a time have in common is kept of a charger.
+    pub(super) bucket: Micros,
 }
 
 impl Times {
-    pub(super) fn of(control: &Control) -> Self {
+    pub(super) fn of(control: &Control, meters: &[Meter]) -> Self {
         let interval = Micros::from(control.interval_ms);
-        Self {
-            stale: control.meter_stale_ms.into(),
-            lag: Micros::ZERO,
-            guard: Micros((interval.0 / 2).clamp(50_000, 1_000_000)),
-            patience: Micros(interval.0.saturating_mul(3).max(1_000_000)),
-        }
+        let guard = Micros((interval.0 / 2).clamp(50_000, 1_000_000));
+        let patience = Micros(interval.0.saturating_mul(3).max(1_000_000));
+        // What chargers drew has to be known back to where the oldest reading that waits for a confirmation may tell of.
+        let lag = meters.iter().map(|meter| Micros::from(meter.lag_ms)).max().unwrap_or_default();
+        let reach = lag + patience + guard + guard;
+        let bucket = Micros((reach.0 / (MAX_BUCKETS as i64 - 2)).max(guard.0 / 2));
+        Self { stale: control.meter_stale_ms.into(), lag: Micros::ZERO, guard, patience, bucket }
     }
 }
 

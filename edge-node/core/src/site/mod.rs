@@ -157,7 +157,7 @@ impl SiteMachine {
             station.manual = charger.manual_ma;
         }
         Ok(Self {
-            times: Times::of(&model.control)
+            times: Times::of(&model.control, &model.meters)
                 .lagging(model.meters.iter().map(|meter| meter.lag_ms).max().unwrap_or_default()),
             passing,
             outside: Outside::new(model.circuits.len()),

@@ -181,6 +181,9 @@ pub enum ModelError {
     /// Two devices with one name, or two meters on one circuit.
     #[error("device {0} is there twice, or is a second meter of its circuit")]
     Twice(DeviceId),
+    /// A charger could be told its minimum by no whole step.
+    #[error("the minimum of charger {0} is no whole number of its steps; round it up")]
+    Minimum(DeviceId),
     /// A timing, step or voltage of control that is not above zero (where that means something, zero may be).
     #[error("a control timing is not above zero, or another control setting or a meter's lag is below")]
     Control,
@@ -238,6 +241,10 @@ impl SiteModel {
         }
         if let Some(twice) = self.systems.iter().find(|system| !names.insert(&system.id)) {
             return Err(ModelError::Twice(twice.id.clone()));
+        }
+        let is_whole = |charger: &&Charger| charger.min_ma == charger.min_ma.floor_to(charger.step_ma);
+        if let Some(charger) = self.chargers.iter().find(|charger| !is_whole(charger)) {
+            return Err(ModelError::Minimum(charger.id.clone()));
         }
         for (id, circuit) in meters {
             if !metered.insert(circuit) {

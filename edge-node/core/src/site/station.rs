@@ -41,8 +41,9 @@ pub(super) struct Station {
     pub(super) track: Track,
     /// When it was last told to change its draw, and what it was told before; oldest first, at most [`MAX_COMMANDS`].
     pub(super) commands: VecDeque<(Micros, Milliamps)>,
-    /// What it might have drawn until a moment ago, and until when that still counts for the meter.
-    pub(super) held: Option<(Milliamps, Micros)>,
+    /// What it might have drawn until a moment ago, each with until when that still counts for the meter; the latest last, each
+    /// higher than those after it, at most [`MAX_COMMANDS`].
+    pub(super) held: Vec<(Milliamps, Micros)>,
     /// Since when a raise is wanted.
     pub(super) raise_since: Option<Micros>,
     /// Since when it draws more than it may.
@@ -78,17 +79,22 @@ impl Station {
         current: Option<Phases<Milliamps>>,
         told: Milliamps,
         now: Micros,
-        guard: Micros,
+        times: Times,
     ) -> bool {
         let plausible = |i: &Milliamps| (LEAST_DRAW..=MOST_DRAW).contains(i);
         let current = current.filter(|current| current.iter().flatten().all(|i| plausible(&i)));
+        let is_measured = current.is_some_and(|current| current.iter().any(|i| i.is_some()));
+        // Who measures in other readings says nothing of its draw in this one.
+        if !is_measured && self.track.measures(charger.wired(), now - times.patience) {
+            return false;
+        }
         let measured = on_site_phases(charger, current);
         let mut at_most = PerPhase::all(Milliamps::ZERO);
         for phase in charger.wired() {
             at_most[*phase] = told.max(charger.safe_ma);
         }
-        self.track.take(Drawn { measured, at_most }, now, guard);
-        current.is_some_and(|current| current.iter().any(|i| i.is_some()))
+        self.track.take(Drawn { measured, at_most }, now, times.bucket);
+        is_measured
     }
 
     /// What it draws by its last reading, if that is younger than `stale`.
@@ -151,13 +157,20 @@ impl Station {
 
     /// Notes what it might have drawn before a change to its ledger, for meter readings on their way.
     pub(super) fn hold(&mut self, before: Milliamps, now: Micros, times: Times) {
-        if before > self.ledger.most() {
-            self.held = Some((self.held_at(now - times.lag).max(before), now + times.guard));
+        let most = self.ledger.most();
+        if before > most {
+            self.held.retain(|(held, until)| *held > before && *until >= now - times.lag);
+            let (until, full) = (now + times.guard, self.held.len() == MAX_COMMANDS);
+            match self.held.last_mut().filter(|_| full) {
+                Some(last) => last.1 = until,
+                None => self.held.push((before, until)),
+            }
         }
     }
 
     fn held_at(&self, moment: Micros) -> Milliamps {
-        self.held.filter(|(_, until)| moment <= *until).map_or(Milliamps::ZERO, |(held, _)| held)
+        let held = self.held.iter().filter(|(_, until)| moment <= *until);
+        held.fold(Milliamps::ZERO, |most, (held, _)| most.max(*held))
     }
 
     /// Whether its draw was not measured for so long that no reading is waited for.

@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 
 use wattle_wire::{Micros, Milliamps, PerPhase, Phase};
 
-/// Buckets that are kept; the oldest goes first. A bucket spans half a guard time at most when readings come
-/// fast, so that the track reaches back over several guard times whatever their rate.
-const MAX_BUCKETS: usize = 24;
+/// Buckets that are kept; the oldest goes first. A bucket spans a length that is given when readings come fast, so that the track
+/// reaches back so many lengths whatever their rate.
+pub(super) const MAX_BUCKETS: usize = 24;
 
 /// The least of a bucket on a phase of which a reading said nothing: below all that can be measured, so that it is the
 /// least of whatever it is joined with.
@@ -31,7 +31,7 @@ pub(super) fn is_measured(least: Milliamps) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Bucket {
     pub(super) from: Micros,
-    /// Less than half a guard time after `from`.
+    /// Less than the length of a bucket after `from`.
     pub(super) to: Micros,
     pub(super) least: PerPhase<Milliamps>,
     pub(super) most: PerPhase<Milliamps>,
@@ -79,13 +79,13 @@ impl Track {
 
     /// Takes a reading of the whole draw.
     #[cfg(test)]
-    pub(super) fn push(&mut self, draw: PerPhase<Milliamps>, now: Micros, guard: Micros) {
+    pub(super) fn push(&mut self, draw: PerPhase<Milliamps>, now: Micros, length: Micros) {
         let drawn = Drawn { measured: draw.map(Some), at_most: PerPhase::all(Milliamps::ZERO) };
-        self.take(drawn, now, guard);
+        self.take(drawn, now, length);
     }
 
-    /// Takes a reading.
-    pub(super) fn take(&mut self, drawn: Drawn, now: Micros, guard: Micros) {
+    /// Takes a reading; a bucket is shorter than `length`.
+    pub(super) fn take(&mut self, drawn: Drawn, now: Micros, length: Micros) {
         let least = drawn.measured.map(|measured| measured.unwrap_or(NOT_MEASURED));
         let most = drawn.measured.zip(drawn.at_most, Option::unwrap_or);
         self.widen(least);
@@ -93,7 +93,7 @@ impl Track {
         self.last = drawn.measured.map(Option::unwrap_or_default);
         let last = self.buckets().next_back();
         if let Some(last) = last
-            && (now - last.from).0 < guard.0 / 2
+            && now - last.from < length
         {
             let (least, most) = (last.least.zip(least, Milliamps::min), last.most.zip(most, Milliamps::max));
             self.numbers.truncate(self.numbers.len() - self.size());
@@ -109,6 +109,12 @@ impl Track {
     /// The last reading, with its moment.
     pub(super) fn last(&self) -> Option<(PerPhase<Milliamps>, Micros)> {
         self.buckets().next_back().map(|bucket| (self.last, bucket.to))
+    }
+
+    /// Whether something was measured on one of these phases at this moment or since.
+    pub(super) fn measures(&self, phases: &[Phase], since: Micros) -> bool {
+        let last = self.buckets().next_back().filter(|bucket| bucket.to >= since);
+        last.is_some_and(|last| phases.iter().any(|phase| is_measured(last.least[*phase])))
     }
 
     /// When the oldest reading was that is kept.
@@ -187,7 +193,7 @@ impl Track {
     }
 
     /// The bounds from the last reading before `from` to the first one after `to`. Before the first reading
-    /// the draw may have been nothing.
+    /// the draw may have been nothing; before the oldest that is kept it is taken to have been as in that.
     pub(super) fn range(&self, from: Micros, to: Micros) -> Range {
         let nothing = PerPhase::all(Milliamps::ZERO);
         let mut range: Option<Range> = None;
@@ -211,7 +217,7 @@ impl Track {
             }
         }
         let known = range.unwrap_or(Range { least: nothing, most: nothing, is_complete: false });
-        Range { least: nothing, ..known }
+        if self.buckets().len() == MAX_BUCKETS { known } else { Range { least: nothing, ..known } }
     }
 }
 
@@ -225,6 +231,7 @@ mod tests {
     use super::*;
 
     const GUARD: Micros = Micros::from_millis(100);
+    const LENGTH: Micros = Micros::from_millis(50);
 
     fn at(ms: i64) -> Micros {
         Micros::from_millis(ms)
@@ -233,7 +240,7 @@ mod tests {
     fn track(readings: &[(i64, i32)]) -> Track {
         let mut track = Track::default();
         for (ms, amps) in readings {
-            track.push(PerPhase::all(Milliamps::from_amps(*amps)), at(*ms), GUARD);
+            track.push(PerPhase::all(Milliamps::from_amps(*amps)), at(*ms), LENGTH);
         }
         track
     }
@@ -276,7 +283,7 @@ mod tests {
         let moments = [-1, 0, 5_000_000_000, 1_790_000_000_000_000, i64::MAX / 2];
         let draws = [on(0, 0, 0), on(0, 7, 0), on(0, 8, 0), on(9, 0, 1_000_000), on(1, 2, 3)];
         for (moment, draw) in moments.iter().zip(draws) {
-            track.push(draw, Micros(*moment), GUARD);
+            track.push(draw, Micros(*moment), LENGTH);
         }
         let bucket = |(from, draw): (&i64, PerPhase<Milliamps>)| Bucket {
             from: Micros(*from),
@@ -298,8 +305,8 @@ mod tests {
         let buckets: Vec<Bucket> = first.buckets().collect();
         let (last, _) = first.last().expect("pushed");
         let mut again = Track::new(buckets.iter().copied(), last);
-        first.push(PerPhase::all(Milliamps(5)), at(2_750), GUARD);
-        again.push(PerPhase::all(Milliamps(5)), at(2_750), GUARD);
+        first.push(PerPhase::all(Milliamps(5)), at(2_750), LENGTH);
+        again.push(PerPhase::all(Milliamps(5)), at(2_750), LENGTH);
         assert_eq!(
             (again.last(), again.buckets().collect::<Vec<_>>()),
             (first.last(), first.buckets().collect())
@@ -308,6 +315,12 @@ mod tests {
         let many = buckets.iter().cycle().take(100).copied().collect::<Vec<_>>();
         let kept: Vec<Bucket> = Track::new(many.iter().copied(), last).buckets().collect();
         assert_eq!(kept, many[100 - MAX_BUCKETS..]);
+    }
+
+    #[test]
+    fn before_the_oldest_reading_that_is_kept_it_drew_as_in_that() {
+        let readings: Vec<(i64, i32)> = (0..100).map(|i| (i * 200, 8)).collect();
+        check(&readings, 200, (8, 8, true));
     }
 
     #[test]

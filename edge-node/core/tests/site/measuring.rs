@@ -83,6 +83,29 @@ fn a_raise_fits_beside_a_charger_that_does_not_measure_and_may_draw_nothing() {
 }
 
 #[test]
+fn readings_of_the_state_alone_between_those_of_the_current_hold_no_raise_back() {
+    let mut rig = Rig::new(model(30.0, &["cp-1", "cp-2"]));
+    rig.set_home(5.0);
+    rig.ask(&[0]);
+    rig.run_ms(3_000);
+    rig.ask(&[0, 1]);
+    let state = Heard::Reading {
+        state: Some(ChargerState::Charging),
+        setpoint: None,
+        current_ma: None,
+        register_wh: None,
+        soc_percent: None,
+        temperature_mc: None,
+        voltage_mv: None,
+    };
+    for _ in 0..30 {
+        rig.run_ms(100);
+        rig.tell(input(Part::Charger(0), state.clone()));
+    }
+    assert_eq!(rig.setpoints(), [12, 12]);
+}
+
+#[test]
 fn a_reading_of_absurd_currents_is_one_of_a_charger_that_does_not_measure() {
     let mut machine = SiteMachine::new(model(30.0, &["cp-1"]), 1, wattle_wire::Micros::ZERO).expect("sound");
     let heard = Heard::Reading {

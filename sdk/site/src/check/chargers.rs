@@ -66,6 +66,9 @@ fn charger(file: &str, charger: &Charger, site: &SiteFile, problems: &mut Proble
     }
     if charger.max_ma < charger.min_ma {
         problems.add(file, key("max_a"), show(charger.max_ma), "is below min_a");
+    } else if charger.kind == ChargerKind::Ac && charger.max_ma < charger.min_on_a_phase(0) {
+        let allowed = "is below min_a in whole steps of step_a";
+        problems.add(file, key("max_a"), show(charger.max_ma), allowed);
     }
     if charger.step_ma <= zero {
         problems.add(file, key("step_a"), show(charger.step_ma), "must be above 0 A");
@@ -102,7 +105,7 @@ fn limits_of_kind(file: &str, charger: &Charger, nominal_v: i32, problems: &mut 
     if charger.max_w.is_none() {
         add("max_w", "is missing; a dc charger's limits are in W");
     } else if charger.max_on_a_phase(nominal_v) < charger.min_on_a_phase(nominal_v) {
-        add("max_w", "is below min_w, or below one step_a on each phase");
+        add("max_w", "is below min_w in whole steps of step_a on each phase");
     }
     for (field, is_given) in
         [("min_a", charger.min_ma != DEFAULT_MIN), ("max_a", charger.max_ma != DEFAULT_MAX)]

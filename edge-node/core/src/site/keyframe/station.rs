@@ -29,7 +29,7 @@ pub(super) struct SavedStation<T> {
     ledger: SavedLedger,
     track: T,
     commands: Vec<(i64, Milliamps)>,
-    held: Option<(Milliamps, i64)>,
+    held: Vec<(Milliamps, i64)>,
     raise: Option<i64>,
     over: Option<i64>,
     over_reported: bool,
@@ -43,7 +43,7 @@ pub(super) struct SavedStation<T> {
 #[derive(Serialize, Deserialize)]
 struct SavedLedger {
     sent: Vec<SavedSent>,
-    older: Option<SavedSent>,
+    older: Vec<SavedSent>,
     inherited: Option<(Milliamps, i64)>,
     confirmed: u64,
 }
@@ -107,7 +107,7 @@ impl SavedStation<SavedTrack> {
             ledger: SavedLedger::of(ledger, since, sure),
             track: SavedTrack::of(track, since),
             commands: commands.iter().map(|(at, before)| (since.ago(*at), *before)).collect(),
-            held: held.map(|(held, until)| (held, since.ago(until))),
+            held: held.iter().map(|(held, until)| (*held, since.ago(*until))).collect(),
             raise: ago(raise_since),
             over: ago(over_since),
             over_reported: *over_reported,
@@ -141,7 +141,7 @@ impl<T: Tracked> SavedStation<T> {
             ledger: self.ledger.load(since, sure),
             track: self.track.load(since),
             commands: self.commands.into_iter().map(|(ago, before)| (since.at(ago), before)).collect(),
-            held: self.held.map(|(held, ago)| (held, since.at(ago))),
+            held: self.held.into_iter().map(|(held, ago)| (held, since.at(ago))).collect(),
             raise_since: at(self.raise),
             over_since: at(self.over),
             over_reported: self.over_reported,
@@ -164,7 +164,7 @@ impl SavedLedger {
         };
         Self {
             sent: sent.iter().map(save).collect(),
-            older: older.as_ref().map(save),
+            older: older.iter().map(save).collect(),
             inherited: inherited.map(|(limit, expires_at)| (limit, Since(sure).ago(expires_at))),
             confirmed: *confirmed,
         }
@@ -179,7 +179,7 @@ impl SavedLedger {
         };
         Ledger {
             sent: self.sent.into_iter().map(load).collect::<VecDeque<_>>(),
-            older: self.older.map(load),
+            older: self.older.into_iter().map(load).collect(),
             inherited: self.inherited.map(|(limit, ago)| (limit, Since(sure).at(ago))),
             confirmed: self.confirmed,
         }
