@@ -269,7 +269,7 @@ impl Rig {
         match vehicle.disobeys {
             _ if !vehicle.asks => Milliamps::ZERO,
             Some(draw) => draw,
-            None if told >= charger.min_ma => told.min(vehicle.takes),
+            None if told >= charger.min_ma => (told + vehicle.above).min(vehicle.takes),
             None => Milliamps::ZERO,
         }
     }

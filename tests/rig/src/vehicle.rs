@@ -19,6 +19,8 @@ pub struct Vehicle {
     pub wired: Vec<Phase>,
     /// What it draws whatever it is told.
     pub disobeys: Option<Milliamps>,
+    /// How much more it draws than it was told.
+    pub above: Milliamps,
     /// Whether its charger can't be reached.
     pub offline: bool,
     /// The setpoint in force.
@@ -45,6 +47,7 @@ impl Vehicle {
             uses: 3,
             wired: charger.wired().to_vec(),
             disobeys: None,
+            above: Milliamps::ZERO,
             offline: false,
             obeyed: None,
             expires_at: start,

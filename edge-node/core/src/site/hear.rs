@@ -3,7 +3,7 @@
 use wattle_wire::row::{Cause, EventKind};
 use wattle_wire::{Micros, Milliamps, PerPhase, Phase};
 
-use super::load::Times;
+use super::load::{Times, beyond_noise};
 use super::station::{self, Station};
 use super::{Charger, Due, Heard, Part, SiteInput, SiteMachine};
 
@@ -33,15 +33,18 @@ impl SiteMachine {
         let times = self.times.lagging(self.model.meters[index].lag_ms);
         let nothing = PerPhase::all(Milliamps::ZERO);
         let over = measured.zip(self.limit(circuit), |measured, limit| measured.is_some_and(|m| m > limit));
-        let (mut drawn, mut least_lately, mut subtracted) = (nothing, nothing, Vec::new());
+        let (mut drawn, mut least_lately, mut noise, mut subtracted) =
+            (nothing, nothing, nothing, Vec::new());
         for index in &self.below[circuit] {
             let (charger, station) = (&self.model.chargers[*index], &self.stations[*index]);
             let (low, high) = station.drawn_lately(charger, now, times);
             let most = station.may_have_drawn(charger, now, times);
             let counts = over.zip(high, |over, high| over.then_some(high)).zip(most, Option::unwrap_or);
             (drawn, least_lately) = (drawn + counts, least_lately + low);
+            noise = noise + station.noise(charger, counts, now, now, times);
             subtracted.push(counts);
         }
+        let drawn = drawn - beyond_noise(noise);
         let load = &mut self.gauges[index].load;
         load.push(measured, drawn, least_lately, now, self.times.guard);
         let wiring_is_known = |index: &usize| self.model.chargers[*index].wiring_is_known();

@@ -6,9 +6,12 @@
 //! - while the highest power of its user is below its minimum,
 //! - for its least time off after a standby,
 //! - after a standby, until there is room for its minimum and [`Control::resume_room_ma`](super::Control) beside the
-//!   minimums of all who go before it or charge now: so a load that trembles at the edge of a limit switches nobody on and off.
+//!   minimums of all of its priority who charge now, and of all who go before it: so a load that trembles at the edge of a limit
+//!   switches nobody on and off, in whatever order a policy serves them.
 //!
 //! A vehicle that was never put on standby, one that has just come, doesn't wait for more than its minimum.
+
+use std::cmp::Reverse;
 
 use wattle_wire::{Micros, Milliamps, PerPhase};
 
@@ -29,7 +32,11 @@ impl SiteMachine {
         for seat in seats.iter().filter(|seat| !seat.may_charge()) {
             envelope::take(&mut available, seat, envelope::unavoidable(seat));
         }
-        for index in envelope::in_order(&seats).into_iter().filter(|index| seats[*index].may_charge()) {
+        let mut order = envelope::in_order(&seats);
+        order.sort_by_key(|index| {
+            (Reverse(seats[*index].priority), seats[*index].in_force < seats[*index].min)
+        });
+        for index in order.into_iter().filter(|index| seats[*index].may_charge()) {
             let (seat, is_paused) = (&seats[index], self.stations[index].paused_at.is_some());
             let needed = if is_paused { seat.min + room } else { seat.min };
             if envelope::places(seat).all(|(circuit, phase)| available[circuit][phase] >= needed) {

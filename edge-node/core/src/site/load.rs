@@ -93,6 +93,11 @@ impl Times {
 
 pub(super) type Current = PerPhase<Option<Milliamps>>;
 
+/// What chargers draw together above what is reserved for them is taken for noise as far as one of them may: the rest counts as load.
+pub(super) fn beyond_noise(noise: PerPhase<Milliamps>) -> PerPhase<Milliamps> {
+    noise.map(|noise| (noise - DRAW_TOLERANCE).max(Milliamps::ZERO))
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct Waiting {
     pub(super) at: Micros,
@@ -182,8 +187,11 @@ impl Load {
             let about = |(charger, station): (&Charger, &Station)| {
                 station.drawn_about(charger, waiting.at, now, times)
             };
+            let mut noise = nothing;
             let drawn = below.clone().try_fold([nothing; 4], |[least, likely, most, sure], below| {
                 let range = about(below);
+                let (charger, station) = below;
+                noise = noise + station.noise(charger, range.most, waiting.at, now, times);
                 let (low, high) = below.1.drawn_but_for_commands(waiting.at, &range, now, times);
                 let steady = range.least.zip(range.most, |l, m| if m - l <= DRAW_TOLERANCE { m } else { l });
                 let steady = steady.map(|draw| draw.max(Milliamps::ZERO));
@@ -191,6 +199,7 @@ impl Load {
                 range.is_complete.then(|| [least + at_least, likely + low, most + high, sure + steady])
             });
             let Some(drawn) = drawn else { return };
+            let drawn = drawn.map(|drawn| drawn - beyond_noise(noise));
             self.subtracted = below.clone().map(|below| about(below).most).collect();
             let measured = waiting.measured;
             self.waiting.pop_front();

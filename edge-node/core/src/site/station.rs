@@ -141,6 +141,20 @@ impl Station {
         may
     }
 
+    /// By how much a draw about a moment is above what was reserved for it then, where that is within the noise.
+    pub(super) fn noise(
+        &self,
+        charger: &Charger,
+        drawn: PerPhase<Milliamps>,
+        moment: Micros,
+        now: Micros,
+        times: Times,
+    ) -> PerPhase<Milliamps> {
+        let reserved = self.reserved_at(charger, moment, now, times);
+        let above = drawn.zip(reserved, |drawn, reserved| drawn - reserved);
+        above.map(|above| if above <= DRAW_TOLERANCE { above.max(Milliamps::ZERO) } else { Milliamps::ZERO })
+    }
+
     /// What it draws although nothing that it was told within `patience` is as much.
     pub(super) fn beyond(
         &self,

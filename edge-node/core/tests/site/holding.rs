@@ -196,6 +196,34 @@ fn a_limit_puts_a_vehicle_on_standby_within_its_least_time_on_before_one_that_go
 }
 
 #[test]
+fn who_stands_by_waits_for_room_beside_one_that_charges_though_it_was_registered_first() {
+    let mut site = model(30.0, &["cp-1", "cp-2"]);
+    site.control.resume_room_ma = amps(1.0);
+    let mut rig = rig(site);
+    // Whoever came second and was registered first gets what the other leaves.
+    rig.policy = Box::new(|snapshot| {
+        let free = snapshot.circuits[0].available_ma[Phase::L1];
+        let asks = |index: usize| snapshot.chargers[index].state.asks();
+        let both = free >= amps(12.0) && asks(0) && asks(1);
+        let second = if both { free - amps(6.0) } else { free };
+        let of = |charger: u32, limit_ma| Allocation { charger, limit_ma, reason: String::new() };
+        Ok(Plan {
+            allocations: vec![of(0, if both { amps(6.0) } else { amps(0.0) }), of(1, second)],
+            state: vec![],
+        })
+    });
+    settled(&mut rig, [6, 24]);
+    for _ in 0..4 {
+        rig.set_home(18.05);
+        settled(&mut rig, [0, 11]);
+        rig.set_home(17.95);
+        settled(&mut rig, [0, 12]);
+    }
+    rig.set_home(16.95);
+    settled(&mut rig, [6, 7]);
+}
+
+#[test]
 fn the_least_time_on_never_passes_a_limit() {
     let mut site = model(30.0, &["cp-1", "cp-2"]);
     site.control.least_on_ms = Millis(60_000);

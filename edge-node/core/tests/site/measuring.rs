@@ -106,6 +106,24 @@ fn readings_of_the_state_alone_between_those_of_the_current_hold_no_raise_back()
 }
 
 #[test]
+fn what_chargers_draw_within_the_noise_adds_up_to_no_excess() {
+    let names: Vec<String> = (0..20).map(|index| format!("cp-{index}")).collect();
+    let mut rig = Rig::new(model(200.0, &names.iter().map(String::as_str).collect::<Vec<_>>()));
+    rig.ask(&(0..20).collect::<Vec<_>>());
+    rig.run_ms(3_000);
+    assert_eq!(rig.setpoints(), [10; 20]);
+    rig.vehicles.iter_mut().for_each(|vehicle| vehicle.above = Milliamps(200));
+    rig.run_ms(1_000);
+    let flows = rig.flow(0)[Phase::L1];
+    assert!(flows <= amps(200.25), "{flows}");
+    // It stays so, and nobody is switched off.
+    for _ in 0..500 {
+        rig.run_ms(10);
+        assert!(rig.flow(0)[Phase::L1] <= amps(200.25) && rig.setpoints().iter().all(|told| *told >= 9));
+    }
+}
+
+#[test]
 fn a_reading_of_absurd_currents_is_one_of_a_charger_that_does_not_measure() {
     let mut machine = SiteMachine::new(model(30.0, &["cp-1"]), 1, wattle_wire::Micros::ZERO).expect("sound");
     let heard = Heard::Reading {
