@@ -57,14 +57,12 @@ impl SiteMachine {
         scheduled.chain(self.outside.limits(circuit, now))
     }
 
-    /// The voltage of a phase by the nearest meter that measures it.
+    /// The voltage of a phase by the nearest meter that measures it now.
     fn voltage(&self, circuit: usize, phase: Phase) -> Millivolts {
-        let nominal = self.model.control.nominal_mv;
-        let mut meters = self.model.path(circuit).into_iter().filter_map(|circuit| self.meter_of[circuit]);
-        let nearest = meters.find(|meter| self.gauges[*meter].voltage.0[phase].is_some());
-        nearest.map_or(voltage::highest(nominal), |meter| {
-            self.gauges[meter].voltage.counts(phase, nominal, self.passing.now, self.stale())
-        })
+        let meters = self.model.path(circuit).into_iter().filter_map(|circuit| self.meter_of[circuit]);
+        let (now, stale) = (self.passing.now, self.stale());
+        let measured = |meter: usize| self.gauges[meter].voltage.measured(phase, now, stale);
+        voltage::counts(meters.filter_map(measured).next(), self.model.control.nominal_mv)
     }
 
     fn current(&self, circuit: usize, limit: Limit) -> PerPhase<Milliamps> {

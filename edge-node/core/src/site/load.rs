@@ -17,7 +17,7 @@
 //! - A **raise** has to fit beside the most that the load can be by the readings that are not settled yet,
 //!   each less the least that the chargers' latest readings showed or that they were told since, and by the
 //!   upper bound of the one that was settled last: while draws change, raises wait.
-//! - A charger that has been silent for [`Times::patience`] is not waited for: it drew something between nothing and
+//! - A charger that has been silent for [`Times::silence`] is not waited for: it drew something between nothing and
 //!   its last reading, and never more than what was reserved for it at the moment of the meter reading.
 //! - Below zero only where there is generation.
 //! - When the machine has just begun nothing is settled, and who was not heard yet may draw something: the load is then the newest
@@ -50,8 +50,10 @@ const MAX_WAITING: usize = 32;
 pub(super) struct Times {
     /// Slack for messages on their way: half an interval, 50 ms to 1 s.
     pub(super) guard: Micros,
-    /// How long a reading of a charger is waited for: three intervals, at least 1 s.
+    /// How long an answer of a charger is waited for: three intervals, at least 1 s.
     pub(super) patience: Micros,
+    /// The same of a reading; at least twice as long as a charger may take for one.
+    pub(super) silence: Micros,
     /// After this long a charger's draw is forgotten.
     pub(super) stale: Micros,
     /// How old a reading of the meter may be besides.
@@ -67,9 +69,10 @@ impl Times {
         let patience = Micros(interval.0.saturating_mul(3).max(1_000_000));
         // What chargers drew has to be known back to where the oldest reading that waits for a confirmation may tell of.
         let lag = meters.iter().map(|meter| Micros::from(meter.lag_ms)).max().unwrap_or_default();
-        let reach = lag + patience + guard + guard;
+        let silence = patience.max(Micros::from_secs(2));
+        let reach = lag + silence + guard + guard;
         let bucket = Micros((reach.0 / (MAX_BUCKETS as i64 - 2)).max(guard.0 / 2));
-        Self { stale: control.meter_stale_ms.into(), lag: Micros::ZERO, guard, patience, bucket }
+        Self { stale: control.meter_stale_ms.into(), lag: Micros::ZERO, guard, patience, silence, bucket }
     }
 }
 

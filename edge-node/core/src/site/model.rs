@@ -37,7 +37,7 @@ pub struct Control {
     pub interval_ms: Millis,
     /// How long a setpoint holds.
     pub validity_ms: Millis,
-    /// How long a raise has to be possible before it is given.
+    /// How long a raise has to be wanted before it is given.
     pub raise_delay_ms: Millis,
     /// After this long without a plausible reading a meter is stale, and a charger's draw forgotten.
     pub meter_stale_ms: Millis,

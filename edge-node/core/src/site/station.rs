@@ -85,7 +85,7 @@ impl Station {
         let current = current.filter(|current| current.iter().flatten().all(|i| plausible(&i)));
         let is_measured = current.is_some_and(|current| current.iter().any(|i| i.is_some()));
         // Who measures in other readings says nothing of its draw in this one.
-        if !is_measured && self.track.measures(charger.wired(), now - times.patience) {
+        if !is_measured && self.track.measures(charger.wired(), now - times.silence) {
             return false;
         }
         let measured = on_site_phases(charger, current);
@@ -189,7 +189,7 @@ impl Station {
 
     /// Whether its draw was not measured for so long that no reading is waited for.
     fn is_silent(&self, now: Micros, times: Times) -> bool {
-        self.track.last().is_none_or(|(_, at)| now - at >= times.patience)
+        self.track.last().is_none_or(|(_, at)| now - at >= times.silence)
     }
 
     /// What it was told last. While it may still obey an earlier machine that is what it draws, in whole steps: to tell it that
@@ -201,7 +201,7 @@ impl Station {
         let Some((most, _)) = self.ledger.inherited.filter(|_| self.state().asks()) else {
             return Milliamps::ZERO;
         };
-        let drawn = self.highest_draw(now, times.patience) + DRAW_TOLERANCE;
+        let drawn = self.highest_draw(now, times.silence) + DRAW_TOLERANCE;
         let whole = drawn.min(most).floor_to(charger.step_ma);
         if whole < charger.min_ma { Milliamps::ZERO } else { whole }
     }

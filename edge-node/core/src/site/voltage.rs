@@ -24,17 +24,19 @@ impl Voltage {
         }
     }
 
-    /// The voltage that a phase counts with, where what was said counts for `stale`.
-    pub(super) fn counts(&self, phase: Phase, nominal: Millivolts, now: Micros, stale: Micros) -> Millivolts {
-        match self.0[phase].filter(|(_, at)| now - *at < stale) {
-            Some((said, _)) => said.max(nominal),
-            None => highest(nominal),
-        }
+    /// What a phase was measured to have, where that counts for `stale`.
+    pub(super) fn measured(&self, phase: Phase, now: Micros, stale: Micros) -> Option<Millivolts> {
+        self.0[phase].filter(|(_, at)| now - *at < stale).map(|(said, _)| said)
     }
 }
 
+/// What a phase counts with of which this was measured.
+pub(super) fn counts(measured: Option<Millivolts>, nominal: Millivolts) -> Millivolts {
+    measured.map_or(highest(nominal), |measured| measured.max(nominal))
+}
+
 /// The highest that a supply has for long.
-pub(super) fn highest(nominal: Millivolts) -> Millivolts {
+fn highest(nominal: Millivolts) -> Millivolts {
     Millivolts(nominal.0.saturating_add(nominal.0 / 10))
 }
 
@@ -48,7 +50,8 @@ mod tests {
         let mut voltage = Voltage::default();
         let said = [Some(Millivolts(241_000)), Some(Millivolts(219_000)), Some(Millivolts(5))];
         voltage.hear(Phases::of(said), at(1));
-        let counts = |now| Phase::ALL.map(|phase| voltage.counts(phase, nominal, at(now), stale).0);
+        let counts =
+            |now| Phase::ALL.map(|phase| super::counts(voltage.measured(phase, at(now), stale), nominal).0);
         assert_eq!(counts(2), [241_000, 230_000, 253_000]);
         assert_eq!(counts(11), [253_000; 3]);
     }

@@ -99,7 +99,7 @@ fn a_limit_in_watts_is_the_same_current_on_each_phase() {
     rig.ask(&[0, 1]);
     rig.run_ms(2_000);
     let until_us = rig.now + Micros::from_secs(60);
-    // 4,200 W are 6.09 A on three phases of 230 V: one charger at its minimum, whatever the voltage is.
+    // 4,200 W are 6.09 A on three phases of 230 V: one charger at its minimum.
     let limit = Limit::Power(Watts(4_200));
     rig.excuse(0);
     rig.tell(input(Part::Circuit(0), Heard::Limit { by: 0, limit: Some(Signalled { limit, until_us }) }));

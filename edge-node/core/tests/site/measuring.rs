@@ -6,7 +6,7 @@ use wattle_wire::{Milliamps, Millis, PerPhase, Phase};
 
 use wattle_edge_core::*;
 use wattle_rig::Rig;
-use wattle_rig::parts::{amps, circuit, input, meter, model};
+use wattle_rig::parts::{amps, circuit, input, meter, model, reading};
 
 /// A charger on `limit` A with a maximum of 16 A, which measures on the first `measured` of its phases only.
 fn rig(limit: f64, phases: &[Phase], measured: usize) -> Rig {
@@ -121,6 +121,22 @@ fn what_chargers_draw_within_the_noise_adds_up_to_no_excess() {
         rig.run_ms(10);
         assert!(rig.flow(0)[Phase::L1] <= amps(200.25) && rig.setpoints().iter().all(|told| *told >= 9));
     }
+}
+
+#[test]
+fn chargers_that_speak_seldom_beside_a_short_interval_charge_on() {
+    let mut rig = Rig::new(model(25.0, &["cp-1"]));
+    rig.pace.reading_ms = 1_200;
+    rig.set_home(4.0);
+    rig.ask(&[0]);
+    let mut told = Vec::new();
+    for tenth in 0..400 {
+        rig.run_ms(100);
+        let shown = rig.flow(0).map(|flow| flow + Milliamps(50 * (tenth % 3 - 1)));
+        rig.tell(reading(Part::Meter(0), None, None, &shown.0));
+        told.push(rig.setpoints()[0]);
+    }
+    assert!(told[100..].iter().all(|amps| (18..=21).contains(amps)), "{told:?}");
 }
 
 #[test]
