@@ -3,11 +3,12 @@
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use wattle_edge_core::*;
-use wattle_wire::policy::{Allocation, Plan};
-use wattle_wire::{Micros, Milliamps, Millis, PerPhase, Phase};
+use wattle_wire::policy::{Allocation, Plan, Series};
+use wattle_wire::{Micros, Milliamps, Millis, Millivolts, PerPhase, Phase};
 
 use crate::parts::{charger, circuit, control, input, meter};
-use crate::rig::{Kind, Rig};
+use crate::quirks::{Quirks, limit, quirks};
+use crate::rig::Rig;
 use crate::tally::Tally;
 
 /// How random tests run: the same cases each time, `times` as many as `PROPTEST_CASES` says (256); others with
@@ -60,7 +61,13 @@ enum Act {
     RestartCharger(prop::sample::Index),
     RestartEdge,
     Jump(i64),
-    Signal(prop::sample::Index, i32, i64),
+    /// A system limits a circuit.
+    Signal(usize, prop::sample::Index, Limit, i64),
+    /// A system limits the site, step by step, W.
+    SignalGrid(usize, Vec<i64>, i64),
+    Volts(i32),
+    /// The edge restarts with another site file; how it has changed.
+    ChangeSite(u64),
     Manual(prop::sample::Index, Option<i32>),
 }
 
@@ -85,6 +92,7 @@ pub struct Case {
     settings: [bool; 5],
     /// Of ten setpoints and answers so many are lost, and as many are late or come twice.
     troubled: u64,
+    quirks: Quirks,
     seed: u64,
 }
 
@@ -133,7 +141,12 @@ fn act() -> impl Strategy<Value = Act> {
         1 => index().prop_map(Act::RestartCharger),
         1 => Just(Act::RestartEdge),
         1 => prop_oneof![-20_000..0_i64, 1_000..20_000_i64, Just(3_600_000), Just(-3_600_000)].prop_map(Act::Jump),
-        1 => (index(), 0..40_000, 0..5_000_i64).prop_map(|(circuit, limit, ms)| Act::Signal(circuit, limit, ms)),
+        1 => (0..2_usize, index(), limit(), 0..5_000_i64)
+            .prop_map(|(by, circuit, limit, ms)| Act::Signal(by, circuit, limit, ms)),
+        1 => (0..2_usize, prop::collection::vec(0..50_000_i64, 1..5), 500..3_000_i64)
+            .prop_map(|(by, watts, step_ms)| Act::SignalGrid(by, watts, step_ms)),
+        1 => (207..=253_i32).prop_map(Act::Volts),
+        1 => any::<u64>().prop_map(Act::ChangeSite),
         1 => (index(), prop::option::of(0..40_000)).prop_map(|(charger, manual)| Act::Manual(charger, manual)),
     ]
 }
@@ -153,9 +166,10 @@ pub fn case_of(scale: i64, acts: std::ops::Range<usize>) -> impl Strategy<Value 
         mind,
         prop::array::uniform5(prop::bool::weighted(0.3)),
         prop_oneof![2 => Just(0), 1 => 1..5_u64],
+        quirks(),
         any::<u64>(),
     )
-        .prop_map(move |(branches, outlets, acts, mind, settings, troubled, seed)| Case {
+        .prop_map(move |(branches, outlets, acts, mind, settings, troubled, quirks, seed)| Case {
             scale,
             branches,
             outlets,
@@ -163,10 +177,12 @@ pub fn case_of(scale: i64, acts: std::ops::Range<usize>) -> impl Strategy<Value 
             mind,
             settings,
             troubled,
+            quirks,
             seed,
         })
 }
 
+#[derive(Clone)]
 struct Random(u64);
 
 impl Random {
@@ -263,7 +279,7 @@ impl Case {
     }
 
     fn rig(&self) -> Rig {
-        let mut rig = Rig::new(self.model());
+        let mut rig = Rig::new(self.quirks.of_model(self.model()));
         for (vehicle, outlet) in rig.vehicles.iter_mut().zip(&self.outlets) {
             (vehicle.wired, vehicle.uses) = (outlet.wired.clone(), outlet.uses);
         }
@@ -282,11 +298,8 @@ impl Case {
         let control = rig.machine.model().control;
         rig.extra_grace_ms = rig.pace.reading_ms + control.interval_ms.0;
         if troubled > 0 {
-            // Who can't be reached keeps what it was told until that expires.
-            rig.extra_grace_ms += control.validity_ms.0;
             rig.is_troubled = true;
-            rig.fate = Box::new(move |kind| match fates.below(10) {
-                _ if kind == Kind::Reading => vec![0],
+            rig.fate = Box::new(move |_| match fates.below(10) {
                 n if n < troubled => vec![],
                 n if n < 2 * troubled => {
                     let late = |fates: &mut Random| step_ms + fates.below(120) as i64 * step_ms;
@@ -295,6 +308,8 @@ impl Case {
                 _ => vec![step_ms],
             });
         }
+        let mut random = Random(self.seed.rotate_left(32));
+        self.quirks.of_rig(&mut rig, move |bound| random.below(bound));
         rig
     }
 
@@ -332,8 +347,7 @@ impl Case {
                 rig.want(charger.index(rig.vehicles.len()), *asks);
             }
             Act::Take(charger, takes) => {
-                let index = charger.index(rig.vehicles.len());
-                rig.vehicles[index].takes = Milliamps(*takes);
+                rig.take(charger.index(rig.vehicles.len()), Milliamps(*takes));
             }
             // Of one that neither obeys nor speaks nobody can know.
             Act::Disobey(charger, draw) => {
@@ -350,9 +364,18 @@ impl Case {
             Act::RestartCharger(charger) => rig.restart_charger(charger.index(rig.vehicles.len())),
             Act::RestartEdge => rig.restart_edge(),
             Act::Jump(ms) => rig.jump_ms(*ms),
-            Act::Signal(circuit, limit, ms) => {
+            Act::Signal(by, circuit, limit, ms) => {
                 let circuit = circuit.index(self.branches.len());
-                rig.signal(circuit, PerPhase::all(Milliamps(*limit)), *ms * self.scale);
+                rig.signal(*by, circuit, *limit, *ms * self.scale);
+            }
+            Act::SignalGrid(by, watts, step_ms) => {
+                let step_ms = Millis(*step_ms * self.scale);
+                rig.signal_grid(*by, Series { start_us: rig.machine_now(), step_ms, values: watts.clone() });
+            }
+            Act::Volts(volts) => rig.set_voltage(Millivolts(volts * 1_000)),
+            Act::ChangeSite(seed) => {
+                let site = changed(rig.machine.model().clone(), &mut Random(*seed), self.scale);
+                rig.restart_edge_as(site);
             }
             Act::Manual(charger, manual) => {
                 let index = charger.index(rig.vehicles.len());
@@ -361,6 +384,30 @@ impl Case {
             }
         }
     }
+}
+
+/// A site whose file was changed: what is allowed, how it is controlled, and what is known of the wiring.
+fn changed(mut site: SiteModel, random: &mut Random, scale: i64) -> SiteModel {
+    let amps =
+        |random: &mut Random, from: i32, below: u64| Milliamps::from_amps(from + random.below(below) as i32);
+    for circuit in &mut site.circuits {
+        match random.below(4) {
+            0 => circuit.limit_ma = PerPhase::all(amps(random, 8, 72)),
+            1 => circuit.margin_ma = amps(random, 0, 4),
+            2 => circuit.fallback_ma = amps(random, 0, 8),
+            _ => {}
+        }
+    }
+    for charger in &mut site.chargers {
+        match random.below(4) {
+            0 => charger.max_ma = amps(random, 6, 27),
+            1 => charger.priority = random.below(3) as i32,
+            _ => {}
+        }
+    }
+    site.control.validity_ms = Millis((1_000 + 500 * random.below(5) as i64) * scale);
+    site.control.raise_delay_ms = Millis(100 * random.below(5) as i64 * scale);
+    site
 }
 
 fn depth(circuits: &[Circuit], index: usize) -> usize {

@@ -2,7 +2,8 @@
 //!
 //! What a machine can't foresee *brings* so much on each phase of a circuit: a load that rises brings its rise, a limit that is
 //! lowered the difference. So much of an excess is excused, for so long as the machine may take to end it: counted from the moment
-//! that brought it, never from a later one. What makes it take longer ([`Delays`]) counts once for each that was brought, however
+//! that brought it, never from a later one; a reading that is lost makes it a round longer, and all that are lost no longer than until a
+//! meter is stale. What makes it take longer ([`Delays`]) counts once for each that was brought, however
 //! often it comes. So of excesses that follow one on the other each has to end by itself: what is brought later excuses only what
 //! it has brought.
 
@@ -23,6 +24,8 @@ pub enum Cause {
     Forgotten,
     /// The load is known again, of which its chargers' fallback budget took no account.
     MeterBack,
+    /// A vehicle draws more of what it may, and its charger doesn't measure it: a load beside it couldn't be told from it.
+    Unmeasured,
     /// A test says so.
     Test,
 }
@@ -62,6 +65,8 @@ pub struct Excuse {
     pub brought: PerPhase<Milliamps>,
     /// All that has delayed its end so far.
     pub delays: Delays,
+    /// The rounds of readings that were lost meanwhile.
+    pub lost: Micros,
 }
 
 /// The excuses of each circuit: those that hold and, for whoever asks why, those that have held.
@@ -95,6 +100,13 @@ impl Lengths {
     }
 }
 
+impl Excuse {
+    /// The last moment at which it holds.
+    fn ends(&self, lengths: &Lengths) -> Micros {
+        self.at + lengths.with(self.delays) + self.lost.min(lengths.deaf)
+    }
+}
+
 impl Excuses {
     /// None, of so many circuits.
     pub fn new(circuits: usize) -> Self {
@@ -105,7 +117,13 @@ impl Excuses {
     pub fn add(&mut self, circuit: usize, cause: Cause, brought: PerPhase<Milliamps>, at: Micros) {
         let brought = brought.map(|brought| brought.max(Milliamps::ZERO));
         if brought != PerPhase::default() {
-            self.holding[circuit].push(Excuse { cause, at, brought, delays: Delays::default() });
+            self.holding[circuit].push(Excuse {
+                cause,
+                at,
+                brought,
+                delays: Delays::default(),
+                lost: Micros::ZERO,
+            });
         }
     }
 
@@ -117,11 +135,16 @@ impl Excuses {
             }
             let delays = delays(circuit);
             holding.iter_mut().for_each(|excuse| excuse.delays = excuse.delays.and(delays));
-            let ended = holding.extract_if(.., |excuse| excuse.at + lengths.with(excuse.delays) < now);
+            let ended = holding.extract_if(.., |excuse| excuse.ends(lengths) < now);
             over.extend(ended);
             let spare = over.len().saturating_sub(MOST_REMEMBERED);
             over.drain(..spare);
         }
+    }
+
+    /// A reading is lost that tells of a circuit: what was brought there shows a round later.
+    pub fn lose(&mut self, circuit: usize, round: Micros) {
+        self.holding[circuit].iter_mut().for_each(|excuse| excuse.lost += round);
     }
 
     /// So much of an excess is excused.
@@ -142,9 +165,8 @@ impl Excuses {
     /// What has brought something on a phase and held at some moment since `since`, the first first.
     pub fn since(&self, circuit: usize, phase: Phase, since: Micros, lengths: &Lengths) -> Vec<&Excuse> {
         let all = self.over[circuit].iter().chain(&self.holding[circuit]);
-        let counts = |excuse: &&Excuse| {
-            excuse.brought[phase] > Milliamps::ZERO && excuse.at + lengths.with(excuse.delays) >= since
-        };
+        let counts =
+            |excuse: &&Excuse| excuse.brought[phase] > Milliamps::ZERO && excuse.ends(lengths) >= since;
         all.filter(counts).collect()
     }
 }
@@ -157,6 +179,7 @@ impl fmt::Display for Cause {
             Self::Disobedience => "a vehicle drew more than it was told",
             Self::Forgotten => "the machine forgot what a vehicle drew beyond what it was told",
             Self::MeterBack => "a meter spoke again",
+            Self::Unmeasured => "a vehicle that nobody measures drew more of what it may",
             Self::Test => "the test says so",
         })
     }
@@ -220,6 +243,19 @@ mod tests {
             assert_eq!(excused(&mut excuses, second, delays), amps(5.0), "{second}");
         }
         assert_eq!(excused(&mut excuses, 23, offline), Milliamps::ZERO);
+    }
+
+    #[test]
+    fn each_reading_that_is_lost_makes_it_a_round_longer_until_a_meter_is_stale() {
+        let mut excuses = Excuses::new(2);
+        excuses.add(0, Cause::Load, on_l1(5.0), at(0));
+        excuses.lose(1, at(100));
+        excuses.lose(0, at(1));
+        excuses.lose(0, at(1));
+        assert_eq!(excused(&mut excuses, 4, Delays::default()), amps(5.0));
+        (0..100).for_each(|_| excuses.lose(0, at(1)));
+        assert_eq!(excused(&mut excuses, 12, Delays::default()), amps(5.0));
+        assert_eq!(excused(&mut excuses, 13, Delays::default()), Milliamps::ZERO);
     }
 
     #[test]

@@ -13,8 +13,12 @@
 pub mod cases;
 pub mod excuse;
 pub mod hours;
+mod limits;
 mod look;
 pub mod parts;
+mod quirks;
+mod readings;
+mod restart;
 mod rig;
 mod tally;
 mod vehicle;

@@ -6,6 +6,7 @@ use crate::excuse::{Cause, Delays, Excuse, Lengths};
 use crate::rig::{Pace, Rig};
 use crate::tally::Worst;
 use crate::watch::{Breaker, Flow, Outlet};
+use wattle_edge_core::Part;
 
 impl Rig {
     /// Whatever happens to a circuit and to those above it now may be as much too much as it likes, for the usual time.
@@ -27,12 +28,18 @@ impl Rig {
     fn lengths(&self) -> Lengths {
         let control = self.machine.model().control;
         let Pace { step_ms, reading_ms, patience_ms } = self.pace;
-        let usual =
-            reading_ms + control.interval_ms.0 + 3 * step_ms + self.extra_grace_ms + self.meter_lag_ms;
+        // Who can't be reached keeps what it was told until that expires.
+        let troubled = if self.is_troubled { self.longest_validity.0 } else { 0 };
+        let usual = reading_ms
+            + control.interval_ms.0
+            + 3 * step_ms
+            + self.extra_grace_ms
+            + troubled
+            + self.longest_reading_ms();
         Lengths {
             usual: Micros::from_millis(usual),
             deaf: control.meter_stale_ms.into(),
-            offline: control.validity_ms.into(),
+            offline: self.longest_validity.into(),
             disobeyed: Micros::from_millis(patience_ms),
         }
     }
@@ -74,13 +81,70 @@ impl Rig {
         }
     }
 
-    /// Whether a meter by which the load of a circuit is known is silent.
+    /// Whether a meter by which the load or the limit of a circuit is known is silent.
     fn is_deaf(&self, circuit: usize) -> bool {
-        self.any_meter(circuit, &|meter| self.silent_meters[meter])
+        (0..self.silent_meters.len()).any(|meter| self.silent_meters[meter] && self.tells_of(meter, circuit))
+    }
+
+    /// Whether the load of a circuit is known by this meter, or the voltage by which its limit becomes a current.
+    fn tells_of(&self, meter: usize, circuit: usize) -> bool {
+        let place = self.machine.model().meters[meter].circuit;
+        self.any_meter(circuit, &|other| other == meter)
+            || (self.is_limited_in_watts(circuit) && self.paths[circuit].contains(&place))
+    }
+
+    /// A reading is lost: what it would have told is seen a round later.
+    pub(crate) fn lose_reading(&mut self, part: Part) {
+        self.tally.readings_lost += 1;
+        let round = Micros::from_millis(self.pace.reading_ms);
+        for circuit in 0..self.loads.len() {
+            let is_told_of = match part {
+                Part::Meter(meter) => self.tells_of(meter, circuit),
+                Part::Charger(index) => self.paths[self.circuit_of(index)].contains(&circuit),
+                _ => false,
+            };
+            if is_told_of {
+                self.watch.excuses.lose(circuit, round);
+            }
+        }
+    }
+
+    /// By how much what the meters of a circuit show may be wrong.
+    fn noise_of(&self, circuit: usize) -> Milliamps {
+        let meters = 0..self.silent_meters.len();
+        meters
+            .filter(|meter| self.any_meter(circuit, &|other| other == *meter))
+            .map(|_| self.noise_most)
+            .sum()
+    }
+
+    /// What a vehicle may draw and doesn't, where its charger doesn't measure that.
+    pub(crate) fn hidden_by(&self, index: usize) -> PerPhase<Milliamps> {
+        let (vehicle, charger) = (&self.vehicles[index], &self.machine.model().chargers[index]);
+        // Where the wiring is not known one measurement counts on all phases.
+        let measured = match (charger.wiring_is_known(), vehicle.measures) {
+            (false, 1..) => Phase::ALL.len(),
+            (_, measures) => measures,
+        };
+        let counts = self.watch.counted(index, charger.safe_ma, self.draw(index));
+        let mut hidden = PerPhase::all(Milliamps::ZERO);
+        self.loaded(index).iter().skip(measured).for_each(|phase| hidden[*phase] = counts - self.draw(index));
+        hidden.map(|hidden| hidden.max(Milliamps::ZERO))
+    }
+
+    fn hidden(&self) -> Vec<PerPhase<Milliamps>> {
+        let mut hidden = vec![PerPhase::all(Milliamps::ZERO); self.loads.len()];
+        for index in 0..self.vehicles.len() {
+            let by = self.hidden_by(index);
+            for circuit in &self.paths[self.circuit_of(index)] {
+                hidden[*circuit] = hidden[*circuit] + by;
+            }
+        }
+        hidden
     }
 
     /// Whether the machine can't know the load of a circuit.
-    fn is_blind(&self, circuit: usize) -> bool {
+    pub(crate) fn is_blind(&self, circuit: usize) -> bool {
         let stale: Micros = self.machine.model().control.meter_stale_ms.into();
         self.any_meter(circuit, &|meter| self.heard[meter].is_none_or(|at| self.now - at >= stale))
     }
@@ -115,15 +179,9 @@ impl Rig {
         below.fold(PerPhase::all(Milliamps::ZERO), |sum, below| sum + self.loads[below])
     }
 
-    /// What a circuit may carry now.
-    pub(crate) fn limit(&self, circuit: usize) -> PerPhase<Milliamps> {
-        let breaker = self.machine.model().circuits[circuit].limit_ma;
-        let signalled = self.signalled[circuit].filter(|(_, until)| *until > self.machine_now());
-        signalled.map_or(breaker, |(limit, _)| limit.zip(breaker, Milliamps::min))
-    }
-
     pub(crate) fn check_limits(&mut self) {
         self.watch.expire(self.now);
+        self.note_limits();
         let lengths = self.lengths();
         let mut excuses = std::mem::replace(&mut self.watch.excuses, crate::excuse::Excuses::new(0));
         excuses.pass(self.now, &lengths, |circuit| self.delays(circuit));
@@ -136,10 +194,12 @@ impl Rig {
             draw: self.draw(index),
             disobeys: self.vehicles[index].disobeys.map_or(Milliamps::ZERO, |_| self.draw(index)),
         });
+        let hidden = self.hidden();
         let breakers = model.circuits.iter().enumerate().map(|(index, circuit)| Breaker {
-            limit: self.limit(index).map(|limit| limit - circuit.margin_ma),
+            limit: self.limit(index).map(|limit| limit + self.noise_of(index)),
             load: self.load(index),
             fallback: self.is_blind(index).then_some(circuit.fallback_ma),
+            hidden: hidden[index],
         });
         let (outlets, breakers): (Vec<_>, Vec<_>) = (outlets.collect(), breakers.collect());
         let flows = self.watch.flows(&outlets, &breakers);

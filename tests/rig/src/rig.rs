@@ -2,14 +2,16 @@
 
 use std::collections::VecDeque;
 
-use wattle_wire::message::{ChargerState, Phases, Refusal, Setpoint};
+use wattle_wire::message::Setpoint;
 use wattle_wire::policy::{Plan, Snapshot};
 use wattle_wire::row::{self, Decision, EventKind, Row};
-use wattle_wire::{Micros, Milliamps, Millivolts, PerPhase, Phase};
+use wattle_wire::{Micros, Milliamps, Millis, Millivolts, PerPhase, Phase};
 
 use crate::excuse::Cause;
+use crate::limits::Signals;
 use crate::look::Over;
-use crate::parts::{amps, input, proposal, reading};
+use crate::parts::{amps, input, proposal};
+use crate::readings::Moment;
 use crate::tally::Tally;
 use crate::vehicle::{Letter, Vehicle};
 use crate::watch::Watch;
@@ -40,7 +42,7 @@ pub enum Kind {
     Setpoint,
     /// What a charger answers.
     Answer,
-    /// Comes at once or not at all.
+    /// What a meter or charger tells of itself; those of one device don't overtake each other.
     Reading,
 }
 
@@ -73,30 +75,39 @@ pub struct Rig {
     pub is_troubled: bool,
     /// What the meters show besides what flows.
     pub noise: Box<dyn FnMut() -> Milliamps>,
-    /// What the meters say the voltage is; none if they don't measure it.
-    pub voltage_mv: Option<Millivolts>,
-    /// How old what the meters say is.
-    pub meter_lag_ms: i64,
-    /// What flowed through the circuits at each step of that time, the oldest first.
-    flowed: VecDeque<Vec<PerPhase<Milliamps>>>,
-    /// On how many of its phases each charger measures its current.
-    pub measures: usize,
+    /// The most that this comes to.
+    pub noise_most: Milliamps,
+    /// The voltage of each phase.
+    pub voltage_mv: Millivolts,
+    /// Whether the meters measure it.
+    pub tells_voltage: bool,
+    /// How old what each meter says is when it sends it.
+    pub meter_lags_ms: Vec<i64>,
+    /// How much later than at once readings come at most.
+    pub reading_delay_ms: i64,
+    /// What was at each step of the longest lag, the oldest first.
+    pub(crate) moments: VecDeque<Moment>,
     /// What the machine takes for the time, less the time.
     pub(crate) clock_error: Micros,
     /// By how many percent its clock goes too fast.
     pub fast_percent: i64,
-    /// What was signalled for each circuit, and until when by the machine's clock.
-    pub(crate) signalled: Vec<Option<(PerPhase<Milliamps>, Micros)>>,
+    /// What systems have signalled.
+    pub(crate) signalled: Signals,
+    /// What each circuit could carry at the last look.
+    pub(crate) carried: Vec<PerPhase<Milliamps>>,
     /// Setpoints that were sent.
     pub sent: Vec<(Micros, usize, Setpoint)>,
     down: Vec<Letter>,
-    up: Vec<(Micros, SiteInput)>,
+    pub(crate) up: Vec<(Micros, SiteInput)>,
     /// Who looks.
     pub watch: Watch,
     pub(crate) paths: Vec<Vec<usize>>,
     /// When each meter was heard by the present machine.
     pub(crate) heard: Vec<Option<Micros>>,
-    first_number: u64,
+    pub(crate) first_number: u64,
+    /// The longest validity of any machine so far, and what each charger could be told at most.
+    pub(crate) longest_validity: Millis,
+    pub(crate) highest_told: Vec<Milliamps>,
     /// How time passes.
     pub pace: Pace,
     /// What has happened so far.
@@ -127,22 +138,27 @@ impl Rig {
             heard: vec![None; model.meters.len()],
             now: start,
             policy: Box::new(|snapshot| Ok(equal_share(snapshot))),
-            fate: Box::new(move |_| vec![latency]),
+            fate: Box::new(move |kind| vec![if kind == Kind::Reading { 0 } else { latency }]),
             rows: Vec::new(),
             extra_grace_ms: 0,
             is_troubled: false,
             noise: Box::new(|| Milliamps::ZERO),
-            voltage_mv: Some(Millivolts(230_000)),
-            meter_lag_ms: 0,
-            flowed: VecDeque::new(),
-            measures: 3,
+            noise_most: Milliamps::ZERO,
+            voltage_mv: Millivolts(230_000),
+            tells_voltage: true,
+            meter_lags_ms: vec![0; model.meters.len()],
+            reading_delay_ms: 0,
+            moments: VecDeque::new(),
             clock_error: Micros::ZERO,
             fast_percent: 0,
-            signalled: vec![None; model.circuits.len()],
+            signalled: Signals::default(),
+            carried: model.circuits.iter().map(|circuit| circuit.limit_ma).collect(),
             sent: Vec::new(),
             down: Vec::new(),
             up: Vec::new(),
             first_number: 1_000_000,
+            longest_validity: model.control.validity_ms,
+            highest_told: model.chargers.iter().map(|charger| charger.max_ma).collect(),
             pace,
             tally: Tally::default(),
             goes_on: false,
@@ -177,16 +193,26 @@ impl Rig {
 
     /// A charger draws this from now on, whatever it is told.
     pub fn disobey(&mut self, index: usize, draw: Option<Milliamps>) {
-        let before = self.counted(index);
-        self.vehicles[index].disobeys = draw;
-        self.bring(self.circuit_of(index), Cause::Disobedience, self.counted(index) - before);
+        self.change(index, |vehicle| vehicle.disobeys = draw);
     }
 
     /// A vehicle wants to charge, or doesn't any more.
     pub fn want(&mut self, index: usize, asks: bool) {
-        let before = self.counted(index);
-        self.vehicles[index].asks = asks;
-        self.bring(self.circuit_of(index), Cause::Disobedience, self.counted(index) - before);
+        self.change(index, |vehicle| vehicle.asks = asks);
+    }
+
+    /// A vehicle takes so much at most from now on.
+    pub fn take(&mut self, index: usize, most: Milliamps) {
+        self.change(index, |vehicle| vehicle.takes = most);
+    }
+
+    /// A vehicle does something that the machine could not foresee.
+    fn change(&mut self, index: usize, change: impl FnOnce(&mut Vehicle)) {
+        let (counted, hidden) = (self.counted(index), self.hidden_by(index));
+        change(&mut self.vehicles[index]);
+        let circuit = self.circuit_of(index);
+        self.bring(circuit, Cause::Disobedience, self.counted(index) - counted);
+        self.bring(circuit, Cause::Unmeasured, hidden - self.hidden_by(index));
     }
 
     /// A charger can't be reached any more, or again; it says nothing of it.
@@ -201,27 +227,13 @@ impl Rig {
 
     /// The machine's clock jumps. After a jump forward it knows of no load until the next readings.
     pub fn jump_ms(&mut self, ms: i64) {
-        let limits = |rig: &Self| (0..rig.loads.len()).map(|circuit| rig.limit(circuit)).collect::<Vec<_>>();
-        let before = limits(self);
         self.clock_error += Micros::from_millis(ms);
-        // A signal that was over may hold again.
-        for (circuit, limit) in limits(self).into_iter().enumerate() {
-            self.watch.excuses.add(circuit, Cause::Limit, before[circuit] - limit, self.now);
-        }
+        // A limit that was over may hold again.
+        self.note_limits();
         if ms > 0 {
             self.heard.fill(None);
             self.forget_the_disobedient();
         }
-    }
-
-    /// The grid operator limits a circuit for a time.
-    pub fn signal(&mut self, circuit: usize, limit: PerPhase<Milliamps>, ms: i64) {
-        let until_us = self.machine_now() + Micros::from_millis(ms);
-        let before = self.limit(circuit);
-        self.signalled[circuit] = Some((limit, until_us));
-        self.watch.excuses.add(circuit, Cause::Limit, before - self.limit(circuit), self.now);
-        let signalled = Signalled { limit: Limit::Current(limit), until_us };
-        self.tell(input(Part::Circuit(circuit), Heard::Limit { by: 0, limit: Some(signalled) }));
     }
 
     /// A charger starts anew: it has forgotten what it was told.
@@ -231,29 +243,13 @@ impl Rig {
         (vehicle.obeyed, vehicle.last, vehicle.booted_at) = (None, 0, self.now);
     }
 
-    /// The machine is replaced by one that knows nothing of the one before.
-    pub fn restart_edge(&mut self) {
-        self.tally.edge_restarts += 1;
-        self.first_number += 1_000_000;
-        let model = self.machine.model().clone();
-        self.machine = SiteMachine::new(model, self.first_number, self.machine_now()).expect("sound");
-        self.heard.fill(None);
-        self.signalled.fill(None);
-        self.forget_the_disobedient();
-    }
-
     /// Lets time pass.
     pub fn run_ms(&mut self, ms: i64) {
         for _ in 0..ms / self.pace.step_ms {
             self.now += Micros::from_millis(self.pace.step_ms);
             self.clock_error += Micros(self.pace.step_ms * 10 * self.fast_percent);
             self.step();
-            if self.meter_lag_ms > 0 {
-                let flows = (0..self.loads.len()).map(|circuit| self.flow(circuit)).collect();
-                self.flowed.push_back(flows);
-                let kept = self.meter_lag_ms / self.pace.step_ms;
-                self.flowed.drain(..self.flowed.len().saturating_sub(kept as usize));
-            }
+            self.remember();
         }
     }
 
@@ -334,62 +330,17 @@ impl Rig {
         let ms = self.now.0 / 1_000 % self.pace.reading_ms;
         for meter in 0..self.silent_meters.len() {
             if ms == self.meter_offsets[meter] && !self.silent_meters[meter] {
-                self.send_meter_reading(meter);
+                self.read_meter(meter);
             }
         }
         for index in 0..self.vehicles.len() {
             if ms == self.charger_offsets[index] && !self.vehicles[index].offline {
-                self.send_charger_reading(index);
+                self.read_charger(index);
             }
         }
         if let Due::Now(cause) = self.machine.wake(self.machine_now()) {
             self.decide(cause);
         }
-    }
-
-    fn send_meter_reading(&mut self, meter: usize) {
-        if (self.fate)(Kind::Reading).is_empty() {
-            return;
-        }
-        let circuit = self.machine.model().meters[meter].circuit;
-        self.hear_meter(meter);
-        let flow = self.flowed.front().map_or_else(|| self.flow(circuit), |flowed| flowed[circuit]);
-        let shown = flow.map(|flow| flow + (self.noise)());
-        let mut said = reading(Part::Meter(meter), None, None, &shown.0);
-        if let Heard::Reading { voltage_mv, .. } = &mut said.heard {
-            *voltage_mv = self.voltage_mv.map(|voltage| Phases::new(&[voltage; 3]));
-        }
-        self.tell(said);
-    }
-
-    fn send_charger_reading(&mut self, index: usize) {
-        if (self.fate)(Kind::Reading).is_empty() {
-            return;
-        }
-        let vehicle = &self.vehicles[index];
-        let state = if vehicle.asks { ChargerState::Charging } else { ChargerState::Available };
-        let number = vehicle.obeyed.as_ref().map_or(0, |setpoint| setpoint.number);
-        let loaded = self.loaded(index).len();
-        let current = |i| if i < loaded { self.draw(index) } else { Milliamps::ZERO };
-        let measured = vehicle.wired.len().min(self.measures);
-        let currents: Vec<Milliamps> = (0..measured).map(current).collect();
-        self.deliver(reading(Part::Charger(index), Some(state), Some(number), &currents));
-    }
-
-    /// What a charger says reaches the machine.
-    fn deliver(&mut self, input: SiteInput) {
-        if let Part::Charger(index) = input.part {
-            match input.heard {
-                Heard::Confirmed(number) | Heard::Reading { setpoint: Some(number), .. } => {
-                    self.watch.confirmed(index, number);
-                }
-                Heard::Refused { number, reason } if reason != Refusal::Superseded => {
-                    self.watch.refused(index, number);
-                }
-                _ => {}
-            }
-        }
-        self.tell(input);
     }
 
     fn deliver_setpoints(&mut self) {

@@ -13,6 +13,8 @@ pub struct Tally {
     pub setpoints_lost: u64,
     /// Answers that never arrived.
     pub answers_lost: u64,
+    /// Readings that never arrived.
+    pub readings_lost: u64,
     /// Restarts of the edge.
     pub edge_restarts: u64,
     /// Restarts of chargers.
@@ -53,6 +55,7 @@ impl Tally {
         self.setpoints += other.setpoints;
         self.setpoints_lost += other.setpoints_lost;
         self.answers_lost += other.answers_lost;
+        self.readings_lost += other.readings_lost;
         self.edge_restarts += other.edge_restarts;
         self.charger_restarts += other.charger_restarts;
         self.breaches += other.breaches;

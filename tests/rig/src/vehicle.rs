@@ -15,6 +15,8 @@ pub struct Vehicle {
     pub takes: Milliamps,
     /// How many of the charger's phases it loads.
     pub uses: usize,
+    /// On how many of its phases the charger measures its current.
+    pub measures: usize,
     /// The phases that the charger is really wired to, in its order.
     pub wired: Vec<Phase>,
     /// What it draws whatever it is told.
@@ -45,6 +47,7 @@ impl Vehicle {
             asks: false,
             takes: Milliamps::from_amps(32),
             uses: 3,
+            measures: 3,
             wired: charger.wired().to_vec(),
             disobeys: None,
             above: Milliamps::ZERO,

@@ -35,6 +35,8 @@ pub struct Breaker {
     pub load: PerPhase<Milliamps>,
     /// What its chargers may draw together although the load is not known; none if it is known.
     pub fallback: Option<Milliamps>,
+    /// So much load can't be told from what vehicles may draw that nobody measures, and don't.
+    pub hidden: PerPhase<Milliamps>,
 }
 
 /// The observer.
@@ -106,7 +108,7 @@ impl Watch {
             for phase in Phase::ALL {
                 let counts = flow.may[phase];
                 let excess = flow.excess(breaker, phase, counts);
-                let excused = self.excuses.amount(circuit, phase) + flow.noise[phase];
+                let excused = self.excuses.amount(circuit, phase) + flow.noise[phase] + breaker.hidden[phase];
                 if excess > Milliamps::ZERO && excess > excused {
                     let (load, limit) = (breaker.load[phase], breaker.limit[phase]);
                     return Err(format!(

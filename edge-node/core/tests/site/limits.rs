@@ -24,7 +24,7 @@ fn depot() -> SiteModel {
 fn a_signal_lowers_at_once_and_its_end_raises() {
     let mut rig = rig(depot());
     assert_eq!(rig.setpoints(), [12, 12]);
-    rig.signal(0, PerPhase::all(amps(20.0)), 2_000);
+    rig.signal(0, 0, Limit::Current(PerPhase::all(amps(20.0))), 2_000);
     rig.run_ms(20);
     assert_eq!(rig.setpoints(), [7, 7], "not at the next interval: at once");
     rig.run_ms(1_500);
@@ -36,13 +36,13 @@ fn a_signal_lowers_at_once_and_its_end_raises() {
 #[test]
 fn a_signal_never_raises_a_breaker_and_can_be_taken_back() {
     let mut rig = rig(depot());
-    rig.signal(0, PerPhase::all(amps(60.0)), 60_000);
+    rig.signal(0, 0, Limit::Current(PerPhase::all(amps(60.0))), 60_000);
     rig.run_ms(2_000);
     assert_eq!(rig.setpoints(), [12, 12]);
-    rig.signal(0, PerPhase::all(amps(10.0)), 60_000);
+    rig.signal(0, 0, Limit::Current(PerPhase::all(amps(10.0))), 60_000);
     rig.run_ms(2_000);
     assert_eq!(rig.setpoints(), [0, 0]);
-    rig.signal(0, PerPhase::all(amps(60.0)), 0);
+    rig.signal(0, 0, Limit::Current(PerPhase::all(amps(60.0))), 0);
     rig.tell(input(Part::Circuit(0), Heard::Limit { by: 0, limit: None }));
     rig.run_ms(2_000);
     assert_eq!(rig.setpoints(), [12, 12]);
@@ -86,7 +86,7 @@ fn a_signal_for_a_board_leaves_the_others_alone() {
     site.circuits.push(circuit("board", Some(0), 32.0));
     site.chargers[1].circuit = 1;
     let mut rig = rig(site);
-    rig.signal(1, PerPhase::all(amps(8.0)), 60_000);
+    rig.signal(0, 1, Limit::Current(PerPhase::all(amps(8.0))), 60_000);
     rig.run_ms(2_000);
     assert_eq!(rig.setpoints(), [17, 8]);
 }
@@ -120,7 +120,8 @@ fn a_limit_in_watts_is_kept_at_the_voltage_that_is_measured_or_a_tenth_above_nom
         site.chargers.truncate(1);
         site.chargers[0].phases = Some(Phase::ALL.to_vec());
         let mut rig = Rig::new(site);
-        rig.voltage_mv = voltage.map(Millivolts);
+        rig.voltage_mv = Millivolts(voltage.unwrap_or(253_000));
+        rig.tells_voltage = voltage.is_some();
         rig.ask(&[0]);
         rig.run_ms(2_000);
         let (limit, until_us) = (Limit::Power(Watts(11_000)), rig.now + Micros::from_secs(60));

@@ -15,7 +15,7 @@ fn rig(limit: f64, phases: &[Phase], measured: usize) -> Rig {
     site.chargers[0].max_ma = amps(16.0);
     site.chargers[0].phases = Some(phases.to_vec());
     let mut rig = Rig::new(site);
-    rig.measures = measured;
+    rig.vehicles[0].measures = measured;
     rig.ask(&[0]);
     rig
 }
@@ -67,7 +67,7 @@ fn a_raise_fits_beside_a_charger_that_does_not_measure_and_may_draw_nothing() {
         site.chargers[0].max_ma = amps(16.0);
         Rig::new(site)
     };
-    rig.measures = 0;
+    rig.vehicles.iter_mut().for_each(|vehicle| vehicle.measures = 0);
     rig.ask(&[0]);
     rig.run_ms(3_000);
     assert_eq!(rig.setpoints(), [16, 0]);
@@ -229,7 +229,7 @@ fn lagging(raise_delay_ms: i64) -> Vec<Vec<i32>> {
     site.control.validity_ms = Millis(4_000);
     site.meters[0].lag_ms = Millis(600);
     let mut rig = Rig::new(site);
-    rig.meter_lag_ms = 600;
+    rig.meter_lags_ms[0] = 600;
     rig.set_home(5.0);
     rig.ask(&[0]);
     rig.run_ms(6_000);
