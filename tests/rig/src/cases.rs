@@ -1,4 +1,5 @@
-//! Random sites with a random history: trees of circuits, phases, loads, vehicles, losses, restarts and hostile plans.
+//! Random sites with a random history: trees of circuits, phases, loads, vehicles, losses, restarts, changes of the site file, signals
+//! and hostile plans; [`quirks`](crate::quirks) says what is not ideal about their devices.
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;

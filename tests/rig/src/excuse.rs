@@ -39,6 +39,8 @@ pub struct Delays {
     pub offline: bool,
     /// A vehicle of the circuit draws what it wants.
     pub disobeyed: bool,
+    /// A vehicle of the circuit draws less than it may, and nobody measures it.
+    pub unmeasured: bool,
 }
 
 /// How long it takes to end an excess: usually, and how much longer with each of the [`Delays`].
@@ -85,6 +87,7 @@ impl Delays {
             deaf: self.deaf || other.deaf,
             offline: self.offline || other.offline,
             disobeyed: self.disobeyed || other.disobeyed,
+            unmeasured: self.unmeasured || other.unmeasured,
         }
     }
 }
@@ -96,7 +99,7 @@ impl Lengths {
         self.usual
             + extra(delays.deaf, self.deaf)
             + extra(delays.offline, self.offline)
-            + extra(delays.disobeyed, self.disobeyed)
+            + extra(delays.disobeyed || delays.unmeasured, self.disobeyed)
     }
 }
 
@@ -191,6 +194,7 @@ impl fmt::Display for Delays {
             (self.deaf, "a meter is silent"),
             (self.offline, "a charger can't be reached"),
             (self.disobeyed, "a vehicle disobeys"),
+            (self.unmeasured, "nobody measures a vehicle that draws less than it may"),
         ];
         let named: Vec<&str> = all.iter().filter(|(is_so, _)| *is_so).map(|(_, name)| *name).collect();
         f.write_str(&named.join(", "))

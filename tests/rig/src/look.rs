@@ -24,7 +24,8 @@ impl Rig {
     /// How long the machine has to end an excess: a round of readings, an interval and the way of the messages; and longer
     /// - while a meter that tells of the load is silent, until it counts as stale: nobody knows of the load;
     /// - while a charger can't be reached, until its setpoint has expired: nobody can lower it;
-    /// - while a vehicle draws more than it was told, so long as a vehicle has to obey a lower setpoint.
+    /// - while a vehicle draws more than it was told, so long as a vehicle has to obey a lower setpoint;
+    /// - the same while one draws less than it may and nobody measures it: to lower it doesn't help at once.
     fn lengths(&self) -> Lengths {
         let control = self.machine.model().control;
         let Pace { step_ms, reading_ms, patience_ms } = self.pace;
@@ -47,12 +48,12 @@ impl Rig {
     fn delays(&self, circuit: usize) -> Delays {
         let chargers = self.machine.model().chargers.iter().zip(&self.vehicles);
         let below = chargers.filter(|(charger, _)| self.paths[charger.circuit].contains(&circuit));
-        below.fold(Delays { deaf: self.is_deaf(circuit), ..Delays::default() }, |delays, (_, vehicle)| {
-            Delays {
-                offline: delays.offline || vehicle.offline,
-                disobeyed: delays.disobeyed || vehicle.disobeys.is_some(),
-                ..delays
-            }
+        let unmeasured = self.hidden()[circuit] != PerPhase::default();
+        let first = Delays { deaf: self.is_deaf(circuit), unmeasured, ..Delays::default() };
+        below.fold(first, |delays, (_, vehicle)| Delays {
+            offline: delays.offline || vehicle.offline,
+            disobeyed: delays.disobeyed || vehicle.disobeys.is_some(),
+            ..delays
         })
     }
 

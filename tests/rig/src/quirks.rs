@@ -61,7 +61,7 @@ pub(crate) fn quirks() -> impl Strategy<Value = Quirks> {
         prop::array::uniform(prop_oneof![5 => Just(0), 1 => 1..=5_i64]),
         seldom(6),
         seldom(18),
-        prop::array::uniform(Just(3)),
+        prop::array::uniform(prop_oneof![6 => Just(3), 1 => 0..3_usize]),
         prop::bool::weighted(0.7),
         prop::collection::vec(scheduled(), 0..3),
         0..60,

@@ -23,6 +23,7 @@ use super::SiteMachine;
 use super::envelope::{self, Grant, Seat, Step};
 use super::load::{Current, Load};
 use super::station::DRAW_TOLERANCE;
+use super::unmeasured::{self, NoHelp};
 
 /// What a reading says of a circuit that feeds chargers of unknown wiring.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub(super) struct Doubt {
     pub(super) budget: PerPhase<Milliamps>,
     /// What was subtracted from the reading, for each charger of unknown wiring of which it matters.
     pub(super) subtracted: Vec<(usize, PerPhase<Milliamps>)>,
+    /// Who was lowered for it without end of an excess, as nobody measures it.
+    pub(super) no_help: Vec<NoHelp>,
 }
 
 /// The load by one reading of a meter, and what was subtracted to find it.
@@ -40,6 +43,12 @@ type Read<'a> = (Current, &'a [PerPhase<Milliamps>]);
 impl SiteMachine {
     /// What is not known of the circuits, by the readings of their meters.
     pub(super) fn doubts(&self, now: Micros) -> Vec<Doubt> {
+        let mut doubts = self.doubts_of_wiring(now);
+        doubts.extend(self.without_help(now));
+        doubts
+    }
+
+    fn doubts_of_wiring(&self, now: Micros) -> Vec<Doubt> {
         if self.model.chargers.iter().all(|charger| charger.wiring_is_known()) {
             return Vec::new();
         }
@@ -73,7 +82,7 @@ impl SiteMachine {
             let budget =
                 self.limit(circuit).zip(PerPhase([load(0), load(1), load(2)]), |limit, load| limit - load);
             let subtracted = self.subtracted(circuit, read);
-            (!subtracted.is_empty()).then_some(Doubt { circuit, budget, subtracted })
+            (!subtracted.is_empty()).then_some(Doubt { circuit, budget, subtracted, no_help: Vec::new() })
         };
         (0..self.model.circuits.len()).filter_map(of_circuit).collect()
     }
@@ -104,6 +113,9 @@ pub(super) fn lower(
     tell: &mut dyn FnMut(usize, Step),
 ) -> Vec<bool> {
     let mut lowered = vec![false; seats.len()];
+    for doubt in doubts {
+        unmeasured::lower(doubt, seats, grants, &mut lowered, tell);
+    }
     for (doubt, phase) in doubts.iter().flat_map(|doubt| Phase::ALL.map(|phase| (doubt, phase))) {
         let mut lower = |grants: &mut [Grant], index: usize, to: Milliamps, excess: Milliamps| {
             let (seat, grant) = (&seats[index], &mut grants[index]);

@@ -9,7 +9,7 @@
 //!    that go before it can give up something above theirs.
 //! 3. *Lower at once*: what is less than the setpoint in force is granted as it is.
 //! 4. *Doubt*: where it is not known which chargers load a phase, lower so much more, for now, that it fits whichever they
-//!    are; see the `doubt` module.
+//!    are; see the `doubt` module. Who doesn't measure its draw and was lowered without help stands by; see the `unmeasured` module.
 //! 5. *Raise into what is free*: in order of priority, within the limit less all that may still be drawn, so
 //!    a raise waits until the reduction that pays for it is confirmed and measured; for the raise delay; and for
 //!    the ramp.
@@ -75,6 +75,8 @@ pub(super) enum Step {
     /// So much may be too much for this phase of this circuit if other chargers load it than were lowered, so the charger
     /// keeps this at most for now.
     Doubted { circuit: usize, phase: Phase, excess: Milliamps, limit: Milliamps },
+    /// It was lowered for an excess of this phase of this circuit, which has not ended, and it doesn't measure what it draws there.
+    DidNotHelp { circuit: usize, phase: Phase, excess: Milliamps },
     /// A raise waits for the raise delay, or for the charger to answer.
     Waits { answers: bool },
     /// A raise finds so much room, least on this phase of this circuit.

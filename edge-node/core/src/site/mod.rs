@@ -63,6 +63,7 @@ mod share;
 mod snapshot;
 mod station;
 mod track;
+mod unmeasured;
 mod voltage;
 
 use std::collections::BTreeMap;

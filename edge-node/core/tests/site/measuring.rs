@@ -61,6 +61,32 @@ fn a_load_beside_a_charger_that_does_not_measure_lowers_it_to_what_is_left() {
 }
 
 #[test]
+fn an_excess_beside_a_charger_that_draws_less_than_it_may_and_does_not_measure_ends_when_less_has_not_helped()
+{
+    for (wired, measured) in [(&[Phase::L1][..], 0), (&[Phase::L2, Phase::L1][..], 1)] {
+        let mut rig = rig(20.0, wired, measured);
+        rig.rows.clear();
+        rig.run_ms(3_000);
+        rig.take(0, amps(10.0));
+        rig.run_ms(1_000);
+        assert_eq!(rig.setpoints(), [16]);
+        // As long as the meter shows no more than the limit nobody knows of it.
+        rig.set_home(10.0);
+        rig.run_ms(3_000);
+        assert_eq!(rig.setpoints(), [16]);
+        rig.set_home(11.0);
+        rig.run_ms(1_700);
+        assert_eq!(rig.setpoints(), [0], "it might draw nothing at all");
+        // Then all that the meter shows is load, and it is known what is left.
+        rig.run_ms(4_000);
+        assert_eq!(rig.setpoints(), [9]);
+        assert!(rig.decisions().iter().any(|decision| {
+            decision.chargers.iter().any(|charger| charger.reason.contains("less has not helped"))
+        }));
+    }
+}
+
+#[test]
 fn a_raise_fits_beside_a_charger_that_does_not_measure_and_may_draw_nothing() {
     let mut rig = {
         let mut site = model(20.0, &["cp-1", "cp-2"]);

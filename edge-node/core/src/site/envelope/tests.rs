@@ -256,7 +256,7 @@ fn doubtful() -> impl Strategy<Value = (Budgets, Vec<Doubt>, Vec<(Seat, Milliamp
             let below = below.filter(|(_, ((seat, _), _))| seat.path.contains(&circuit));
             let subtracted =
                 below.filter_map(|(index, (_, s))| s.map(|s| (index, PerPhase::all(Milliamps(s)))));
-            Doubt { circuit, budget: *budget, subtracted: subtracted.collect() }
+            Doubt { circuit, budget: *budget, subtracted: subtracted.collect(), no_help: Vec::new() }
         };
         let mut doubts: Vec<Doubt> = others.iter().enumerate().map(doubt).collect();
         if twice {

@@ -97,6 +97,12 @@ impl View<'_> {
                         "{what}: {excess} too much for {place}, and it is not known which chargers load it"
                     ));
                 }
+                Step::DidNotHelp { circuit, phase, excess } => {
+                    let (place, excess) = (self.place(circuit, phase), amps(excess));
+                    said.push(format!(
+                        "stands by for now: {excess} too much for {place}, less did not help, and it doesn't measure its draw there"
+                    ));
+                }
                 Step::Waits { answers: false } => {
                     said.push(format!(
                         "is not raised from {} while it does not answer",
