@@ -350,10 +350,10 @@ impl Case {
             Act::Take(charger, takes) => {
                 rig.take(charger.index(rig.vehicles.len()), Milliamps(*takes));
             }
-            // Of one that neither obeys nor speaks nobody can know.
+            // Of one that neither obeys nor speaks nobody can know, nor of one that is measured neither by itself nor by a meter.
             Act::Disobey(charger, draw) => {
                 let index = charger.index(rig.vehicles.len());
-                if !rig.vehicles[index].offline {
+                if !rig.vehicles[index].offline && rig.is_watched(index) {
                     rig.disobey(index, draw.map(Milliamps));
                 }
             }

@@ -57,6 +57,14 @@ impl Rig {
         })
     }
 
+    /// Whether a charger measures itself what it draws, or a meter above it does.
+    pub(crate) fn is_watched(&self, index: usize) -> bool {
+        let vehicle = &self.vehicles[index];
+        let is_metered =
+            |circuit: &usize| self.machine.model().meters.iter().any(|meter| meter.circuit == *circuit);
+        vehicle.measures >= vehicle.wired.len() || self.paths[self.circuit_of(index)].iter().any(is_metered)
+    }
+
     pub(crate) fn circuit_of(&self, index: usize) -> usize {
         self.machine.model().chargers[index].circuit
     }
