@@ -50,6 +50,11 @@ impl SiteBoard {
         last.running = running;
     }
 
+    /// Takes which policies are asked from now on.
+    pub fn runs(&self, running: Vec<Running>) {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).running = running;
+    }
+
     /// The decisions from a number on, or the newest.
     fn decisions(&self, edge: &EdgeId, number: Option<u64>) -> Value {
         let (page, next) =

@@ -415,6 +415,7 @@ impl Handler<Deployed> for Site {
         self.record(now, order.event.into_iter().map(Row::Event).collect());
         if let Some(placed) = order.placed {
             self.policy.place(placed, self.machine.policy_state());
+            self.board.runs(self.policy.running());
             // Whoever replays finds the settings there.
             self.record_keyframe(now);
         }

@@ -77,7 +77,7 @@ pub struct Deployment {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stand {
-    /// It proves itself.
+    /// It proves itself, or was late at taking over the state and is asked again.
     Trial,
     /// It decides, or did before the next one.
     Active,
@@ -89,7 +89,7 @@ impl Stand {
     /// Of what the policy says; none where it stands no more.
     pub fn of(stands: Stands) -> Option<Self> {
         match stands {
-            Stands::Trial => Some(Self::Trial),
+            Stands::Trial | Stands::Late => Some(Self::Trial),
             Stands::Active => Some(Self::Active),
             Stands::Shadow => Some(Self::Shadow),
             Stands::Refused | Stands::RolledBack => None,

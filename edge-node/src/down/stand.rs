@@ -10,7 +10,7 @@ use super::kept::{Deployment, Kept, Stand, Told};
 use super::place::{Missed, Missing, Place};
 use super::start;
 use super::worker::{From, Worker, event, refused};
-use crate::policy::{Back, Placed, Role, Source, Standing, Version};
+use crate::policy::{Back, Placed, Role, Source, Standing, Stands, Version};
 
 /// What stands in a role, the newest first.
 #[derive(Default)]
@@ -127,7 +127,7 @@ impl Worker {
                     return;
                 }
                 // What is active again after a start has been so before.
-                if stand == Stand::Trial && deployment.proven {
+                if standing.stands == Stands::Trial && deployment.proven {
                     return;
                 }
                 deployment.proven |= stand == Stand::Active;

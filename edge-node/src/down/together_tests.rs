@@ -3,6 +3,7 @@
 use super::*;
 use crate::down::start;
 use crate::policy::keep::{Keeper, kept};
+use crate::policy::migrate_tests::{FAILING, RUBBISH, SPINS, impatient};
 use crate::policy::tests::{Rig as Site, site as site_file};
 
 const EQUAL: &str = "equal-share 0.1.0";
@@ -243,6 +244,48 @@ fn a_deployed_policy_that_fails_is_rolled_back_stays_so_and_can_be_replayed() {
     assert_eq!((failed.policy.as_str(), failed.settings.as_deref()), (TWO, Some(r#"{"way":"trap from 2"}"#)));
     let component = std::fs::read(node.worker.folder.component(&failed.sha256)).expect("it is kept");
     assert_eq!(component, hostile(V2));
+}
+
+#[test]
+fn a_deployed_policy_that_fails_at_taking_over_the_state_is_refused_and_does_not_come_back() {
+    let mut node = Together::new("policy_trial = 3", &component("equal-share"));
+    node.says(Action::Activate, &hostile(V1), Some("remember"));
+    assert_eq!(node.decide(2), ONE);
+    for (action, (version, why)) in [Action::Trial, Action::Activate, Action::Trial].into_iter().zip(FAILING)
+    {
+        let deployed = node.says(action, &hostile(version), Some("remember"));
+        let page = node.worker.board.page(&site());
+        let newest = &page["newest"];
+        assert_eq!((&newest["version"], &newest["outcome"]), (&json!(deployed), &json!("refused")));
+        let reason = newest["reason"].as_str().unwrap_or_default();
+        assert!(reason.contains("does not take over the state") && reason.contains(why), "{reason}");
+        assert_eq!((node.standing(), node.site.policy.shadows()), (vec![(ONE.into(), "active")], vec![]));
+    }
+    assert_eq!(node.decide(3), ONE);
+    assert!(node.site.reason().starts_with("call 1 of 5"), "its state is its own: {}", node.site.reason());
+    node.says(Action::Activate, &hostile(RUBBISH), Some("remember"));
+    let by: Vec<_> = (0..4).map(|_| node.decide(1)).collect();
+    let stood_in = format!("{ONE} (stands in)");
+    assert_eq!(by, [&stood_in, &stood_in, &stood_in, ONE]);
+    assert!(node.site.reason().starts_with("call 1 of 6"), "{}", node.site.reason());
+    node.restart();
+    assert_eq!((node.decide(5).as_str(), node.standing()), (ONE, vec![(ONE.into(), "active")]));
+}
+
+#[test]
+fn a_deployed_policy_that_is_late_at_taking_over_the_state_is_not_said_to_decide_and_can_be_taken_back() {
+    let mut node = Together::new("policy_trial = 0", &component("equal-share"));
+    node.says(Action::Activate, &hostile(V1), Some("remember"));
+    assert_eq!(node.decide(2), ONE);
+    node.worker.host = impatient();
+    let late = node.says(Action::Activate, &hostile(SPINS), Some("remember"));
+    assert_eq!(node.decide(7), ONE);
+    let spins = format!("hostile {SPINS}");
+    assert_eq!(node.standing(), [(ONE.into(), "active"), (spins, "trial")]);
+    assert_eq!(node.says_of("does not take over the state: the policy did not finish within 2s"), 2);
+    assert_eq!(node.takes_back(late).outcome, Outcome::Applied);
+    assert_eq!(node.decide(30), ONE);
+    assert_eq!(node.says_of("did not finish within 2s"), 0, "it is asked no more");
 }
 
 #[test]

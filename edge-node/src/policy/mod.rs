@@ -43,6 +43,8 @@ mod version;
 pub mod watch;
 
 #[cfg(test)]
+pub(crate) mod migrate_tests;
+#[cfg(test)]
 mod restart_tests;
 #[cfg(test)]
 pub(crate) mod tests;

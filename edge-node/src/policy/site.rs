@@ -356,9 +356,8 @@ impl SitePolicy {
                         self.retry.later();
                     }
                     let text = format!("{name} does not take over the state: {error}");
-                    if self.late.is_none() {
-                        self.stands(Role::Active, mark, Stands::Refused, &text);
-                    }
+                    let stands = if self.late.is_some() { Stands::Late } else { Stands::Refused };
+                    self.stands(Role::Active, mark, stands, &text);
                     return self.note(EventKind::PolicyRefused, text);
                 }
             }

@@ -14,6 +14,10 @@
 //! | 4 | asks for 32 MiB |
 //! | 5 | asks for all the fuel that there is |
 //! | 6 | has a settings schema that its own default breaks |
+//! | 7 | traps when it is to take over a state |
+//! | 8 | never comes back from that |
+//! | 9 | makes of it one that is longer than a state may be |
+//! | 0 | makes of it what it can't go on from: it traps at its next decision |
 
 use std::hint::black_box;
 
@@ -25,6 +29,9 @@ static VERSION: &str = "1.0.0-hostile";
 const SCHEMA: &str =
     r#"{"type":"object","properties":{"way":{"type":"string"}},"additionalProperties":false}"#;
 const BROKEN_SCHEMA: &str = r#"{"type":"object","properties":{"way":{"type":"string","default":7}}}"#;
+
+/// A state that no version can go on from.
+const RUBBISH: &[u8] = b"rubbish";
 
 /// The policy that isn't one.
 pub struct Hostile;
@@ -48,6 +55,9 @@ impl Policy for Hostile {
     }
 
     fn decide(snapshot: &Snapshot, settings: &str, state: &[u8]) -> Result<Plan, String> {
+        if state == RUBBISH {
+            panic!("the state is rubbish");
+        }
         match way(settings) {
             "spin" | "spin on" => spin(),
             "allocate" => allocate(),
@@ -97,6 +107,13 @@ impl Policy for Hostile {
     }
 
     fn migrate_state(from: &str, mut state: Vec<u8>) -> Result<Vec<u8>, String> {
+        match generation() {
+            7 => panic!("trapped on purpose"),
+            8 => spin(),
+            9 => return Ok(vec![0; 64 * 1024 + 1]),
+            0 => return Ok(RUBBISH.into()),
+            _ => {}
+        }
         match from {
             "0.9.0" => Ok(state),
             from if generation() == 2 && from.starts_with("1.") => {

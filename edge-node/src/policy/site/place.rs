@@ -67,6 +67,8 @@ pub enum Stands {
     Active,
     /// It is in shadow for good.
     Shadow,
+    /// It is to decide, and was late at taking over the state; it is asked again.
+    Late,
     /// It is no more: it could not go on from the state, or failed too often before it was active.
     Refused,
     /// It is no more: it failed too often while it was active.
@@ -80,6 +82,7 @@ impl Stands {
             Self::Trial => "trial",
             Self::Active => "active",
             Self::Shadow => "shadow",
+            Self::Late => "late",
             Self::Refused => "refused",
             Self::RolledBack => "rolled_back",
         }
