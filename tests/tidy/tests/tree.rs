@@ -91,9 +91,16 @@ fn each_folder_says_what_lives_in_it() {
 /// Whether a line begins something that authors of policies call.
 fn is_public(line: &str) -> bool {
     let line = line.trim_start();
-    ["pub fn", "pub const", "pub struct", "pub enum", "pub trait", "macro_rules! export"]
-        .iter()
-        .any(|begin| line.starts_with(begin))
+    let begins = [
+        "pub fn",
+        "pub const",
+        "pub struct",
+        "pub enum",
+        "pub trait",
+        "macro_rules! export",
+        "pub use bindings::",
+    ];
+    begins.iter().any(|begin| line.starts_with(begin))
 }
 
 #[test]
@@ -117,7 +124,7 @@ fn each_public_item_of_the_guest_sdk_has_an_example() {
             looked_at += 1;
         }
     }
-    assert!(looked_at > 60, "{looked_at} items");
+    assert!(looked_at > 80, "{looked_at} items");
 }
 
 #[test]
