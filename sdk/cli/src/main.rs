@@ -65,6 +65,7 @@ impl Completions {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    wattle_policy_dev::files::keep_code();
     exit::code_of(match Cli::parse().command {
         Command::Sql(args) => sql::run(args).await,
         Command::Bill(args) => bill::run(args).await,

@@ -1,5 +1,7 @@
 //! What an author meets who hasn't got everything yet.
 
+mod built;
+
 use std::process::Command;
 
 /// Runs a command line in a folder, without any tool to be found; its exit code and what it says.
@@ -50,6 +52,7 @@ fn a_source_that_does_not_compile_is_told_by_its_compiler() {
     std::fs::write(&source, text).expect("written");
     let done = Command::new(env!("CARGO_BIN_EXE_wattle"))
         .args(["policy", "build", "mine"])
+        .env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"))
         .current_dir(folder.path())
         .output()
         .expect("it runs");
@@ -57,4 +60,29 @@ fn a_source_that_does_not_compile_is_told_by_its_compiler() {
     assert_eq!(done.status.code(), Some(1), "{said}");
     assert!(said.contains("policy.c:") && said.contains("missing"), "{said}");
     assert!(!folder.path().join("mine/mine.wasm").exists());
+}
+
+#[test]
+fn compiled_code_is_kept_for_the_next_command_and_made_anew_where_it_is_damaged() {
+    let home = tempfile::tempdir().expect("a folder");
+    std::fs::write(home.path().join("p.wasm"), built::component("equal-share")).expect("written");
+    let inspect = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wattle"));
+        command.args(["policy", "inspect", "p.wasm"]).current_dir(home.path());
+        let done = command.env("HOME", home.path()).env_remove("XDG_CACHE_HOME").output().expect("it runs");
+        assert!(done.status.success() && done.stderr.is_empty(), "{done:?}");
+        done.stdout
+    };
+    let entries = || {
+        let entries = std::fs::read_dir(home.path().join(".cache/wattle/code")).expect("a folder");
+        entries.map(|entry| entry.expect("readable").path()).collect::<Vec<_>>()
+    };
+    let first = inspect();
+    let entry = entries().pop().expect("it is kept");
+    let code = std::fs::read(&entry).expect("readable");
+    assert_eq!(inspect(), first);
+    assert_eq!(std::fs::read(&entry).expect("readable"), code);
+    std::fs::write(&entry, &code[..code.len() / 2]).expect("written");
+    assert_eq!(inspect(), first);
+    assert_eq!((entries().len(), std::fs::read(&entry).expect("readable").len()), (1, code.len()));
 }

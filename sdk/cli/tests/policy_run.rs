@@ -1,5 +1,7 @@
 //! `wattle policy run` on the example of the guide and on what can't be used.
 
+mod built;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -43,6 +45,21 @@ fn without_the_envelope_there_is_a_plan_alone_and_the_state_is_kept() {
 }
 
 #[test]
+fn a_policy_that_wants_more_memory_is_told_how_to_get_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("large.wasm");
+    let mut bytes = built::component("hostile");
+    let version = b"1.0.0-hostile";
+    let at = bytes.windows(version.len()).position(|window| window == version).expect("its version");
+    // The generation that asks for 32 MiB.
+    bytes[at] = b'4';
+    std::fs::write(&file, bytes).expect("written");
+    refused(&[text(&file), "--snapshot", EXAMPLE], "give it more memory with --memory-mib");
+    let printed = json_of(&run(&[text(&file), "--snapshot", EXAMPLE, "--memory-mib", "32"]));
+    assert_eq!(printed["policy"], "hostile 4.0.0-hostile");
+}
+
+#[test]
 fn what_is_wrong_with_a_snapshot_is_named_with_its_place() {
     let check = |change: fn(&mut Value), expected: &str| {
         let folder = tempfile::tempdir().expect("a folder");
@@ -83,6 +100,7 @@ fn run(arguments: &[&str]) -> Output {
     );
     let mut command = Command::new(env!("CARGO_BIN_EXE_wattle"));
     command.args(["policy", "run"]).args(arguments).env("WATTLE_POLICIES", policies);
+    command.env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"));
     command.output().expect("wattle starts")
 }
 

@@ -24,7 +24,11 @@ fn shown(line: &str, on_terminal: bool, more: &[(&str, &str)]) -> String {
         command.args(["-c", &line]);
         command
     };
-    command.env_remove("NO_COLOR").env("TERM", "xterm").envs(more.iter().copied());
+    command
+        .env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"))
+        .env_remove("NO_COLOR")
+        .env("TERM", "xterm")
+        .envs(more.iter().copied());
     let done = command.stdin(std::process::Stdio::null()).output().expect("script of util-linux runs");
     String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned()
 }

@@ -1,11 +1,12 @@
 //! Files that people name: read within a bound, written whole.
 
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use wattle_policy_host::{Grants, Host, Limits, Policy, schema};
+use wattle_policy_host::{Cache, Grants, Host, Limits, Policy, schema};
 
 use crate::Usage;
 
@@ -17,6 +18,20 @@ pub const MOST_MEMORY_MIB: usize = 256;
 pub const MOST_FUEL: u64 = 10_000_000_000;
 /// Fuel is the limit that binds, on a busy machine too.
 const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Where compiled code is kept from one command to the next.
+static CODE: OnceLock<PathBuf> = OnceLock::new();
+
+/// Has [`host`] keep compiled code in `$XDG_CACHE_HOME/wattle/code`, or `~/.cache/wattle/code`, from now on: a component in Python takes
+/// so long to compile that nobody wants to wait for it with each command. Where neither variable is set each command compiles.
+pub fn keep_code() {
+    let set = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let folder = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
+    if let Some(folder) = folder {
+        // Whoever was first has said the same.
+        let _ = CODE.set(folder.join("wattle/code"));
+    }
+}
 
 /// The bytes of a file.
 ///
@@ -69,7 +84,12 @@ pub fn host() -> anyhow::Result<Host> {
 /// # Errors
 /// When the runtime doesn't start.
 pub fn host_with_fuel(fuel: u64) -> anyhow::Result<Host> {
-    Ok(Host::new(Limits { deadline: DEADLINE, fuel, ..Limits::default() })?)
+    let limits = Limits { deadline: DEADLINE, fuel, ..Limits::default() };
+    // A folder that can't be used costs time, nothing else.
+    Ok(match CODE.get().and_then(|folder| Cache::open(folder).ok()) {
+        Some(cache) => Host::with_cache(limits, cache)?,
+        None => Host::new(limits)?,
+    })
 }
 
 /// The SHA-256 of a component, hexadecimal.

@@ -22,7 +22,7 @@
 //!   change the journal or trace the process. So a cache is never copied from elsewhere, and belongs to one data folder.
 //!
 //! Entries are written under another name, synced and renamed, so that there is never half of one. There are at most
-//! [`MOST_ENTRIES`]; the one that was written first makes room. A cache that can't be written costs time at the next
+//! [`MOST_ENTRIES`] of [`MOST_BYTES`] together; the one that was written first makes room. A cache that can't be written costs time at the next
 //! start, nothing else.
 
 use std::ffi::OsStr;
@@ -41,8 +41,10 @@ use crate::{Digest, hex};
 /// The first bytes of an entry.
 const MAGIC: &[u8; 16] = b"wattle-policy-1\n";
 const HEADER_BYTES: usize = MAGIC.len() + 3 * 32;
-/// The largest entry; what compiles to more is compiled at each start.
-pub const MOST_ENTRY_BYTES: usize = 32 << 20;
+/// The largest entry; what compiles to more is compiled at each start. A guest with Python in it comes to some 90 MB.
+pub const MOST_ENTRY_BYTES: usize = 160 << 20;
+/// The most bytes of all entries.
+pub const MOST_BYTES: u64 = 512 << 20;
 /// The most entries.
 pub const MOST_ENTRIES: usize = 16;
 
@@ -112,7 +114,7 @@ impl Cache {
         if code.len() > MOST_ENTRY_BYTES - HEADER_BYTES {
             return Ok(());
         }
-        self.make_room(component)?;
+        self.make_room(component, (HEADER_BYTES + code.len()) as u64)?;
         let unfinished = self.folder.join(format!("{}.new", hex(component)));
         let mut file = own_file(&unfinished)?;
         file.write_all(&header(component, maker, code))?;
@@ -144,9 +146,9 @@ impl Cache {
         Ok(bytes)
     }
 
-    /// Removes what was written first until one more entry fits, and what an interrupted write has left. What has no
-    /// name of the cache's own is nobody's business here.
-    fn make_room(&self, component: &Digest) -> io::Result<()> {
+    /// Removes what was written first until one more entry of so many bytes fits, and what an interrupted write has left. What has
+    /// no name of the cache's own is nobody's business here.
+    fn make_room(&self, component: &Digest, bytes: u64) -> io::Result<()> {
         let own = self.path(component);
         let mut entries = Vec::new();
         for found in fs::read_dir(&self.folder)? {
@@ -155,13 +157,24 @@ impl Cache {
             match ending(&found.file_name()) {
                 _ if found.file_type()?.is_dir() => {}
                 Some(Ending::New) => fs::remove_file(&path)?,
-                Some(Ending::Code) if path != own => entries.push((found.metadata()?.modified()?, path)),
+                Some(Ending::Code) if path != own => {
+                    let about = found.metadata()?;
+                    entries.push((about.modified()?, path, about.len()));
+                }
                 _ => {}
             }
         }
         entries.sort();
-        let too_many = (entries.len() + 1).saturating_sub(MOST_ENTRIES);
-        entries.iter().take(too_many).try_for_each(|(_, path)| fs::remove_file(path))
+        let (mut count, mut all) = (entries.len() + 1, bytes);
+        all += entries.iter().map(|(_, _, bytes)| bytes).sum::<u64>();
+        for (_, path, bytes) in entries {
+            if count <= MOST_ENTRIES && all <= MOST_BYTES {
+                break;
+            }
+            fs::remove_file(path)?;
+            (count, all) = (count - 1, all - bytes);
+        }
+        Ok(())
     }
 }
 
@@ -367,6 +380,23 @@ mod tests {
         assert_eq!(names(&cache).len(), MOST_ENTRIES);
         assert!(cache.read(&[0; 32], &MAKER).expect("no error").is_none());
         assert!(cache.read(&[1; 32], &MAKER).expect("no error").is_some());
+    }
+
+    #[test]
+    fn entries_that_are_too_much_together_make_room() {
+        let (_folder, cache) = cache();
+        let first = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+        for n in 0..4 {
+            cache.write(&[n; 32], &MAKER, b"code").expect("written");
+            let file = File::options().write(true).open(cache.path(&[n; 32])).expect("there");
+            // A file of zeros takes no room on the disk.
+            file.set_len(MOST_BYTES / 4).expect("grown");
+            file.set_modified(first + std::time::Duration::from_secs(n.into())).expect("changed");
+        }
+        cache.write(&[9; 32], &MAKER, b"code").expect("written");
+        let left: Vec<_> = (0..4).filter(|n| cache.path(&[*n; 32]).exists()).collect();
+        assert_eq!(left, [1, 2, 3], "the first has made room");
+        assert!(cache.read(&[9; 32], &MAKER).expect("no error").is_some());
     }
 
     #[test]

@@ -4,7 +4,6 @@ mod beside;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -12,14 +11,11 @@ use wattle_edge::policy;
 use wattle_edge_core::fit;
 use wattle_policy_dev::files::{self, read, read_text, unusable};
 use wattle_policy_dev::progress::Waiting;
-use wattle_policy_host::{Decided, Grants, Host, Limits, Policy};
+use wattle_policy_host::{Decided, Grants, LoadError, Policy, RunError};
 use wattle_wire::policy::{Allocation, Snapshot};
 use wattle_wire::{DeviceId, Milliamps, SiteId};
 
 use crate::Usage;
-
-/// Fuel is the limit that binds, on a busy machine too.
-const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Run a policy on one snapshot and print its plan, or beside a live edge node and compare
 ///
@@ -176,9 +172,18 @@ fn printed(policy: String, snapshot: &Snapshot, decided: Decided, envelope: bool
 fn load(path: &Path, memory_mib: u32) -> anyhow::Result<Policy> {
     let bytes = read(path)?;
     let memory_bytes = memory_mib as usize * 1024 * 1024;
-    let host = Host::new(Limits { deadline: DEADLINE, ..Limits::default() })?;
+    let host = files::host()?;
     let grants = Grants { memory_bytes, ..files::grants(&host) };
-    Ok(host.load_within(&bytes, grants).map_err(|error| unusable(path, &error))?)
+    let wants_more = |error: &LoadError| match error {
+        LoadError::TooLarge { .. } | LoadError::Describe(RunError::OutOfMemory(_)) => true,
+        LoadError::AsksTooMuch { what, .. } => what.contains("memory"),
+        _ => false,
+    };
+    let loaded = host.load_within(&bytes, grants).map_err(|error| {
+        let hint = if wants_more(&error) { "; give it more memory with --memory-mib" } else { "" };
+        unusable(path, &format!("{error}{hint}"))
+    });
+    Ok(loaded?)
 }
 
 /// Puts the state where the next run finds it, if that was named.
