@@ -4,12 +4,14 @@ use std::process::ExitCode;
 
 pub use wattle_policy_dev::Usage;
 
+use crate::output::plain;
+
 /// Says on standard error why a command failed, and gives its exit code: 2 for [`Usage`], else 1.
 pub fn code_of(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("wattle: {}", words(&error));
+            eprintln!("wattle: {}", plain(&words(&error)));
             if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }

@@ -63,6 +63,13 @@ impl Write for Output {
     }
 }
 
+/// A text that others have written, as guests and nodes do, without what a terminal would obey: of the control characters only line
+/// feeds and tabs are left.
+pub fn plain(text: &str) -> String {
+    let is_obeyed = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    text.chars().map(|c| if is_obeyed(c) { '\u{fffd}' } else { c }).collect()
+}
+
 /// A reader that has seen enough (`wattle sql ... | head`) is no failure.
 fn quiet<T>(result: io::Result<T>) -> io::Result<T> {
     if result.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
@@ -85,6 +92,12 @@ mod tests {
         output.finish().expect("finished");
         assert_eq!(std::fs::read(&path).expect("readable"), b"a\n");
         assert_eq!(std::fs::read_dir(folder.path()).expect("readable").count(), 1);
+    }
+
+    #[test]
+    fn a_terminal_is_told_nothing_to_obey() {
+        assert_eq!(plain("é 6 A\n\tok"), "é 6 A\n\tok");
+        assert_eq!(plain("\x1b[2Jgone\r\u{9b}31m\0"), "\u{fffd}[2Jgone\u{fffd}\u{fffd}31m\u{fffd}");
     }
 
     #[test]

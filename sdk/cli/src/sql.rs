@@ -22,7 +22,8 @@ use crate::source::SourceArgs;
   wattle sql --lake ./lake \"SELECT * FROM quarantine\" --format csv -o quarantine.csv
   wattle sql --at http://fog.example:7401 \"SELECT * FROM readings\" --format parquet -o readings.parquet
 
-Exit codes: 0 answered, 1 no answer, or nowhere to put it, 2 a query, an address or a lake that can't be used.")]
+Exit codes: 0 answered; 1 no answer, a query that is refused or fails, or nowhere to put what comes; 2 a command line, an
+address or a lake that can't be used.")]
 pub struct Args {
     /// The query
     pub sql: String,

@@ -1,6 +1,6 @@
 //! `--json`: each command prints one JSON document on standard output and nothing else, whatever comes of it.
 //!
-//! `wattle signal` and `policy deploy` need nodes and are in `tests/line`; a unit test holds that no command lacks the option.
+//! `wattle demo`, `signal` and `policy deploy` need nodes and are in `tests/line`; a unit test holds that no command lacks the option.
 
 mod built;
 

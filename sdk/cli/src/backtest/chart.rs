@@ -13,6 +13,10 @@ const RIGHT: f64 = 24.0;
 const TOP: f64 = 64.0;
 const PANEL: f64 = 170.0;
 const BETWEEN: f64 = 52.0;
+/// How wide the name of a moment is, at most.
+const MOMENT: f64 = 80.0;
+/// The most of a column's name that stands in the legend, characters: three fit beside each other.
+const MOST_NAME: usize = 34;
 const COLOURS: [&str; 3] = ["#555555", "#1f77b4", "#d95f02"];
 const DASHES: [&str; 3] = ["", "6 3", ""];
 
@@ -82,15 +86,16 @@ fn legend(text: &mut String, report: &Report) {
     let mut x = LEFT;
     for (index, figures) in report.columns.iter().enumerate() {
         let (colour, dashes) = (COLOURS[index % 3], DASHES[index % 3]);
+        let name = short(&figures.name);
         let _ = writeln!(
             text,
             "<line x1=\"{x:.0}\" y1=\"42\" x2=\"{:.0}\" y2=\"42\" stroke=\"{colour}\" stroke-width=\"2\" \
              stroke-dasharray=\"{dashes}\"/><text x=\"{:.0}\" y=\"46\">{}</text>",
             x + 28.0,
             x + 34.0,
-            escaped(&figures.name)
+            escaped(&name)
         );
-        x += 60.0 + 7.0 * figures.name.chars().count() as f64;
+        x += 60.0 + 7.0 * name.chars().count() as f64;
     }
 }
 
@@ -121,12 +126,8 @@ fn draw(text: &mut String, report: &Report, panel: &Panel, top: f64) {
     let x = |step: usize| LEFT + (right - LEFT) * step as f64 / steps as f64;
     for (part, name) in moments(report, steps) {
         let at = LEFT + (right - LEFT) * part;
-        // A name at an end stays within the picture.
-        let anchor = match part {
-            ..0.05 => "start",
-            0.95.. => "end",
-            _ => "middle",
-        };
+        // A name at the end stays within the picture; at the begin there is room.
+        let anchor = if at + MOMENT / 2.0 > WIDTH { "end" } else { "middle" };
         let _ = writeln!(
             text,
             "<line x1=\"{at:.1}\" y1=\"{top:.1}\" x2=\"{at:.1}\" y2=\"{:.1}\" stroke=\"#eeeeee\"/>\
@@ -178,6 +179,14 @@ fn length(seconds: u64) -> String {
     }
 }
 
+/// A name, cut where it is too long for the legend.
+fn short(name: &str) -> String {
+    if name.chars().count() <= MOST_NAME {
+        return name.to_owned();
+    }
+    name.chars().take(MOST_NAME - 1).chain(['…']).collect()
+}
+
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
@@ -189,5 +198,12 @@ mod tests {
     #[test]
     fn names_can_not_break_the_markup() {
         assert_eq!(escaped("a<b> & c"), "a&lt;b&gt; &amp; c");
+    }
+
+    #[test]
+    fn three_names_fit_beside_each_other_however_long_they_are() {
+        assert_eq!(short("fair-share 0.1.0"), "fair-share 0.1.0");
+        let cut = short(&"é".repeat(129));
+        assert!(cut.ends_with('…') && LEFT + 3.0 * (60.0 + 7.0 * cut.chars().count() as f64) <= WIDTH);
     }
 }

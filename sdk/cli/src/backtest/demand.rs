@@ -32,8 +32,8 @@ pub struct Assumed {
     /// What a vehicle takes, at most
     #[arg(long, value_enum, default_value = "known")]
     pub demand: Demand,
-    /// That, times this
-    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = factor)]
+    /// That, times this: 0 to 100
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = factor, allow_negative_numbers = true)]
     pub factor: f64,
     /// The most that a vehicle draws on a phase where history doesn't tell, A; DC chargers give what they can
     #[arg(long, value_name = "A", default_value_t = 32, value_parser = clap::value_parser!(i32).range(6..=500))]

@@ -104,11 +104,6 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut lake = open(&args.lake).await?;
     let report = stage::report(&args, &mut lake).await?;
-    if let Some(path) = &args.svg {
-        let mut output = Output::open(Some(path))?;
-        output.write_all(chart::svg(&report).as_bytes())?;
-        output.finish()?;
-    }
     let mut output = Output::open(None)?;
     if args.json {
         writeln!(output, "{}", serde_json::to_string(&report)?)?;
@@ -116,6 +111,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         write!(output, "{report}")?;
     }
     output.finish()?;
+    // What was long in coming is shown first, whatever becomes of the chart.
+    if let Some(path) = &args.svg {
+        let mut output = Output::open(Some(path))?;
+        output.write_all(chart::svg(&report).as_bytes())?;
+        output.finish()?;
+    }
     if report.has_breaches() {
         bail!(
             "a run has passed a limit, which must never be: the envelope has a fault, or the configuration is another than it was"

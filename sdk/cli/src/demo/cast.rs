@@ -14,6 +14,8 @@ use anyhow::{Context, bail, ensure};
 use super::script::{CHARGERS, METER};
 use super::truth::Truth;
 
+/// The edge node's name, by which a folder of a demo is known.
+const EDGE: &str = "demo-edge";
 const SITE: &str = include_str!("../../../../deploy/demo/site.toml");
 
 /// How long a process may take to start or to end.
@@ -58,11 +60,7 @@ impl Cast {
     /// Starts all: fog node, edge node, meter, chargers. Also gives the lines that the devices will write.
     pub fn start(folder: &Path) -> anyhow::Result<(Self, Receiver<String>)> {
         if folder.exists() {
-            ensure!(
-                folder.join("site.toml").exists(),
-                "{} is not of a demo; give another --dir",
-                folder.display()
-            );
+            ensure!(is_of_a_demo(folder), "{} is not of a demo; give another --dir", folder.display());
             fs::remove_dir_all(folder).with_context(|| format!("can't empty {}", folder.display()))?;
         }
         fs::create_dir_all(folder).with_context(|| format!("can't make {}", folder.display()))?;
@@ -96,7 +94,7 @@ impl Cast {
             "lake = {lake:?}\nuplink = \"127.0.0.1:{uplink}\"\nsql = \"127.0.0.1:{sql}\"\nhttp = \"127.0.0.1:{fog_http}\"\n"
         );
         let edge = format!(
-            "id = \"demo-edge\"\ndata = {data:?}\n[broker]\nlisten = \"127.0.0.1:{mqtt}\"\n[uplink]\naddress = \
+            "id = \"{EDGE}\"\ndata = {data:?}\n[broker]\nlisten = \"127.0.0.1:{mqtt}\"\n[uplink]\naddress = \
              \"http://127.0.0.1:{uplink}\"\n[http]\nlisten = \"127.0.0.1:{edge_http}\"\n"
         );
         for (name, text) in [("site.toml", SITE), ("fog.toml", &fog), ("edge.toml", &edge)] {
@@ -270,6 +268,13 @@ impl Drop for Cast {
     }
 }
 
+/// Whether a folder may be emptied: it is empty, or a demo has written it. Any site's folder may hold a `site.toml`.
+fn is_of_a_demo(folder: &Path) -> bool {
+    let is_empty = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
+    let edge = fs::read_to_string(folder.join("edge.toml")).unwrap_or_default();
+    is_empty || edge.starts_with(&format!("id = \"{EDGE}\"\n"))
+}
+
 fn healthy(port: u16) -> bool {
     let ask = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
@@ -280,4 +285,22 @@ fn healthy(port: u16) -> bool {
         Ok(answer)
     };
     ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_empty_folder_or_one_of_a_demo_is_emptied() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("written");
+        assert!(is_of_a_demo(folder.path()));
+        file("site.toml", SITE);
+        assert!(!is_of_a_demo(folder.path()), "whoever runs a site may have begun with this one");
+        file("edge.toml", "id = \"edge-1\"\ndata = \"/var/lib/wattle-edge\"\n");
+        assert!(!is_of_a_demo(folder.path()));
+        file("edge.toml", "id = \"demo-edge\"\ndata = \"edge\"\n");
+        assert!(is_of_a_demo(folder.path()));
+    }
 }

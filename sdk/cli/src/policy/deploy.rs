@@ -13,7 +13,7 @@ use wattle_wire::document::{Action, Document, Head, LAYOUT, POLICY, PolicyOrder}
 use wattle_wire::{EdgeId, SiteId};
 
 use super::token;
-use crate::output::Output;
+use crate::output::{Output, plain};
 use crate::{Usage, http};
 
 /// Deploy a policy to a site, directly to its edge node or through the fog node
@@ -103,8 +103,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         bail!("{url}: {}", why(&answer));
     }
     let text = answer["text"].as_str().unwrap_or_default();
-    let told =
-        if args.json { format!("{answer}\n") } else { format!("version {}: {text}\n", answer["version"]) };
+    let told = if args.json {
+        format!("{answer}\n")
+    } else {
+        plain(&format!("version {}: {text}\n", answer["version"]))
+    };
     print(&told)
 }
 

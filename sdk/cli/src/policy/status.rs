@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use wattle_policy_dev::progress::Waiting;
 use wattle_wire::SiteId;
 
-use crate::output::Output;
+use crate::output::{Output, plain};
 use crate::source::SourceArgs;
 use crate::{Usage, http};
 
@@ -80,7 +80,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         writeln!(output, "{}", serde_json::to_string_pretty(&told)?)?;
     } else {
         let text: String = told.iter().map(if args.fog.is_some() { document } else { site }).collect();
-        output.write_all(text.as_bytes())?;
+        output.write_all(plain(&text).as_bytes())?;
     }
     output.finish()
 }

@@ -1,7 +1,7 @@
 //! `wattle policy token`: the secret with which a person deploys.
 
 use std::fs::OpenOptions;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -52,8 +52,15 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         std::fs::create_dir_all(folder).map_err(|error| unusable(folder, &error))?;
     }
     let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file);
-    made.and_then(|mut file| writeln!(file, "{token}").and_then(|()| file.sync_all()))
-        .map_err(|error| unusable(&file, &error))?;
+    made.and_then(|mut file| writeln!(file, "{token}").and_then(|()| file.sync_all())).map_err(|error| {
+        match error.kind() {
+            ErrorKind::AlreadyExists => unusable(
+                &file,
+                &"there is a token already, which is not written over; name another file with --file",
+            ),
+            _ => unusable(&file, &error),
+        }
+    })?;
     let digest = wattle_policy_host::sign::sha256(token.as_bytes());
     if args.json {
         println!("{}", json!({ "file": file, "name": args.name, "sha256": digest }));
@@ -123,7 +130,11 @@ mod tests {
         let token = read(Some(&file)).expect("a token");
         assert_eq!(token.len(), 2 * BYTES);
         assert_eq!(std::fs::metadata(&file).expect("there").permissions().mode() & 0o777, 0o600);
-        assert!(run(&args(file.clone(), "anna")).expect_err("it is there").is::<Usage>());
+        let error = run(&args(file.clone(), "anna")).expect_err("it is there");
+        assert!(
+            error.is::<Usage>() && error.to_string().contains("name another file with --file"),
+            "{error}"
+        );
         assert_eq!(read(Some(&file)).expect("a token"), token);
         assert!(run(&args(folder.path().join("x"), "a b")).expect_err("no name").is::<Usage>());
     }

@@ -19,12 +19,13 @@ use crate::source::{Source, SourceArgs};
 
 /// The part of a command line that says what is replayed.
 #[derive(Debug, Clone, clap::Args)]
+#[command(group = clap::ArgGroup::new("recorded").required(true))]
 pub struct EntriesArgs {
     /// An edge's data folder, or the folder `journal` in it; a node may be running on it
-    #[arg(long, value_name = "DIR", required_unless_present = "lake", conflicts_with = "lake")]
+    #[arg(long, value_name = "DIR", group = "recorded")]
     journal: Option<PathBuf>,
     /// A lake folder
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", group = "recorded")]
     lake: Option<PathBuf>,
     /// The site; may be left out where there is only one
     #[arg(long, value_name = "SITE")]

@@ -9,7 +9,7 @@ use wattle_policy_dev::progress::Waiting;
 use wattle_wire::{DeviceId, Micros};
 
 use super::entries::{EntriesArgs, moment, shown};
-use crate::output::Output;
+use crate::output::{Output, plain};
 
 /// Tell for a recorded decision why each charger got what it got
 ///
@@ -68,7 +68,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     if args.json {
         writeln!(output, "{}", json(&explained))?;
     } else {
-        write!(output, "{explained}")?;
+        output.write_all(plain(&explained.to_string()).as_bytes())?;
     }
     output.finish()
 }

@@ -17,7 +17,7 @@ use wattle_wire::policy::{Plan, Snapshot};
 use wattle_wire::{DeviceId, Milliamps, SiteId};
 
 use super::{Args, Asked, leave};
-use crate::output::Output;
+use crate::output::{Output, plain};
 use crate::replay::entries::shown;
 use crate::replay::report::line;
 use crate::{Usage, http};
@@ -261,7 +261,11 @@ impl Beside {
             Ok(both) => self.sum.otherwise += u64::from(both.iter().any(Both::is_otherwise)),
             Err(_) => self.sum.failed += 1,
         }
-        let text = if self.json { told(seen, &both, &log, fuel).to_string() } else { text(seen, both, &log) };
+        let text = if self.json {
+            told(seen, &both, &log, fuel).to_string()
+        } else {
+            plain(&text(seen, both, &log))
+        };
         writeln!(self.output, "{text}")?;
         Ok(self.output.flush()?)
     }
