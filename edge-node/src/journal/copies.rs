@@ -30,6 +30,7 @@ use wattle_wire::uplink::Incarnation;
 use super::disk::{Disk, replace};
 use super::error::{JournalError, io};
 use super::log::{self, Place, remove};
+use super::position;
 use super::stamp::{self, Found, RESTORED};
 use super::tail::Tail;
 use super::{Options, seal};
@@ -193,7 +194,7 @@ fn take_over(
     if change.cut < u64::MAX {
         Tail { former, new, edge: options.edge.clone(), cut: change.cut, now }.take_over()?;
     }
-    stamp::write_position(&**disk, dir, stamp::HANDED, change.new, 0, &[])?;
+    position::make(&place(dir, change.new), stamp::HANDED, 0)?;
     stamp::write_identity(&**disk, dir, &options.edge, change.new)
 }
 

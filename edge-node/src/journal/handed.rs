@@ -1,11 +1,16 @@
 //! What goes up and what comes back: how far entries were handed to the uplink, and how far the lake is.
 //!
-//! Both positions are on the disk before anything is done that they stand for. On a full disk the file `reserve` goes
-//! first, so that there is room for them; it is made again afterwards.
+//! Both positions are on the disk before anything is done that they stand for. A full disk has room for them, since they
+//! are written in place (`position`). Where that isn't so, as before they were first written, the file `reserve` goes, which
+//! is made again afterwards, and then log that is kept for a replay only.
+
+use bytes::Bytes;
+use wattle_wire::uplink::SegmentHeader;
 
 use super::error::JournalError;
 use super::log::Place;
-use super::{Journal, disk, stamp};
+use super::position::Position;
+use super::{Journal, disk, segments, stamp};
 
 /// What is given up when the disk is full, so that the lake's position can be written and segments freed.
 const RESERVE: &str = "reserve";
@@ -13,11 +18,56 @@ const RESERVE: &str = "reserve";
 const RESERVE_BYTES: usize = 64 << 10;
 
 impl Journal {
+    /// The first segment with entries after `sequence` (none: the first of all), for the uplink. That it was handed out
+    /// is on the disk before. A segment that is damaged is set aside and made again from the log; what the log has no
+    /// more becomes a gap.
+    ///
+    /// # Errors
+    /// When the disk fails. A segment that can't be read counts as damaged after eight tries.
+    pub fn read_after(
+        &mut self,
+        sequence: Option<u64>,
+    ) -> Result<Option<(SegmentHeader, Bytes)>, JournalError> {
+        let found = self.look_after(sequence)?;
+        if let Some((header, _)) = &found {
+            self.hand_out(header.to)?;
+        }
+        Ok(found)
+    }
+
+    /// As [`Journal::read_after`], for who only looks and mends: nothing is handed out by it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn look_after(
+        &mut self,
+        sequence: Option<u64>,
+    ) -> Result<Option<(SegmentHeader, Bytes)>, JournalError> {
+        self.fill_holes()?;
+        for mended in [false, true] {
+            let Some(index) = self.segments.index_after(sequence.unwrap_or(0)) else { return Ok(None) };
+            let sealed = self.segments.list[index].segment.clone();
+            let lenient = self.reading_tries.again(sealed.header.from);
+            match segments::read(&self.place, &sealed, lenient)? {
+                Some(bytes) => {
+                    self.reading_tries.succeeded();
+                    return Ok(Some((sealed.header, bytes)));
+                }
+                None if !mended => self.mend(index)?,
+                None => {
+                    tracing::error!(path = %sealed.path.display(), "segment can't be read back after mending")
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// Notes that the uplink is about to get the entries up to `to`.
-    pub(super) fn hand_out(&mut self, to: u64) -> Result<(), JournalError> {
-        if to > self.handed_out {
+    fn hand_out(&mut self, to: u64) -> Result<(), JournalError> {
+        // That they were handed out before may be known from what a killed process has left in the system's memory.
+        self.log.keep_found()?;
+        if to > self.handed.at {
             self.write_position(stamp::HANDED, to)?;
-            self.handed_out = to;
             self.keep_reserve();
         }
         Ok(())
@@ -31,38 +81,52 @@ impl Journal {
     pub fn free(&mut self, committed: u64) -> Result<(), JournalError> {
         let committed = match self.options.is_former {
             true => committed.min(self.log.next - 1),
-            false if committed > self.handed_out => {
-                return Err(JournalError::Ahead { committed, last: self.handed_out });
+            false if committed > self.handed.at => {
+                return Err(JournalError::Ahead { committed, last: self.handed.at });
             }
             false => committed,
         };
-        if committed > self.committed {
-            self.write_position(stamp::COMMITTED, committed)?;
-            self.committed = committed;
-        }
-        // What was found to be committed lasts before anything goes for it.
+        // What was found to be committed lasts before anything goes for it, and before what was there before it is written over.
         self.log.keep_found()?;
-        self.segments.free(&self.place, self.committed)?;
+        if committed > self.committed.at {
+            self.write_position(stamp::COMMITTED, committed)?;
+        }
+        self.segments.free(&self.place, self.committed.at)?;
         self.release()?;
         self.keep_reserve();
         Ok(())
     }
 
-    /// Writes a position; on a full disk in the room of the reserve.
-    fn write_position(&self, name: &str, sequence: u64) -> Result<(), JournalError> {
-        let Place { disk, dir, incarnation } = &self.place;
-        let write = || stamp::write_position(&**disk, dir, name, *incarnation, sequence, &[]);
-        match write() {
-            Err(JournalError::DiskFull { .. }) if disk.remove(&dir.join(RESERVE)).is_ok() => write(),
-            result => result,
+    /// Writes a position; where a full disk has no room for it, in that of the reserve, or else of log that makes way.
+    fn write_position(&mut self, name: &str, to: u64) -> Result<(), JournalError> {
+        let mut written = self.try_position(name, to);
+        let is_full = |written: &Result<(), _>| matches!(written, Err(JournalError::DiskFull { .. }));
+        if is_full(&written) && self.place.disk.remove(&self.place.dir.join(RESERVE)).is_ok() {
+            written = self.try_position(name, to);
+        }
+        match written {
+            Err(error) if self.makes_way(&error) => self.try_position(name, to),
+            written => written,
         }
     }
 
-    /// Writes how far entries were handed out where no file says it, as in a journal that is new: so that the next
-    /// position takes the room of this one.
-    pub(super) fn keep_handed(&self) {
-        if let Err(error) = self.write_position(stamp::HANDED, self.handed_out) {
-            tracing::debug!(%error, "how far entries were handed out is written with the next");
+    fn try_position(&mut self, name: &str, to: u64) -> Result<(), JournalError> {
+        let place = self.place.clone();
+        self.position(name).write(&place, to)
+    }
+
+    fn position(&mut self, name: &str) -> &mut Position {
+        if name == stamp::HANDED { &mut self.handed } else { &mut self.committed }
+    }
+
+    /// Writes the positions where there is no file yet that has room for the next, as in a journal that is new.
+    pub(super) fn keep_positions(&mut self) {
+        for name in [stamp::HANDED, stamp::COMMITTED] {
+            let position = self.position(name);
+            let (has_room, at) = (position.has_room(), position.at);
+            if !has_room && let Err(error) = self.write_position(name, at) {
+                tracing::debug!(%error, name, "the position is written with the next");
+            }
         }
     }
 

@@ -71,13 +71,20 @@ pub(super) struct Log {
     /// The file that was written last when the process before this one ended, and its last sequence. A kill leaves
     /// in the system's memory what was written and not synced yet.
     found: Option<(PathBuf, u64)>,
+    /// Positions that were found, which are written in place.
+    found_positions: Vec<PathBuf>,
     /// Whether that, and the names in the folder, may not last yet.
     unsure: bool,
 }
 
 impl Log {
     /// The log after recovery: all files closed, the next row in a new one.
-    pub(super) fn new(place: Place, closed: VecDeque<LogFile>, next: u64) -> Self {
+    pub(super) fn new(
+        place: Place,
+        closed: VecDeque<LogFile>,
+        next: u64,
+        found_positions: Vec<PathBuf>,
+    ) -> Self {
         let framer = Framer::new(frame::seed(place.incarnation));
         let last = next - 1;
         let (pending, pending_at) = (Vec::new(), Micros::ZERO);
@@ -96,6 +103,7 @@ impl Log {
             written: last,
             synced,
             found,
+            found_positions,
             unsure: true,
         }
     }
@@ -169,14 +177,12 @@ impl Log {
         if !self.unsure {
             return Ok(());
         }
+        let disk = &*self.place.disk;
         if let Some((path, last)) = &self.found {
-            match self.place.disk.sync_file(path) {
-                // Sealed, and freed.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                result => result.map_err(io("synced", path))?,
-            }
+            sync_if_there(disk, path)?;
             self.synced = self.synced.max(*last);
         }
+        self.found_positions.iter().try_for_each(|path| sync_if_there(disk, path))?;
         self.place.disk.sync_dir(&self.place.dir).map_err(io("synced", &self.place.dir))?;
         self.unsure = false;
         Ok(())
@@ -243,12 +249,21 @@ impl Log {
         Ok(())
     }
 
-    /// Removes the oldest closed file.
+    /// Removes the oldest closed file. It goes on the word of segments and a checkpoint: these last before, whoever wrote them.
     pub(super) fn drop_oldest(&mut self) -> Result<(), JournalError> {
+        self.keep_found()?;
         let Some(file) = self.closed.front() else { return Ok(()) };
         remove(&*self.place.disk, &file.path)?;
         self.closed.pop_front();
         Ok(())
+    }
+}
+
+/// Makes a file last; one that is gone, as what is sealed and freed, is no error.
+pub(super) fn sync_if_there(disk: &dyn Disk, path: &Path) -> Result<(), JournalError> {
+    match disk.sync_file(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        result => result.map_err(io("synced", path)),
     }
 }
 

@@ -45,6 +45,17 @@ struct Inode {
     lasting: Vec<u8>,
 }
 
+impl Inode {
+    /// Behind the last byte that doesn't last as it is.
+    fn end_of_new(&self) -> usize {
+        if self.now.len() > self.lasting.len() {
+            return self.now.len();
+        }
+        let differs = self.now.iter().zip(&self.lasting).rposition(|(a, b)| a != b);
+        differs.map_or(self.now.len(), |last| last + 1)
+    }
+}
+
 #[derive(Clone)]
 enum Change {
     Link(PathBuf, usize),
@@ -67,6 +78,7 @@ struct State {
     unreadable: Option<String>,
     skipped_syncs: Option<String>,
     skips_dir_syncs: bool,
+    failing_dir_syncs: Option<Fault>,
     syncs: usize,
 }
 
@@ -131,6 +143,7 @@ impl State {
         self.locks.clear();
         self.off = false;
         self.fault = None;
+        self.failing_dir_syncs = None;
     }
 }
 
@@ -172,6 +185,7 @@ impl MemoryDisk {
     pub fn heal(&self) {
         let mut state = self.state();
         (state.fault, state.room, state.unreadable) = (None, None, None);
+        state.failing_dir_syncs = None;
     }
 
     /// How many steps were asked for so far.
@@ -195,6 +209,11 @@ impl MemoryDisk {
         self.state().skips_dir_syncs = skips;
     }
 
+    /// Syncs of folders fail in this way, and nothing else does, until [`MemoryDisk::heal`].
+    pub fn fail_dir_syncs(&self, fault: Fault) {
+        self.state().failing_dir_syncs = Some(fault);
+    }
+
     /// How many times a file was synced.
     pub fn syncs(&self) -> usize {
         self.state().syncs
@@ -207,7 +226,8 @@ impl MemoryDisk {
 
     /// As [`MemoryDisk::lose_power`], but of what was not made to last each change of a name and a part of each file's new
     /// bytes are kept, by chance: `chance(n)` gives a number below `n`. A file's part is its new bytes up to one of them,
-    /// or with the bytes from there on zero, as a file system leaves it that grows a file before it writes it.
+    /// or with the bytes from there on zero, as a file system leaves it that grows a file before it writes it. What was there
+    /// before and was to be written over is never zero.
     pub fn lose_power_but(&self, mut chance: impl FnMut(usize) -> usize) {
         let mut state = self.state();
         let State { inodes, lasting_names, changes, .. } = &mut *state;
@@ -218,13 +238,14 @@ impl MemoryDisk {
         }
         for inode in inodes.iter_mut().filter(|inode| inode.now != inode.lasting) {
             let same = inode.now.iter().zip(&inode.lasting).take_while(|(a, b)| a == b).count();
-            let kept = same + chance(inode.now.len() - same + 1);
+            let end = inode.end_of_new();
+            let kept = same + chance(end - same + 1);
             let mut bytes = inode.now[..kept].to_vec();
-            if chance(3) == 0 {
+            let beyond = inode.lasting.get(kept..).unwrap_or_default();
+            bytes.extend_from_slice(beyond);
+            if chance(3) == 0 && bytes.len() < inode.now.len() {
                 bytes.resize(inode.now.len(), 0);
             }
-            let beyond = inode.lasting.get(bytes.len()..).unwrap_or_default();
-            bytes.extend_from_slice(beyond);
             inode.lasting = bytes;
         }
         state.power_is_back();
@@ -360,6 +381,16 @@ impl Disk for MemoryDisk {
         Ok(Box::new(MemoryFile { disk: self.clone(), path: path.to_path_buf(), inode }))
     }
 
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let state = self.state();
+        let inode = state.inode(path)?;
+        if state.off {
+            return Err(Fault::PowerCut.error());
+        }
+        drop(state);
+        Ok(Box::new(MemoryFile { disk: self.clone(), path: path.to_path_buf(), inode }))
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state();
         let inode = state.inode(from)?;
@@ -390,6 +421,9 @@ impl Disk for MemoryDisk {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.state();
         if let Some(fault) = state.step().filter(|fault| *fault != Fault::Full) {
+            return Err(fault.error());
+        }
+        if let Some(fault) = state.failing_dir_syncs {
             return Err(fault.error());
         }
         if state.skips_dir_syncs {

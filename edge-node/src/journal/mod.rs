@@ -10,8 +10,9 @@
 //! # Files, all integers little-endian
 //! ```text
 //! lock                          held while a process has the journal open
-//! reserve                       64 KiB of nothing, given up when the disk is full
-//! identity, committed, handed, checkpoint   see `stamp`
+//! reserve                       64 KiB of nothing, given up when the disk is full and a position can't be written in place
+//! identity, checkpoint          see `stamp`
+//! committed, handed             see `position`
 //! log-<first>.wlog              rows, see below
 //! segment-<from>-<to>.wseg      sealed rows, see the crate wattle-columns
 //! aside/<n>-<name>              what could not be read, the newest 16
@@ -38,11 +39,12 @@
 //!   folder synced. While segments wait for the lake, files stay open longer, up to a minute, so that a backlog is of few files.
 //! - **Hand out** first writes how far the uplink has got entries: the lake has none behind. One that says so has them of
 //!   another journal of the same name, of which this is a copy, and frees nothing here.
-//! - **Free** first writes how far the lake is, then removes the segments behind. Doing it twice does nothing. On a full
-//!   disk the file `reserve` goes first, so that there is room for the position; it is made again afterwards.
+//! - **Free** first writes how far the lake is, then removes the segments behind. Doing it twice does nothing. Both positions
+//!   are written in place, for which a full disk has room; where it hasn't, the file `reserve` goes first, and is made again afterwards.
 //! - **Checkpoint** replaces the core's last state. A log file goes when its rows are sealed *and* covered by the
 //!   checkpoint; so the checkpoint and all rows after it are there after every restart, sent and freed or not. What a
-//!   replay of the last minutes needs stays longer (`kept`).
+//!   replay of the last minutes needs stays longer (`kept`). What was found when the journal was opened is made to last before
+//!   anything goes, is handed out or acknowledged on its word: a process that was killed may have left it in the system's memory.
 //! - **Recovery** passes over what isn't a sound frame, up to the next that is. Bytes at the end of a file that are
 //!   less than a frame are a cut write: their rows were never acknowledged. The next row always begins a new file. A
 //!   reader that misses numbers makes a gap of them, and so does a missing or damaged segment that the log can't
@@ -69,6 +71,7 @@ mod log;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory_disk;
 mod options;
+mod position;
 mod reader;
 mod recovery;
 mod rows;
@@ -83,9 +86,8 @@ mod view;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use wattle_wire::row::Row;
-use wattle_wire::uplink::{Incarnation, SegmentHeader};
+use wattle_wire::uplink::Incarnation;
 use wattle_wire::{Micros, Millis};
 
 pub use copies::former;
@@ -100,6 +102,7 @@ pub use seal::{SealJob, SealedRef, Sealing};
 pub use view::{Entries, LogView, View};
 
 use log::{Log, Place};
+use position::Position;
 use segments::Segments;
 
 /// The longest that a row waits to be sealed while the lake is out of reach.
@@ -136,7 +139,7 @@ pub struct Journal {
     place: Place,
     log: Log,
     segments: Segments,
-    committed: u64,
+    committed: Position,
     checkpoint: u64,
     synced_at: Instant,
     opened_at: Micros,
@@ -158,7 +161,7 @@ pub struct Journal {
     sealing_tries: Tries,
     reading_tries: Tries,
     /// The last entry that may have been handed to the uplink: the lake can't have one after it.
-    handed_out: u64,
+    handed: Position,
     _lock: Box<dyn std::any::Any + Send>,
 }
 
@@ -327,36 +330,6 @@ impl Journal {
         self.no_room_made || self.no_checkpoint
     }
 
-    /// The first segment with entries after `sequence` (none: the first of all), for the uplink. That it was handed out
-    /// is on the disk before. A segment that is damaged is set aside and made again from the log; what the log has no
-    /// more becomes a gap.
-    ///
-    /// # Errors
-    /// When the disk fails. A segment that can't be read counts as damaged after eight tries.
-    pub fn read_after(
-        &mut self,
-        sequence: Option<u64>,
-    ) -> Result<Option<(SegmentHeader, Bytes)>, JournalError> {
-        self.fill_holes()?;
-        for mended in [false, true] {
-            let Some(index) = self.segments.index_after(sequence.unwrap_or(0)) else { return Ok(None) };
-            let sealed = self.segments.list[index].segment.clone();
-            let lenient = self.reading_tries.again(sealed.header.from);
-            match segments::read(&self.place, &sealed, lenient)? {
-                Some(bytes) => {
-                    self.reading_tries.succeeded();
-                    self.hand_out(sealed.header.to)?;
-                    return Ok(Some((sealed.header, bytes)));
-                }
-                None if !mended => self.mend(index)?,
-                None => {
-                    tracing::error!(path = %sealed.path.display(), "segment can't be read back after mending")
-                }
-            }
-        }
-        Ok(None)
-    }
-
     /// Replaces the core's checkpoint by its state after the entry `sequence`. All that was appended is made to last
     /// first: of some devices the state may know of more than the rows up to there.
     ///
@@ -401,8 +374,8 @@ impl Journal {
             next_sequence: self.log.next,
             durable: self.log.written,
             sealed_to: self.sealed_to(),
-            committed: self.committed,
-            depth: self.log.next - 1 - self.committed,
+            committed: self.committed.at,
+            depth: self.log.next - 1 - self.committed.at,
             bytes,
             buffered_bytes: self.log.pending_bytes(),
             oldest_at: sealed.unwrap_or_else(|| self.log.oldest_after(self.sealed_to())),
@@ -435,7 +408,7 @@ impl Journal {
     }
 
     fn sealed_to(&self) -> u64 {
-        self.segments.last().unwrap_or(0).max(self.committed)
+        self.segments.last().unwrap_or(0).max(self.committed.at)
     }
 
     fn seal_after(&self) -> Millis {

@@ -14,6 +14,7 @@ use super::error::{JournalError, io};
 use super::frame::{self, Header, Scan};
 use super::kept::Kept;
 use super::log::{self, Log, LogFile, Place, remove};
+use super::position::Position;
 use super::rows::{MAX_LOG_BYTES, Rows};
 use super::seal;
 use super::segments::{self, Segments, Unfit};
@@ -65,7 +66,8 @@ pub(super) fn open(
     let unfinished = listing.extract_if(.., |(name, _)| name.ends_with(UNFINISHED));
     unfinished.for_each(|(name, _)| left_over(&*disk, &dir.join(name)));
     let mut opening = Opening::identify(disk, &options, &listing)?;
-    let committed = opening.position(stamp::COMMITTED).map_or(0, |(sequence, _)| sequence);
+    let found_committed = opening.position(stamp::COMMITTED).map(|(sequence, _)| sequence);
+    let committed = found_committed.unwrap_or(0);
     let checkpoint = opening.position(stamp::CHECKPOINT);
     let handed = opening.position(stamp::HANDED).map(|(sequence, _)| sequence);
     let files = opening.logs(&listing);
@@ -80,12 +82,17 @@ pub(super) fn open(
     let rows = Rows::new(place.clone(), files.clone(), covered + 1, last, now).lenient();
     let incarnation = place.incarnation;
     let kept = Kept::new(files.front().map_or(last + 1, |file| file.first));
+    let found = [(stamp::COMMITTED, found_committed), (stamp::HANDED, handed)];
+    let found = found.into_iter().filter_map(|(name, at)| at.map(|_| dir.join(name))).collect();
+    // A journal of an older version doesn't say it.
+    let handed_out = handed.map_or(last, |handed| handed.max(committed));
     let mut journal = Journal {
-        log: Log::new(place.clone(), files, last + 1),
+        log: Log::new(place.clone(), files, last + 1, found),
         options,
-        place,
         segments,
-        committed,
+        committed: Position::new(&place, stamp::COMMITTED, committed, found_committed.is_some()),
+        handed: Position::new(&place, stamp::HANDED, handed_out, handed.is_some()),
+        place,
         checkpoint: covered,
         synced_at: Instant::now(),
         opened_at: now,
@@ -102,8 +109,6 @@ pub(super) fn open(
         unfilled: false,
         sealing_tries: Tries::default(),
         reading_tries: Tries::default(),
-        // A journal of an older version doesn't say it.
-        handed_out: handed.map_or(last, |handed| handed.max(committed)),
         _lock: lock,
     };
     let repaired = Repaired { missing_segments: journal.holes(), ..repaired };
@@ -114,9 +119,7 @@ pub(super) fn open(
     if repaired != Repaired::default() {
         tracing::warn!(?repaired, "journal was repaired while it was opened");
     }
-    if handed.is_none() {
-        journal.keep_handed();
-    }
+    journal.keep_positions();
     journal.keep_reserve();
     Ok((journal, Recovery { incarnation, last, checkpoint, rows, repaired, restored_from }))
 }
@@ -292,13 +295,13 @@ fn life_of_segment(disk: &dyn Disk, options: &Options, name: &str) -> Option<Inc
 impl Journal {
     /// The ranges that are missing between segments.
     fn holes(&self) -> Vec<(u64, u64)> {
-        self.segments.holes(self.committed).into_iter().map(|(_, from, to)| (from, to)).collect()
+        self.segments.holes(self.committed.at).into_iter().map(|(_, from, to)| (from, to)).collect()
     }
 
     /// Fills the holes between segments from the log, or with gaps.
     pub(super) fn fill_holes(&mut self) -> Result<(), JournalError> {
         if self.unfilled {
-            for (index, from, to) in self.segments.holes(self.committed).into_iter().rev() {
+            for (index, from, to) in self.segments.holes(self.committed.at).into_iter().rev() {
                 self.reseal(index, 0, from, to)?;
             }
             self.unfilled = false;

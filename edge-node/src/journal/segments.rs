@@ -10,9 +10,10 @@ use wattle_wire::{EdgeId, Micros};
 
 use super::disk::Disk;
 use super::error::{JournalError, io};
-use super::log::{Place, remove};
+use super::log::{Place, remove, sync_if_there};
 use super::recovery::left_over;
 use super::seal::{SealedRef, name, parse_name};
+use super::stamp;
 
 /// How much of a segment the byte budget has left. Known only once it was looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,8 +65,8 @@ pub(super) struct Segments {
 impl Segments {
     /// Finds the segments after `committed` in a folder's listing, and the files that are named like one and are none
     /// of ours. What is committed is removed; what a longer one covers is left of a rewriting that was cut, and is removed
-    /// too, once that longer one is known to be sound. Before that, the names that say so are made to last: a process that was
-    /// killed may have left them in the system's memory.
+    /// too, once that longer one is known to be sound. Before that, the position and the names that say so are made to last: a
+    /// process that was killed may have left them in the system's memory.
     ///
     /// Of each file only the begin is read, of one that covers others all.
     pub(super) fn open(
@@ -95,7 +96,8 @@ impl Segments {
                 }
             }
         }
-        if !needless.is_empty() && place.disk.sync_dir(&place.dir).is_ok() {
+        let committed = || sync_if_there(&*place.disk, &place.dir.join(stamp::COMMITTED)).is_ok();
+        if !needless.is_empty() && committed() && place.disk.sync_dir(&place.dir).is_ok() {
             needless.iter().for_each(|path| left_over(&*place.disk, path));
         }
         (segments, unfit)

@@ -4,8 +4,9 @@
 //! magic 4 bytes   format u8   len u32   body   crc u32 over all before it
 //! identity    "WJID"  format 2  body: incarnation u128, id of this file u128, edge (UTF-8)
 //!                     format 1  body: incarnation u128, edge; read only
-//! committed   "WCOM"  format 1  body: incarnation u128, sequence u64
-//! handed      "WHND"  format 1  body: incarnation u128, sequence u64
+//! committed   "WCOM"  format 2  body: incarnation u128, sequence u64; in one of two slots, see `position`
+//!                     format 1  the same as the whole file; read only
+//! handed      "WHND"  as committed
 //! restored    "WRST"  format 1  body: incarnation u128, sequence u64, incarnation of the new life u128; see `copies`
 //! checkpoint  "WCHK"  format 1  body: incarnation u128, sequence u64, the core's bytes
 //! ```
@@ -19,6 +20,7 @@ use wattle_wire::uplink::Incarnation;
 
 use super::disk::{Disk, replace, replace_by};
 use super::error::JournalError;
+use super::position;
 
 pub(super) const IDENTITY: &str = "identity";
 pub(super) const COMMITTED: &str = "committed";
@@ -30,6 +32,7 @@ pub(super) const RESTORED: &str = "restored";
 
 const FORMAT: u8 = 1;
 const IDENTITY_FORMAT: u8 = 2;
+const SLOT_FORMAT: u8 = 2;
 const MAX_BYTES: u64 = 256 << 20;
 
 /// What became of a small file.
@@ -66,23 +69,48 @@ fn framed(name: &str, format: u8, body: &[&[u8]]) -> Vec<u8> {
 
 fn read(disk: &dyn Disk, dir: &Path, name: &str) -> Found<(u8, Vec<u8>)> {
     match disk.read(&dir.join(name), MAX_BYTES) {
-        Ok(bytes) => match body(&bytes, magic(name)) {
-            Ok((format, body)) => Found::Sound((format, body.to_vec())),
-            Err(reason) => Found::Bad(reason),
-        },
+        Ok(bytes) => {
+            let (stamp, newest) = stamp_in(name, &bytes);
+            match body(stamp, magic(name), newest) {
+                Ok((format, body)) => Found::Sound((format, body.to_vec())),
+                Err(reason) => Found::Bad(reason),
+            }
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Found::Nothing,
         Err(error) => Found::Bad(error.to_string()),
     }
 }
 
-fn body<'a>(bytes: &'a [u8], magic: &[u8; 4]) -> Result<(u8, &'a [u8]), String> {
+/// The stamp in a file, and the newest format that it may have: all of the file, but of a position the slot that holds.
+fn stamp_in<'a>(name: &str, bytes: &'a [u8]) -> (&'a [u8], u8) {
+    match name {
+        IDENTITY => (bytes, IDENTITY_FORMAT),
+        COMMITTED | HANDED => match position::slot_in(name, bytes) {
+            Some(slot) => (slot, SLOT_FORMAT),
+            None => (bytes, FORMAT),
+        },
+        _ => (bytes, FORMAT),
+    }
+}
+
+/// The stamp of a position, for a slot.
+pub(super) fn position(name: &str, incarnation: Incarnation, sequence: u64) -> Vec<u8> {
+    framed(name, SLOT_FORMAT, &[&incarnation.0.to_le_bytes(), &sequence.to_le_bytes()])
+}
+
+/// The number in the stamp of a position, if that is sound.
+pub(super) fn number_in(name: &str, stamp: &[u8]) -> Option<u64> {
+    let (_, body) = body(stamp, magic(name), SLOT_FORMAT).ok()?;
+    body.get(16..)?.first_chunk::<8>().map(|number| u64::from_le_bytes(*number))
+}
+
+fn body<'a>(bytes: &'a [u8], magic: &[u8; 4], newest: u8) -> Result<(u8, &'a [u8]), String> {
     let (head, crc) = bytes.split_last_chunk::<4>().ok_or("it ends too early")?;
     if crc32fast::hash(head) != u32::from_le_bytes(*crc) {
         return Err("its checksum doesn't fit".to_owned());
     }
     let rest = head.strip_prefix(magic).ok_or("it is no such file")?;
     let (format, rest) = rest.split_first().ok_or("it ends too early")?;
-    let newest = if magic == b"WJID" { IDENTITY_FORMAT } else { FORMAT };
     if !(1..=newest).contains(format) {
         return Err(format!("it has format {format}, and this version reads up to {newest}"));
     }
@@ -133,7 +161,7 @@ fn identity(format: u8, body: &[u8]) -> Option<Identity> {
     Some(Identity { incarnation: Incarnation(u128::from_le_bytes(*number)), edge, file })
 }
 
-/// Writes a position: `committed` and `handed` without bytes, `checkpoint` with the core's, `restored` with a life.
+/// Writes a position as a whole file: `checkpoint` with the core's bytes, `restored` with a life.
 pub(super) fn write_position(
     disk: &dyn Disk,
     dir: &Path,

@@ -141,6 +141,8 @@ fn a_folder_that_is_declared_restored_begins_a_new_life_with_the_rows_that_it_ha
     let (mut edge, data) = edge(20);
     edge.kill();
     let old = said_json(&["inspect", &data]);
+    // What only mends hands nothing out.
+    assert_eq!(said_json(&["repair", &data])["restored_from"], Value::Null);
     let repaired = said_json(&["repair", &data, "--restored"]);
     assert_eq!(repaired["restored_from"], old["incarnation"], "{repaired}");
     assert_ne!(repaired["incarnation"], old["incarnation"]);
@@ -151,6 +153,9 @@ fn a_folder_that_is_declared_restored_begins_a_new_life_with_the_rows_that_it_ha
     // Nothing was ever sent up: all of it is the new life's.
     assert_eq!(said_json(&["inspect", &former])["last"], 0);
     assert_eq!(said_json(&["inspect", &data])["last"], old["last"]);
+    let again = said_json(&["repair", &data, "--restored"]);
+    assert_eq!(again["restored_from"], repaired["incarnation"], "{again}");
+    assert_eq!(said_json(&["inspect", &data])["last"], old["last"], "nor was anything of the new life");
     // And nothing else is in the folder.
     assert_eq!(said_json(&["verify", &data])["problems"], serde_json::json!([]));
 

@@ -92,6 +92,11 @@ impl Disk for Lying {
         Ok(Box::new(LyingFile { file, lies: begins(path, self.bytes) }))
     }
 
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let file = self.disk.open(path)?;
+        Ok(Box::new(LyingFile { file, lies: begins(path, self.bytes) }))
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.disk.rename(from, to)?;
         self.has_named(to);

@@ -61,10 +61,10 @@ fn open(dir: &Path, edge: &EdgeId) -> anyhow::Result<(Journal, Recovery)> {
     Ok(opened?)
 }
 
-/// Reads each segment, which mends those that are damaged.
+/// Reads each segment, which mends those that are damaged. Nothing of it is handed to the uplink.
 fn read_all(journal: &mut Journal) -> Result<usize, JournalError> {
     let (mut after, mut segments) = (None, 0);
-    while let Some((header, _)) = journal.read_after(after)? {
+    while let Some((header, _)) = journal.look_after(after)? {
         after = Some(header.to);
         segments += 1;
     }

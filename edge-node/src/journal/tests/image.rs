@@ -110,6 +110,45 @@ fn what_an_image_has_acknowledged_goes_up_in_its_new_life_however_often_it_was_s
 }
 
 #[test]
+fn an_image_whose_segments_were_read_and_mended_has_not_handed_them_out() {
+    let disk = MemoryDisk::default();
+    let mut original = sealed(&disk, 3);
+    hand_out(&mut original, 6);
+    let (copy, life) = (disk.copy(), original.incarnation());
+    let (mut journal, _) = open(&copy);
+    measure(&mut journal, 7..=16);
+    journal.seal(LATER).expect("room");
+    journal.free(9).expect_err("the original sent these");
+    drop(journal);
+    // What `repair` does, before and after it is told that the folder is a copy.
+    let repair = |expected| {
+        let (mut journal, recovery) = open(&copy);
+        let mut after = None;
+        while let Some((header, _)) = journal.look_after(after).expect("readable") {
+            after = Some(header.to);
+        }
+        assert_eq!(after, Some(expected));
+        let refused = journal.free(9).expect_err("nothing was handed out by it");
+        assert!(matches!(refused, JournalError::Ahead { committed: 9, .. }), "{refused}");
+        (journal, recovery)
+    };
+    let (journal, recovery) = repair(16);
+    assert_eq!((recovery.incarnation, recovery.last), (life, 16));
+    journal.declare_restored().expect("room");
+    drop(journal);
+    let (_, recovery) = repair(10);
+    assert_eq!((recovery.restored_from, recovery.last), (Some(life), 10));
+    // The machine is cloned once more, and has sent nothing of its new life either.
+    let (journal, recovery) = repair(10);
+    journal.declare_restored().expect("room");
+    drop(journal);
+    let (mut journal, next) = open(&copy);
+    assert_eq!((next.restored_from, next.last), (Some(recovery.incarnation), 10));
+    assert_eq!(goes_up(&mut journal), numbered(7..=16));
+    assert_eq!(open_as(&copy, former(life)).1.last, 6);
+}
+
+#[test]
 fn the_power_may_go_at_any_step_of_a_declared_new_life() {
     let (disk, old) = run();
     for step in 0.. {

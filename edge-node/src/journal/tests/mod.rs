@@ -4,6 +4,8 @@ mod budget;
 mod damage;
 mod faults;
 mod image;
+mod names;
+mod positions;
 mod real;
 mod restored;
 
