@@ -6,6 +6,7 @@ use std::time::Duration;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::{FlightData, FlightDescriptor};
 use futures::StreamExt as _;
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -16,7 +17,11 @@ use wattle_fog::documents::Store;
 use wattle_fog::lake::Lake;
 use wattle_fog::sources::{LakeWriter, WriterLimits, direct};
 use wattle_process::Health;
+use wattle_wire::document::{self, Document, Head, Piece};
 use wattle_wire::uplink::{Committed, FLIGHT_PATH, Hello, Incarnation, MAX_MESSAGE_BYTES};
+
+/// How long a test waits for what must come.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 mod rows;
 use rows::{Journal, NOON, edge};
@@ -77,7 +82,10 @@ async fn a_stream_that_begins_otherwise_is_turned_away() {
         "v2".into(),
     ]));
     let no_hello = FlightData::new().with_descriptor(path());
-    for first in [wrong_path, no_hello] {
+    let hello = Hello { edge: edge(), incarnation: Incarnation(1) };
+    let long_hello = no_hello.clone().with_app_metadata(postcard::to_allocvec(&hello).expect("bytes"));
+    let long_hello = long_hello.with_data_body(vec![0; 64 << 10]);
+    for first in [wrong_path, no_hello, long_hello] {
         let mut client = fog.client().await;
         let answer = client.do_exchange(futures::stream::iter([first])).await;
         assert!(answer.is_err());
@@ -85,6 +93,72 @@ async fn a_stream_that_begins_otherwise_is_turned_away() {
     let mut client = fog.client().await;
     let error = client.do_action(arrow_flight::Action::new("x", "")).await.expect_err("an error");
     assert!(error.message().contains("Flight SQL port"), "{error}");
+    fog.stop().await;
+}
+
+#[tokio::test]
+async fn what_an_edge_has_dealt_with_holds_no_room_for_messages_once_it_is_read() {
+    let fog = Fog::start().await;
+    // Each list is of many frames; one of each edge and a segment come to more than may be received at once.
+    let has = |edge: usize| {
+        let text = format!(r#"{{"edge":"edge-{edge}","has":[]}}{}"#, " ".repeat(4_000_000));
+        FlightData::new().with_descriptor(documents_path()).with_app_metadata(text)
+    };
+    let mut open = Vec::new();
+    for edge in 0..16 {
+        let (said, messages) = mpsc::channel(1);
+        said.send(has(edge)).await.expect("room");
+        let call = fog.client().await;
+        let mut client = call.max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let answers = client.do_exchange(ReceiverStream::new(messages));
+        let answers = tokio::time::timeout(DEADLINE, answers).await.expect("in time").expect("a stream");
+        said.send(has(edge)).await.expect("room");
+        // Once there is room for the next one this one is on its way.
+        said.send(has(edge)).await.expect("room");
+        open.push((said, answers));
+    }
+    let mut journal = Journal::new(1);
+    let mut dialled = fog.dial(1).await;
+    dialled.answer().await;
+    let mut bytes = some(&mut journal, 1).encode().expect("bytes");
+    bytes.resize(8 << 20, 0);
+    dialled.send_message(Vec::new(), bytes).await;
+    tokio::time::timeout(DEADLINE, dialled.refused("header")).await.expect("it was received");
+    drop(open);
+    fog.stop().await;
+}
+
+#[tokio::test]
+async fn a_document_comes_down_in_pieces_and_the_next_one_once_it_is_dealt_with() {
+    let fog = Fog::start().await;
+    let sent: Vec<u8> = (0..700_000_u32).map(|byte| (byte % 251) as u8).collect();
+    let kept = fog.documents.keep(document(&sent), "anna").expect("kept").head;
+    let (said, messages) = mpsc::channel(1);
+    let has = |version: u64| {
+        let has =
+            format!(r#"{{"edge":"edge-1","has":[{{"site":"depot","kind":"policy","version":{version}}}]}}"#);
+        FlightData::new().with_descriptor(documents_path()).with_app_metadata(has)
+    };
+    said.send(has(0)).await.expect("room");
+    let call = fog.client().await.do_exchange(ReceiverStream::new(messages)).await;
+    let mut down = call.expect("a stream").into_inner();
+    let mut bytes = Vec::new();
+    loop {
+        let message = down.next().await.expect("a piece").expect("no error");
+        let piece: Piece = serde_json::from_slice(&message.app_metadata).expect("a piece");
+        assert_eq!(piece.from, bytes.len() as u64);
+        bytes.extend_from_slice(&message.data_body);
+        if bytes.len() as u64 == piece.total {
+            break;
+        }
+    }
+    assert_eq!(Document::decode(&bytes).expect("whole"), Document { head: kept.clone(), body: sent });
+    // A person has sent a newer one to the edge itself before it took this one.
+    said.send(has(kept.version + 1_000_000_000)).await.expect("room");
+    let message = down.next().await.expect("a piece").expect("no error");
+    let again = message.data_body.split(|byte| *byte == b'\n').next().expect("a head");
+    let again: Head = serde_json::from_slice(again).expect("a head");
+    assert_eq!((again.was, again.version > kept.version + 1_000_000_000), (Some(kept.version), true));
     fog.stop().await;
 }
 
@@ -141,6 +215,18 @@ fn answered(incarnation: u128, sequence: Option<u64>) -> Committed {
     Committed { incarnation: Incarnation(incarnation), sequence, refused: String::new() }
 }
 
+/// A document for the site `depot` of the edge.
+fn document(body: &[u8]) -> Document {
+    let head = json!({
+        "document": 1, "kind": "policy", "edge": "edge-1", "site": "depot", "sha256": "", "policy": { "action": "trial" },
+    });
+    Document::decode(&[head.to_string().as_bytes(), b"\n", body].concat()).expect("a document")
+}
+
+fn documents_path() -> FlightDescriptor {
+    FlightDescriptor::new_path(document::FLIGHT_PATH.map(String::from).to_vec())
+}
+
 fn path() -> FlightDescriptor {
     FlightDescriptor::new_path(FLIGHT_PATH.map(String::from).to_vec())
 }
@@ -149,6 +235,7 @@ fn path() -> FlightDescriptor {
 struct Fog {
     folder: TempDir,
     lake: Arc<Lake>,
+    documents: Arc<Store>,
     health: Health,
     address: String,
     stop: watch::Sender<bool>,
@@ -165,13 +252,13 @@ impl Fog {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = format!("http://{}", listener.local_addr().expect("an address"));
         let (stop, stopped) = watch::channel(false);
-        let documents = Store::open(&folder.path().join("documents")).expect("a folder");
-        let served = direct::serve(lake.clone(), writer, documents.into(), listener, None, stopped);
+        let documents = Arc::new(Store::open(&folder.path().join("documents")).expect("a folder"));
+        let served = direct::serve(lake.clone(), writer, documents.clone(), listener, None, stopped);
         let serving = tokio::spawn(async move {
             served.await.expect("the server");
             writing.await.expect("the writer");
         });
-        Self { folder, lake, health, address, stop, serving }
+        Self { folder, lake, documents, health, address, stop, serving }
     }
 
     async fn client(&self) -> FlightServiceClient<Channel> {

@@ -156,6 +156,7 @@ fn document(action: Action, body: &[u8], settings: Option<Value>) -> Document {
         site: site(),
         version: 0,
         after: None,
+        was: None,
         sent_by: String::new(),
         sha256: hex(&Sha256::digest(body)),
         policy: Some(PolicyOrder { action, settings, signature: String::new(), takes_back: None }),

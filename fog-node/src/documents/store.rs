@@ -13,7 +13,10 @@
 //! the document has to be sent again; one that the machine can't read stays, and is read again when an edge dials in. What is kept in
 //! memory is everything but the bytes.
 //!
-//! Bounds: [`MOST`] documents and as many edges, 64 MiB of what edges have, [`MOST_ROLLBACKS`] rollbacks that wait
+//! What an edge is handed it tells to have dealt with before it gets the next one. So a document that it has gone past without saying so, since
+//! a person has sent a newer one to the edge itself, was never handed down: it is numbered again, and the edge obeys or refuses it.
+//!
+//! Bounds: [`MOST`] documents, for at most [`MOST_OF_EDGE`] sites and kinds of an edge, as many edges, 64 MiB of what edges have, [`MOST_ROLLBACKS`] rollbacks that wait
 //! for a site; what comes beyond is refused.
 
 mod content;
@@ -27,7 +30,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use tokio::sync::watch;
-use wattle_process::sealed;
+use wattle_process::sealed::{self, Sealed};
 use wattle_wire::document::{Document, Has, Head, next_version};
 use wattle_wire::{EdgeId, SiteId};
 
@@ -35,6 +38,8 @@ use self::content::{Content, Key, Slot, key_of};
 
 /// The most documents that are kept.
 pub const MOST: usize = 65_536;
+/// The most sites and kinds of an edge that have documents; fewer than an edge remembers of those that aren't its own.
+pub const MOST_OF_EDGE: usize = 500;
 /// The most rollbacks that wait for a site.
 pub const MOST_ROLLBACKS: usize = 16;
 /// The ending of the file with what an edge has.
@@ -73,7 +78,9 @@ pub enum StoreError {
     )]
     Unnamed,
     /// Too many.
-    #[error("this node keeps {MOST} documents, and that is the most")]
+    #[error(
+        "this node keeps {MOST} documents, or some for {MOST_OF_EDGE} other sites of this edge, and that is the most"
+    )]
     Full,
     /// Too many rollbacks.
     #[error("{MOST_ROLLBACKS} rollbacks wait for this site, and that is the most")]
@@ -175,7 +182,7 @@ impl Store {
             let _ = std::fs::remove_file(self.path(&done));
             content.heads.remove(&done);
         }
-        if content.heads.len() >= MOST && !content.heads.contains_key(&key) {
+        if !content.has_room(&key) && !content.heads.contains_key(&key) {
             return Err(StoreError::Full);
         }
         if content.rollbacks(&key).count() >= MOST_ROLLBACKS && !content.heads.contains_key(&key) {
@@ -183,7 +190,7 @@ impl Store {
         }
         let known = content.newest(&key);
         head.version = next_version(now_us(), known).ok_or(StoreError::NoVersion(known))?;
-        head.after = Some(content.has(&key).unwrap_or(0));
+        (head.after, head.was) = (Some(content.has(&key).unwrap_or(0)), None);
         let replaced = content.waiting_in_place_of(&key);
         sealed::write(&self.path(&key), &document.encode())?;
         content.heads.insert(key.clone(), document.head.clone());
@@ -197,36 +204,58 @@ impl Store {
         Ok(Kept { head: document.head, replaced: replaced.map(|(_, version)| version) })
     }
 
-    /// Takes what an edge has dealt with. What was kept before it was ever heard of gets a version above that. Blocks for the disk.
+    /// Takes what an edge has dealt with. What was kept before it was ever heard of, and what it has gone past since without having been
+    /// handed it, gets a version above that. Blocks for the disk.
     ///
     /// # Errors
-    /// When edges say more than can be remembered.
+    /// When edges say more than can be remembered, or such a document can't be kept under its new version; then the edge is as unheard.
     pub fn hears(&self, has: &Has) -> Result<(), StoreError> {
         let mut content = self.content();
         self.read_unread(&mut content);
-        let is_first = !content.knows(&has.edge);
+        // Before what the edge has is known here: what fails or is killed in between is numbered when the edge comes again.
+        for (key, newest) in content.passed_over(has) {
+            self.number_again(&mut content, &key, newest)?;
+        }
         if content.hear(has)? {
             let bytes = serde_json::to_vec(&content.all_of(&has.edge)).map_err(io::Error::from)?;
             if let Err(error) = sealed::write(&self.folder.join(format!("{}{HAS}", has.edge)), &bytes) {
                 tracing::warn!(edge = %has.edge, %error, "what an edge has dealt with can't be kept");
             }
         }
-        for key in if is_first { content.behind(&has.edge) } else { Vec::new() } {
-            if let Err(error) = self.number_again(&mut content, &key) {
-                tracing::error!(edge = %has.edge, site = %key.site, %error, "a document that was kept can't be numbered again");
-            }
-        }
         Ok(())
     }
 
     /// Gives a document a version above what its edge has.
-    fn number_again(&self, content: &mut Content, key: &Key) -> io::Result<()> {
+    fn number_again(&self, content: &mut Content, key: &Key, newest: u64) -> io::Result<()> {
         let path = self.path(key);
-        let mut document = Document::decode(&sealed::read(&path)?).map_err(io::Error::other)?;
-        let Some(version) = next_version(now_us(), content.newest(key)) else { return Ok(()) };
-        document.head.version = version;
+        let damaged = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+        let document = sealed::read(&path).and_then(|bytes| Document::decode(&bytes).map_err(damaged));
+        let mut document = match document {
+            Ok(document) => document,
+            Err(error) => return self.lose(content, key, error),
+        };
+        let Some(version) = next_version(now_us(), content.newest(key).max(newest)) else {
+            tracing::error!(edge = %key.edge, site = %key.site, newest, "no version is above what the edge has; a document is not handed down");
+            return Ok(());
+        };
+        let head = &mut document.head;
+        head.was = head.was.or(Some(head.version));
+        head.version = version;
         sealed::write(&path, &document.encode())?;
+        tracing::info!(edge = %key.edge, site = %key.site, was = document.head.was, version, "a document that its edge has gone past is numbered again");
         content.heads.insert(key.clone(), document.head);
+        Ok(())
+    }
+
+    /// Forgets a document whose file is damaged, which is set aside, or gone; another error is given back.
+    fn lose(&self, content: &mut Content, key: &Key, error: io::Error) -> io::Result<()> {
+        let path = self.path(key);
+        match error.kind() {
+            io::ErrorKind::InvalidData => set_aside(&path, &error),
+            io::ErrorKind::NotFound => {}
+            _ => return Err(error),
+        }
+        content.heads.remove(key);
         Ok(())
     }
 
@@ -238,25 +267,20 @@ impl Store {
         lacking.map(|(_, head)| head).min_by_key(|head| head.version).cloned()
     }
 
-    /// The bytes of a document; none if it is no more. Blocks for the disk. One that is damaged is set aside.
+    /// The bytes of a document, to be read; none if it is no more. Blocks for the disk. One that is damaged is set aside.
     ///
     /// # Errors
     /// When the machine can't read it now.
-    pub fn bytes(&self, head: &Head) -> io::Result<Option<Vec<u8>>> {
+    pub fn bytes(&self, head: &Head) -> io::Result<Option<Sealed>> {
         let Some(key) = key_of(head) else { return Ok(None) };
-        let path = self.path(&key);
-        let error = match sealed::read(&path) {
+        let error = match sealed::open(&self.path(&key)) {
             Ok(bytes) => return Ok(Some(bytes)),
             Err(error) => error,
         };
-        match error.kind() {
-            io::ErrorKind::InvalidData => set_aside(&path, &error),
-            io::ErrorKind::NotFound => {}
-            _ => return Err(error),
-        }
         let mut content = self.content();
+        // Another may have come in its place meanwhile.
         if content.heads.get(&key) == Some(head) {
-            content.heads.remove(&key);
+            self.lose(&mut content, &key, error)?;
         }
         Ok(None)
     }

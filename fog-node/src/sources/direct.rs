@@ -12,7 +12,7 @@
 //! Answers come in the order of the segments. A segment that is damaged, untrue or beyond a hole is refused with
 //! a text, and the stream goes on. At most [`PIPELINE`] segments of a stream are unanswered; then it isn't read on, and
 //! HTTP/2 makes the edge wait. Messages have at most [`MAX_MESSAGE_BYTES`], and those that are being received by all streams
-//! come to a bounded size: [`super::receiving`]. At shutdown every stream ends after
+//! come to a bounded size: [`super::receiving`]. A connection whose edge is gone is closed: [`super::listening`]. At shutdown every stream ends after
 //! the answers that it still owes.
 //!
 //! On the same port, under the path `wattle/documents/v1`, an edge fetches what is to go down to it: [`crate::documents`].
@@ -31,15 +31,15 @@ use arrow_flight::{
 use futures::{Stream, StreamExt as _, stream};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tonic::transport::{Server, ServerTlsConfig};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::ServerTlsConfig;
 use tonic::{Request, Response, Status, Streaming};
 use wattle_columns::Segment;
 use wattle_wire::document::{self, Has};
 use wattle_wire::uplink::{Committed, FLIGHT_PATH, Hello, Incarnation, MAX_MESSAGE_BYTES, SegmentHeader};
 
 use super::receiving::{Held, RECEIVING_BYTES, Receiving};
-use super::{LakeWriter, Outcome};
+use super::{LakeWriter, Outcome, listening};
 use crate::documents::{Store, serve};
 use crate::lake::Lake;
 
@@ -48,6 +48,9 @@ type Owed = oneshot::Receiver<Committed>;
 
 /// The most segments of one stream that are unanswered.
 pub const PIPELINE: usize = 8;
+
+/// The longest greeting.
+const MAX_HELLO_BYTES: usize = 16 << 10;
 
 /// Serves edges on `listener` until `stop` is set and every stream has given the answers that it owes.
 ///
@@ -69,12 +72,9 @@ pub async fn serve(
         // A sender that is gone means the same.
         let _ = stop.wait_for(|stop| *stop).await;
     };
-    let mut server = Server::builder();
-    if let Some(tls) = tls {
-        wattle_process::choose_crypto();
-        server = server.tls_config(tls)?;
-    }
-    server.add_service(service).serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopped).await
+    let incoming = listening::incoming(listener, listening::ALIVE);
+    let mut server = listening::server(tls, listening::ALIVE)?;
+    server.add_service(service).serve_with_incoming_shutdown(incoming, stopped).await
 }
 
 struct Direct {
@@ -91,7 +91,7 @@ impl Direct {
     async fn documents(
         &self,
         has: Has,
-        said: Streaming<FlightData>,
+        said: (Streaming<FlightData>, Held),
     ) -> Result<Response<Answers<FlightData>>, Status> {
         tracing::info!(edge = %has.edge, "edge asks for its documents");
         let edge = has.edge.clone();
@@ -127,12 +127,16 @@ impl FlightService for Direct {
         let certificates = certificates.as_deref().map(Vec::as_slice);
         if path_of(&first) == document::FLIGHT_PATH {
             let has = serve::has_of(&first)?;
+            drop(first);
+            held.release();
             if self.known {
                 super::identity::check(&has.edge, certificates)?;
             }
-            return self.documents(has, segments).await;
+            return self.documents(has, (segments, held)).await;
         }
         let hello = hello_of(&first)?;
+        drop(first);
+        held.release();
         if self.known {
             super::identity::check(&hello.edge, certificates)?;
         }
@@ -207,6 +211,11 @@ fn hello_of(first: &FlightData) -> Result<Hello, Status> {
     if path != FLIGHT_PATH {
         let known = FLIGHT_PATH.join("/");
         return Err(Status::not_found(format!("no stream {}; this version knows {known}", path.join("/"))));
+    }
+    if first.app_metadata.len() + first.data_body.len() > MAX_HELLO_BYTES {
+        return Err(Status::invalid_argument(format!(
+            "the first message's hello is longer than {MAX_HELLO_BYTES} bytes"
+        )));
     }
     postcard::from_bytes(&first.app_metadata).map_err(|error| {
         Status::invalid_argument(format!("the first message's hello can't be read: {error}"))

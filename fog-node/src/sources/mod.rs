@@ -5,7 +5,8 @@ pub mod direct;
 mod fence;
 mod identity;
 pub mod kafka;
-mod receiving;
+mod listening;
+pub(crate) mod receiving;
 mod writer;
 
 pub use fence::{Fence, Fences};

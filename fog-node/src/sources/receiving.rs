@@ -1,7 +1,7 @@
 //! What edges are sending is bounded by bytes over all streams, before a message is whole and the writer's queue knows of it.
 //!
 //! Of a message that has begun no more is read until there is room for all of it ([`RECEIVING_BYTES`]); HTTP/2 makes the edge wait.
-//! The room is given back by [`Held::release`], once the message stands in the queue, or with the stream. A peer whose message
+//! The room is given back by [`Held::release`], once the message stands in the queue or was dealt with, or with the stream. A peer whose message
 //! stops coming for [`STALLED`] loses its stream, so that nobody holds room for nothing.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -80,7 +80,7 @@ fn bounded(body: Body, room: Arc<Semaphore>, held: Held, patience: Duration) -> 
         move |(mut frames, mut message, room, held)| async move {
             if let Some(bytes) = message.wants.take() {
                 let bytes = u32::try_from(bytes.min(RECEIVING_BYTES)).unwrap_or(u32::MAX);
-                // The message before was taken, or this one would not be asked for.
+                // Whoever forgets to release holds at most one message's.
                 held.release();
                 held.set(room.clone().acquire_many_owned(bytes).await.ok());
             }

@@ -17,7 +17,10 @@
 //! A version is given by the node that takes the document from a person: the microseconds of its clock, at least one more than the
 //! newest that it knows ([`next_version`]). Of two documents for the same (edge, site, kind) the one with the higher version holds.
 //! No clock is right for certain: so what a fog node keeps says `after` which version of the edge's it was sent, and what a person has
-//! sent to the edge itself since then holds whatever its version.
+//! sent to the edge itself since then holds whatever its version. A document that the edge went past in that way, before it was handed
+//! down, gets a version above that, so that the edge hears of it and answers; it says as what it `was` taken.
+//!
+//! A fog node gives no version above half of [`MAX_VERSION`] but by counting ([`is_given`]), so that there is always room to count on.
 //!
 //! A rollback says which version it takes back (`takes_back`); where that doesn't stand, nothing is taken back.
 //!
@@ -47,6 +50,8 @@ pub const MAX_BYTES: usize = (64 << 20) + MAX_HEAD_BYTES;
 pub const PIECE_BYTES: usize = 1 << 20;
 /// The highest version that is taken; microseconds reach it in 146,000 years, so what is above it can only block the way.
 pub const MAX_VERSION: u64 = 1 << 62;
+/// The most documents in a row that are counted without the edge's hearing of one.
+const MOST_COUNTED: u64 = 1 << 32;
 /// The longest kind, name of a sender, or text of a signature, bytes.
 pub const MAX_TEXT_BYTES: usize = 1024;
 
@@ -69,6 +74,10 @@ pub struct Head {
     /// heard of the edge. None from a person, and from a fog node that doesn't say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,
+    /// The version that the fog node gave it first, where it was numbered again: the edge had dealt with a newer one from elsewhere
+    /// before this one was handed down. None of any other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub was: Option<u64>,
     /// Who has sent it, as the node knows its token; empty from a person.
     #[serde(default)]
     pub sent_by: String,
@@ -232,7 +241,7 @@ fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), DocumentError> {
 impl Head {
     fn check(&self, has_body: bool) -> Result<(), DocumentError> {
         let order = self.policy.as_ref().ok_or(DocumentError::NoOrder)?;
-        let versions = [Some(self.version), self.after, order.takes_back];
+        let versions = [Some(self.version), self.after, self.was, order.takes_back];
         if let Some(version) = versions.into_iter().flatten().find(|version| *version > MAX_VERSION) {
             return Err(DocumentError::Version(version));
         }
@@ -264,6 +273,12 @@ pub fn next_version(now_us: u64, newest: u64) -> Option<u64> {
     // A clock that is wrong beyond measure leaves room to count on.
     let version = now_us.min(MAX_VERSION / 2).max(newest.checked_add(1)?);
     (version <= MAX_VERSION).then_some(version)
+}
+
+/// Whether a node whose newest version is `newest` may have been handed this one: as high as a clock can make it, or counted up from
+/// what is known. What is above only blocks the way.
+pub fn is_given(version: u64, newest: u64) -> bool {
+    version > 0 && version <= newest.max(MAX_VERSION / 2).saturating_add(MOST_COUNTED).min(MAX_VERSION)
 }
 
 /// What an edge has dealt with.
@@ -322,6 +337,7 @@ mod tests {
             site: SiteId::new("depot").expect("name"),
             version: 7,
             after: None,
+            was: None,
             sent_by: "anna".into(),
             sha256: "ab".into(),
             policy: Some(order),
@@ -377,6 +393,36 @@ mod tests {
         for newest in [MAX_VERSION, u64::MAX] {
             assert_eq!(next_version(7, newest), None);
         }
+    }
+
+    #[test]
+    fn a_version_that_leaves_no_room_to_count_on_is_none_that_a_node_gives() {
+        let clocks = MAX_VERSION / 2;
+        for (version, newest) in
+            [(1, 0), (clocks, 0), (clocks + 5, 7), (clocks + MOST_COUNTED + 5, clocks + 5)]
+        {
+            assert!(is_given(version, newest), "{version} after {newest}");
+        }
+        for (version, newest) in [
+            (0, 0),
+            (clocks + MOST_COUNTED + 1, 7),
+            (MAX_VERSION, clocks),
+            (MAX_VERSION + 1, MAX_VERSION),
+            (u64::MAX, u64::MAX),
+        ] {
+            assert!(!is_given(version, newest), "{version} after {newest}");
+        }
+    }
+
+    #[test]
+    fn a_document_that_was_numbered_again_says_as_what_it_was_taken() {
+        let mut again = document();
+        again.head.was = Some(5);
+        let text = RELEASED.replace(r#""version":7,"#, r#""version":7,"was":5,"#);
+        assert_eq!(again.encode(), bytes(&text, &[0, b'\n', 1]));
+        assert_eq!(Document::decode(&again.encode()), Ok(again.clone()));
+        again.head.was = Some(MAX_VERSION + 1);
+        assert_eq!(Document::decode(&again.encode()), Err(DocumentError::Version(MAX_VERSION + 1)));
     }
 
     #[test]

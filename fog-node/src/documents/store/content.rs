@@ -1,12 +1,12 @@
 //! What is known of documents and edges in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use wattle_wire::document::{Action, Has, HasOf, Head};
 use wattle_wire::{EdgeId, SiteId};
 
-use super::{MOST, StoreError};
+use super::{MOST, MOST_OF_EDGE, StoreError};
 
 /// The most bytes of names that are remembered of what edges have; each entry counts for [`ENTRY_BYTES`] more.
 pub const MOST_HAS_BYTES: usize = 64 << 20;
@@ -69,11 +69,7 @@ pub struct Content {
 impl Content {
     /// Takes what an edge has; whether that is something new. Of an entry that is there twice the newest counts.
     pub fn hear(&mut self, has: &Has) -> Result<bool, StoreError> {
-        let mut heard = HasOfEdge::new();
-        for HasOf { site, kind, version } in &has.has {
-            let newest = heard.entry((site.clone(), kind.clone())).or_default();
-            *newest = (*newest).max(*version);
-        }
+        let heard = newest_of(has);
         let known = self.has.get(&has.edge);
         if known == Some(&heard) {
             return Ok(false);
@@ -136,7 +132,7 @@ impl Content {
     /// The document that waits for its edge and whose place one with this key takes, and its version.
     pub fn waiting_in_place_of(&self, key: &Key) -> Option<(Key, u64)> {
         let is_replaced = |other: &Key, head: &Head| match key.slot {
-            Slot::Rollback(gone) => head.version == gone || other == key,
+            Slot::Rollback(gone) => head.version == gone || head.was == Some(gone) || other == key,
             _ => other == key,
         };
         let mut waiting = self.of_the_site(key).filter(|(key, head)| self.has(key) < Some(head.version));
@@ -145,19 +141,37 @@ impl Content {
             .map(|(other, head)| (other.clone(), head.version))
     }
 
-    /// Documents that were kept before their edge was heard of, and whose versions are below what it has; the oldest first.
-    pub fn behind(&self, edge: &EdgeId) -> Vec<Key> {
-        let is_behind = |key: &Key, head: &Head| {
-            key.edge == *edge && head.after == Some(0) && self.has(key) > Some(head.version)
+    /// Documents that an edge which says this has gone past, each with what the edge has; the oldest first. It tells of each document that it
+    /// is handed: so one that lies between what was known and what it says now was dealt with only if it is the last.
+    pub fn passed_over(&self, has: &Has) -> Vec<(Key, u64)> {
+        let heard = newest_of(has);
+        let passed = |(key, head): (&Key, &Head)| {
+            let newest = *heard.get(&(key.site.clone(), key.kind.clone()))?;
+            let is_passed_now = match self.has(key) {
+                None => head.after == Some(0),
+                Some(before) => before < head.version,
+            };
+            let is_passed = is_passed_now && newest > head.version && !self.is_taken_back(key, head);
+            is_passed.then(|| (head.version, (key.clone(), newest)))
         };
-        let mut behind: Vec<_> = self.heads.iter().filter(|(key, head)| is_behind(key, head)).collect();
-        behind.sort_by_key(|(_, head)| head.version);
-        behind.into_iter().map(|(key, _)| key.clone()).collect()
+        let own = self.heads.iter().filter(|(key, _)| key.edge == has.edge);
+        let mut all: Vec<_> = own.filter_map(passed).collect();
+        all.sort_by_key(|(version, _)| *version);
+        all.into_iter().map(|(_, passed)| passed).collect()
     }
 
-    /// Whether anything was heard of an edge.
-    pub fn knows(&self, edge: &EdgeId) -> bool {
-        self.has.contains_key(edge)
+    /// Whether a rollback is kept that names this version.
+    fn is_taken_back(&self, key: &Key, head: &Head) -> bool {
+        self.heads.contains_key(&Key { slot: Slot::Rollback(head.version), ..key.clone() })
+    }
+
+    /// Whether there is room for a document of this site and kind.
+    pub fn has_room(&self, key: &Key) -> bool {
+        let is_same = |other: &Key| (&other.site, &other.kind) == (&key.site, &key.kind);
+        let own = self.heads.keys().filter(|other| other.edge == key.edge);
+        let others: BTreeSet<_> =
+            own.filter(|other| !is_same(other)).map(|other| (&other.site, &other.kind)).collect();
+        self.heads.len() < MOST && others.len() < MOST_OF_EDGE
     }
 
     /// The one edge that runs a site.
@@ -198,6 +212,16 @@ impl Content {
         };
         self.heads.iter().map(of).collect()
     }
+}
+
+/// The newest version of each site and kind that an edge has.
+fn newest_of(has: &Has) -> HasOfEdge {
+    let mut heard = HasOfEdge::new();
+    for HasOf { site, kind, version } in &has.has {
+        let newest = heard.entry((site.clone(), kind.clone())).or_default();
+        *newest = (*newest).max(*version);
+    }
+    heard
 }
 
 fn bytes_of(has: &HasOfEdge) -> usize {

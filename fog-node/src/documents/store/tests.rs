@@ -1,3 +1,5 @@
+use std::io::Read as _;
+
 use wattle_wire::document::{Action, HasOf, LAYOUT, MAX_VERSION, POLICY, PolicyOrder};
 
 use serde_json::json;
@@ -22,6 +24,7 @@ fn document(of: Option<&str>, body: &[u8]) -> Document {
         site: site(),
         version: 0,
         after: None,
+        was: None,
         sent_by: String::new(),
         sha256: "x".into(),
         policy: Some(order),
@@ -38,7 +41,9 @@ fn hears(store: &Store, of: &str, version: u64) {
 }
 
 fn body(store: &Store, head: &Head) -> Vec<u8> {
-    Document::decode(&store.bytes(head).expect("read").expect("there")).expect("a document").body
+    let mut bytes = Vec::new();
+    store.bytes(head).expect("read").expect("there").read_to_end(&mut bytes).expect("read");
+    Document::decode(&bytes).expect("a document").body
 }
 
 #[test]
@@ -102,7 +107,7 @@ fn a_file_that_is_damaged_is_set_aside_and_half_of_one_is_none() {
     let mut bytes = std::fs::read(&path).expect("there");
     *bytes.last_mut().expect("bytes") ^= 1;
     std::fs::write(&path, &bytes).expect("written");
-    assert_eq!(store.bytes(&head).expect("read"), None);
+    assert!(store.bytes(&head).expect("read").is_none());
     assert_eq!(store.lacking(&edge("..")), None);
     std::fs::write(&path, &bytes[..20]).expect("written");
     std::fs::write(path.with_added_extension("new"), "half").expect("written");
@@ -263,4 +268,87 @@ fn what_the_machine_can_not_read_is_neither_damaged_nor_gone() {
     std::fs::rename(&away, &path).expect("moved");
     hears(&store, "e-1", 0);
     assert_eq!(store.lacking(&edge("e-1")), Some(head));
+}
+
+#[test]
+fn what_an_edge_has_gone_past_without_having_been_handed_it_is_numbered_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Store::open(folder.path()).expect("opened");
+    let keep = |document| store.keep(document, "anna").expect("kept").head.version;
+    let active = keep(document(Some("e-1"), b"0"));
+    hears(&store, "e-1", active);
+    // The edge is away; meanwhile a person sends it something itself.
+    let back = keep(rollback(Some("e-1"), Some(active)));
+    let shadowed = keep(shadow(Some("e-1"), b"s"));
+    let local = shadowed + 1_000_000_000;
+    hears(&store, "e-1", local);
+    assert_eq!(store.page()[2]["state"], "waiting", "{}", store.page());
+    let first = store.lacking(&edge("e-1")).expect("the rollback is lacking");
+    assert_eq!((first.was, first.after), (Some(back), Some(active)), "as what it was taken, and when");
+    assert!(first.version > local && first.policy.is_some_and(|order| order.takes_back == Some(active)));
+    drop(store);
+    let store = Store::open(folder.path()).expect("opened");
+    hears(&store, "e-1", first.version);
+    let second = store.lacking(&edge("e-1")).expect("and the other one");
+    assert_eq!((second.was, body(&store, &second)), (Some(shadowed), b"s".to_vec()));
+    // Past it again: it keeps the version under which it was taken.
+    hears(&store, "e-1", second.version + 1_000);
+    let third = store.lacking(&edge("e-1")).expect("still lacking");
+    assert_eq!((third.was, third.version > second.version), (Some(shadowed), true));
+    hears(&store, "e-1", third.version);
+    assert_eq!(store.lacking(&edge("e-1")), None);
+    hears(&store, "e-1", third.version + 1_000);
+    assert_eq!(store.lacking(&edge("e-1")), None, "what was dealt with is not numbered again");
+}
+
+#[test]
+fn what_an_edge_has_is_known_only_once_what_it_has_gone_past_is_numbered_again_on_the_disk() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Store::open(folder.path()).expect("opened");
+    let kept = store.keep(document(Some("e-1"), b"1"), "anna").expect("kept").head.version;
+    // Where the new version would be written nothing can be.
+    let full = folder.path().join("e-1@depot@policy.new");
+    std::fs::create_dir(&full).expect("made");
+    let local = kept + 1_000_000_000;
+    for _ in 0..2 {
+        assert!(store.hears(&has("e-1", local)).is_err());
+        assert!(!folder.path().join("e-1@has").exists());
+    }
+    // Killed here, and there is room again.
+    drop(store);
+    std::fs::remove_dir(&full).expect("removed");
+    let store = Store::open(folder.path()).expect("opened");
+    hears(&store, "e-1", local);
+    assert_eq!(store.lacking(&edge("e-1")).map(|head| head.was), Some(Some(kept)));
+}
+
+#[test]
+fn what_is_taken_back_before_it_was_handed_down_is_not_numbered_again_and_one_that_was_can_be_taken_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Store::open(folder.path()).expect("opened");
+    hears(&store, "e-1", 1);
+    let waiting = store.keep(document(Some("e-1"), b"1"), "anna").expect("kept").head;
+    hears(&store, "e-1", waiting.version + 1_000_000_000);
+    let again = store.lacking(&edge("e-1")).expect("lacking").version;
+    // Whoever sent it knows it by its first version.
+    let back = store.keep(rollback(Some("e-1"), Some(waiting.version)), "anna").expect("kept");
+    assert_eq!(back.replaced, Some(again));
+    assert_eq!(handed(&store, "e-1"), [(Vec::new(), Some(waiting.version))]);
+}
+
+#[test]
+fn documents_are_for_so_many_sites_of_an_edge_and_the_others_have_room() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Store::open(folder.path()).expect("opened");
+    let at = |name: String, of: &str| {
+        let mut document = rollback(Some(of), Some(1));
+        document.head.site = SiteId::new(&*name).expect("a name");
+        store.keep(document, "anna")
+    };
+    for site in 0..MOST_OF_EDGE {
+        at(format!("site-{site}"), "e-1").expect("kept");
+    }
+    let told = at("another".into(), "e-1").expect_err("too many").to_string();
+    assert!(told.contains("500 other sites of this edge"), "{told}");
+    assert!(at("site-7".into(), "e-1").is_ok() && at("another".into(), "e-2").is_ok());
 }

@@ -144,6 +144,7 @@ fn document(args: &Args) -> anyhow::Result<Document> {
         site: args.site.clone(),
         version: 0,
         after: None,
+        was: None,
         sent_by: String::new(),
         sha256: wattle_policy_host::sign::sha256(&body),
         policy: Some(PolicyOrder { action, settings, signature, takes_back: None }),
