@@ -17,8 +17,8 @@ pub struct DeployConfig {
     /// nobody.
     pub tokens: BTreeMap<String, String>,
     /// The fog node that hands documents down, as in `uplink.address`; an empty text for none. Default: `uplink.address` where
-    /// `uplink.way` is `direct` and nobody else can answer there: over https, on this machine, or where `policy_keys` asks for a
-    /// signature; else none.
+    /// `uplink.way` is `direct` and nobody else can answer there: over https, or on this machine; else none. `policy_keys` alone makes
+    /// no other address safe: what is signed is the component, not its settings or what is to become of it.
     pub fog: Option<String>,
 }
 
@@ -40,16 +40,15 @@ impl Config {
     /// Whether no documents are fetched because whoever answered at `uplink.address` could replace the policies.
     pub fn fetches_nothing_unnamed(&self) -> bool {
         let is_open = |address: &str| address.starts_with("http://") && !is_local(address);
-        let is_signed = self.policy_keys.is_some() && !self.policy_unsigned;
-        self.deploy.fog.is_none() && !is_signed && self.uplink_address().is_some_and(is_open)
+        self.deploy.fog.is_none() && self.uplink_address().is_some_and(is_open)
     }
 
     /// What whoever has written the configuration may not have thought of.
     pub fn documents_note(&self) -> Option<String> {
         self.fetches_nothing_unnamed().then(|| {
             format!(
-                "no policies are fetched from {}: whoever answers there without TLS could replace the site's; name it as deploy.fog \
-                 to have them fetched all the same, or use https, or policy_keys (deploy.fog = \"\" for none)",
+                "no policies are fetched from {}: whoever answers there without TLS could replace the site's, or take them back; name \
+                 it as deploy.fog to have them fetched all the same, or use https (deploy.fog = \"\" for none)",
                 self.uplink.address
             )
         })
@@ -105,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn where_anybody_could_answer_documents_come_only_if_that_is_named_or_what_comes_is_signed() {
+    fn where_anybody_could_answer_documents_come_only_if_that_is_named_whatever_is_signed() {
         let from = |text: &str| {
             let config = Config::parse("edge.toml", text).expect("right");
             let from = config.documents_from().map(str::to_owned);
@@ -115,12 +114,10 @@ mod tests {
         for address in ["http://fog:7400", "http://10.0.0.9:7400", "http://127.0.0.1.example.org:7400/"] {
             let own = format!("uplink.address = '{address}'\n");
             assert_eq!(from(&own), None);
-            assert_eq!(from(&format!("{own}policy_keys = '/keys'\npolicy_unsigned = true")), None);
-            for more in
-                ["policy_keys = '/keys'\npolicy_unsigned = false", &format!("deploy.fog = '{address}'")]
-            {
-                assert_eq!(from(&format!("{own}{more}")).as_deref(), Some(address));
+            for unsigned in [true, false] {
+                assert_eq!(from(&format!("{own}policy_keys = '/keys'\npolicy_unsigned = {unsigned}")), None);
             }
+            assert_eq!(from(&format!("{own}deploy.fog = '{address}'")).as_deref(), Some(address));
         }
         for address in ["http://127.0.0.2:7400", "http://[::1]:7400", "http://localhost:7400"] {
             assert_eq!(from(&format!("uplink.address = '{address}'")).as_deref(), Some(address));

@@ -1,18 +1,20 @@
 //! What the status page and the stream of documents know of the way down.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use wattle_wire::SiteId;
-use wattle_wire::document::{HasOf, POLICY};
+use wattle_wire::document::{HasOf, MAX_TEXT_BYTES, POLICY};
 
 use super::kept::{Deployment, Kept};
 use crate::policy::Role;
 
-/// The most sites and kinds that are none of ours whose documents are remembered as refused.
-const MOST_STRANGERS: usize = 1_000;
+/// The most sites and kinds that are none of ours whose documents are remembered as refused; a fog node has documents for half as many.
+pub const MOST_STRANGERS: usize = 1_000;
+/// The most bytes of them, as they are told to a fog node, which takes four times as much.
+pub const MOST_STRANGERS_BYTES: usize = 1 << 20;
 
 /// Shared by whoever writes and reads it.
 #[derive(Debug, Clone, Default)]
@@ -48,23 +50,32 @@ impl Board {
         self.news.subscribe()
     }
 
-    /// Takes that documents of sites or kinds that are none of ours were refused; all of them, or none if they are too many. What
-    /// is ours by now is passed over.
-    pub fn refused(&self, refused: impl IntoIterator<Item = HasOf>) -> Option<Vec<HasOf>> {
+    /// Takes that documents of sites or kinds that are none of ours were refused; gives all that are remembered. Of what is too much
+    /// the oldest go, whose fog node has most likely gone before; what was remembered already goes first. What is ours by now, or of a
+    /// kind that is too long, is passed over.
+    pub fn refused(&self, refused: impl IntoIterator<Item = HasOf>) -> Vec<HasOf> {
         let mut inner = self.lock();
-        let mut strangers = inner.strangers.clone();
+        let mut new = BTreeSet::new();
         for HasOf { site, kind, version } in refused {
-            if kind == POLICY && inner.sites.contains_key(&site) {
+            let is_ours = kind == POLICY && inner.sites.contains_key(&site);
+            if is_ours || kind.len() > MAX_TEXT_BYTES {
                 continue;
             }
-            let newest = strangers.entry((site, kind)).or_default();
+            let stranger = (site, kind);
+            new.insert(stranger.clone());
+            let newest = inner.strangers.entry(stranger).or_default();
             *newest = version.max(*newest);
         }
-        if strangers.len() > MOST_STRANGERS {
-            return None;
+        let mut bytes = inner.strangers().map(|has| bytes_of(&has)).sum::<usize>();
+        while inner.strangers.len() > MOST_STRANGERS || bytes > MOST_STRANGERS_BYTES {
+            let oldest = inner
+                .strangers()
+                .min_by_key(|has| (new.contains(&(has.site.clone(), has.kind.clone())), has.version));
+            let Some(oldest) = oldest else { break };
+            bytes -= bytes_of(&oldest);
+            inner.strangers.remove(&(oldest.site, oldest.kind));
         }
-        inner.strangers = strangers;
-        Some(inner.strangers().collect())
+        inner.strangers().collect()
     }
 
     /// Takes how the stream of documents is.
@@ -125,6 +136,11 @@ impl Inner {
             version: *version,
         })
     }
+}
+
+/// The bytes of an entry in what a fog node is told, with its comma.
+fn bytes_of(has: &HasOf) -> usize {
+    serde_json::to_vec(has).expect("names and numbers can be written").len() + 1
 }
 
 fn page(deployment: &Deployment, is_newest: bool, unloaded: Option<&String>) -> Value {

@@ -114,7 +114,7 @@ async fn stream(
             message = documents.message() => message.map_err(|status| ending(&status))?,
             // What a person has sent to this node is to be known there before the next document is numbered.
             _ = news.changed(), if coming.bytes.is_empty() => {
-                say(&said, has(edge, down)).await?;
+                say(&said, has(edge, down), direct.answer_timeout).await?;
                 continue;
             }
         };
@@ -124,12 +124,15 @@ async fn stream(
         let answer = down.document(bytes, From::Fog).await;
         open.takes(&answer, down.board().has() != before)?;
         news.mark_unchanged();
-        say(&said, has(edge, down)).await?;
+        say(&said, has(edge, down), direct.answer_timeout).await?;
     }
 }
 
-async fn say(said: &mpsc::Sender<FlightData>, has: FlightData) -> Result<(), String> {
-    said.send(has).await.map_err(|_| "it closed the stream".to_owned())
+async fn say(said: &mpsc::Sender<FlightData>, has: FlightData, limit: Duration) -> Result<(), String> {
+    match tokio::time::timeout(limit, said.send(has)).await {
+        Ok(sent) => sent.map_err(|_| "it closed the stream".to_owned()),
+        Err(_) => Err("it takes no message".to_owned()),
+    }
 }
 
 /// What this edge has dealt with.

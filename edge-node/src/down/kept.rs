@@ -106,10 +106,15 @@ impl Stand {
     }
 }
 
+/// Which of a site's policies a document is about that asks for this.
+pub fn role_of(action: Action) -> Role {
+    if action == Action::Shadow { Role::Shadow } else { Role::Active }
+}
+
 impl Deployment {
     /// Which of the site's policies it is.
     pub fn role(&self) -> Role {
-        if self.action == Action::Shadow { Role::Shadow } else { Role::Active }
+        role_of(self.action)
     }
 
     /// As pages and events say it.

@@ -31,6 +31,7 @@ pub mod follow;
 pub mod inbox;
 mod judge;
 pub mod kept;
+mod number;
 pub mod place;
 mod stand;
 pub mod start;

@@ -1,5 +1,7 @@
 //! Documents that come late, twice, from another program or not at all, and a disk that can't be read.
 
+use wattle_wire::document::MAX_VERSION;
+
 use super::*;
 
 #[test]
@@ -86,15 +88,117 @@ fn what_is_none_of_ours_is_remembered_over_a_restart_and_up_to_a_bound() {
     let mut say = |kind, version| rig.worker.document(&unknown(kind, version), &From::Fog).outcome;
     assert_eq!(say(5, 1), Outcome::Older);
     assert_eq!(say(0, 1), Outcome::Refused);
-    assert_eq!(
-        say(1_000, 1),
-        Outcome::Failed,
-        "no more can be remembered, so it is not said to be dealt with"
-    );
     assert_eq!(say(5, 2), Outcome::Refused, "what is known is counted on");
+    // One more, older than all others, holds up nothing behind it.
+    for version in 1..4 {
+        assert_eq!(say(1_000, version), Outcome::Refused);
+    }
     rig.restart();
     let has = rig.worker.board.has();
-    assert_eq!((has.len(), has.iter().filter(|has| has.version == 2).count()), (1_001, 1));
+    let newer = |kind: &str| has.iter().find(|has| has.kind == kind).map(|has| has.version);
+    assert_eq!(
+        (has.len(), newer("k5"), newer("k1000")),
+        (1_001, Some(2), Some(3)),
+        "the oldest is forgotten"
+    );
+}
+
+#[test]
+fn what_is_remembered_of_strangers_is_never_more_than_a_fog_node_takes() {
+    let mut rig = Rig::new("");
+    let head = |kind: &str| json!({ "document": 1, "kind": kind, "site": "depot", "version": 30 });
+    let unknown = |kind: &str| [head(kind).to_string().as_bytes(), b"\n"].concat();
+    let long = rig.worker.document(&unknown(&"k".repeat(250_000)), &From::Fog);
+    assert_eq!((long.outcome, long.version), (Outcome::Refused, 0), "it is not remembered");
+    assert_eq!(rig.worker.board.has().len(), 1);
+    // As long as a kind may be, of signs that JSON writes as six.
+    let kind = |n: usize| format!("{n:0>24}{}", "\u{1}".repeat(1_000));
+    let refused =
+        (0..900).map(|n| wattle_wire::document::HasOf { site: site(), kind: kind(n), version: n as u64 + 1 });
+    let kept = rig.worker.board.refused(refused);
+    let told = serde_json::to_vec(&rig.worker.board.has()).expect("JSON").len();
+    assert!(
+        kept.len() > 100 && told < crate::down::board::MOST_STRANGERS_BYTES + 200,
+        "{} {told}",
+        kept.len()
+    );
+    assert!(kept.iter().all(|has| has.version > 700), "the newest ones");
+    assert_eq!(rig.worker.document(&unknown(&kind(0)), &From::Fog).outcome, Outcome::Refused);
+    assert!(rig.worker.board.has().iter().any(|has| has.kind == kind(0) && has.version == 30));
+}
+
+#[test]
+fn a_version_that_leaves_no_room_is_refused_and_blocks_nobody() {
+    let mut rig = Rig::new("settings = { way = 'remember' }");
+    let own = document(Action::Activate, &hostile(V1), None);
+    let said = |text: &str| [text.as_bytes(), b"\n"].concat();
+    for version in [MAX_VERSION, MAX_VERSION - 1, MAX_VERSION - 5_000_000_000] {
+        let answer = rig.send(&handed(version, &hostile(V1)), &From::Fog);
+        assert_eq!(
+            (answer.outcome, answer.version, rig.kept().newest),
+            (Outcome::Refused, 0, 0),
+            "{version}"
+        );
+        for (site, layout) in [("depot", 2), ("elsewhere", 1), ("elsewhere", 2)] {
+            let text = json!({"document": layout, "kind": "policy", "site": site, "version": version, "sha256": "", "policy": {"action": "rollback"}});
+            let answer = rig.worker.document(&said(&text.to_string()), &From::Fog);
+            assert_eq!((answer.outcome, answer.version), (Outcome::Refused, 0), "{text}");
+        }
+    }
+    assert_eq!(
+        (rig.worker.board.has().len(), rig.told.try_iter().count()),
+        (1, 0),
+        "nothing is remembered or said"
+    );
+    assert_eq!(rig.send(&own, &anna()).outcome, Outcome::Applied);
+    // A clock may be wrong beyond measure.
+    let far = MAX_VERSION / 2;
+    assert_eq!(rig.send(&handed(far, &hostile(V2)), &From::Fog).version, far);
+    assert_eq!(rig.send(&own, &anna()).version, far + 1);
+}
+
+#[test]
+fn where_the_highest_version_was_refused_before_a_person_counts_on_from_what_was_applied() {
+    let mut rig = Rig::new("settings = { way = 'remember' }");
+    let first = rig.says(Action::Activate, &hostile(V1), None).version;
+    let blocked = Kept { newest: MAX_VERSION, ..rig.kept().clone() };
+    rig.worker.folder.write(&site(), &blocked).expect("written");
+    rig.restart();
+    let next = rig.says(Action::Activate, &hostile(V2), None);
+    assert_eq!(next.outcome, Outcome::Applied, "{}", next.text);
+    assert!((first + 1..MAX_VERSION / 2).contains(&next.version));
+    assert_eq!(rig.kept().newest, next.version);
+}
+
+#[test]
+fn of_what_was_numbered_again_a_rollback_is_obeyed_and_what_was_overtaken_or_came_before_is_refused() {
+    let mut rig = Rig::new("settings = { way = 'remember' }");
+    let again = |version: u64, (was, after): (u64, u64), mut document: Document| {
+        let head = &mut document.head;
+        (head.version, head.was, head.after) = (version, Some(was), Some(after));
+        document
+    };
+    assert_eq!(rig.send(&handed(20, &hostile(V1)), &From::Fog).outcome, Outcome::Applied);
+    // A person sends a shadow to this node itself; the rollback waited since before.
+    let local = rig.says(Action::Shadow, &hostile(V2), None).version;
+    let mut back = document(Action::Rollback, b"", None);
+    back.head.policy.as_mut().expect("an order").takes_back = Some(20);
+    let answer = rig.send(&again(local + 1, (30, 20), back), &From::Fog);
+    assert_eq!(answer.outcome, Outcome::Applied, "{}", answer.text);
+    assert_eq!(rig.standing().len(), 1, "the shadow stands");
+    // So did another version, which the person knew nothing of.
+    let refuses = |rig: &mut Rig, document: &Document, why: &str| {
+        let answer = rig.send(document, &From::Fog);
+        assert!(answer.outcome == Outcome::Refused && answer.text.contains(why), "{answer:?}");
+    };
+    refuses(&mut rig, &again(local + 2, (31, 20), handed(0, &hostile(V2))), "to this node itself");
+    // The fog node hasn't heard that it came, or another one has handed something newer.
+    assert_eq!(rig.send(&handed(local + 10, &hostile(V2)), &From::Fog).outcome, Outcome::Applied);
+    refuses(&mut rig, &again(local + 20, (local + 10, local), handed(0, &hostile(V2))), "came here since");
+    refuses(&mut rig, &again(local + 21, (local + 9, local), handed(0, &hostile(V1))), "came here since");
+    assert_eq!(rig.standing()[1].0, "hostile 2.0.0-hostile");
+    let newer = again(local + 22, (local + 11, local), handed(0, &hostile(V1)));
+    assert_eq!(rig.send(&newer, &From::Fog).outcome, Outcome::Applied, "it was sent after all that stands");
 }
 
 #[test]

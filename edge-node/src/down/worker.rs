@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use wattle_policy_host::Host;
 use wattle_wire::document::{
-    Action, Address, Document, DocumentError, HasOf, Head, MAX_VERSION, POLICY, PolicyOrder, next_version,
+    Action, Address, Document, DocumentError, HasOf, Head, MAX_TEXT_BYTES, POLICY, PolicyOrder,
 };
 use wattle_wire::row::{Event, EventKind};
 use wattle_wire::{EdgeId, Micros, SiteId};
@@ -17,10 +17,11 @@ use wattle_wire::{EdgeId, Micros, SiteId};
 use super::board::Board;
 use super::folder::Folder;
 use super::judge::{Judge, Judged, No};
-use super::kept::{Deployment, Kept, Stand, Told};
+use super::kept::{Deployment, Kept, Stand, Told, role_of};
+use super::number::{numbered, overtaken, unless_given};
 use super::place::{Missing, Place};
 use crate::clock::Clock;
-use crate::policy::{Placed, Role, Standing};
+use crate::policy::{Placed, Standing};
 
 /// How long it is waited before it is looked again at what couldn't be read or loaded.
 const LOOK: Duration = Duration::from_secs(1);
@@ -159,9 +160,9 @@ impl Worker {
     /// Refuses what can't be read; where it says whose it is, it needn't come again.
     fn unreadable(&mut self, bytes: &[u8], error: &DocumentError, from: &From) -> Answer {
         let text = error.to_string();
-        let Some(Address { kind, site, version }) = Document::address(bytes)
-            .filter(|address| *from == From::Fog && (1..=MAX_VERSION).contains(&address.version))
-        else {
+        let Some(Address { kind, site, version }) = Document::address(bytes).filter(|address| {
+            *from == From::Fog && address.version > 0 && address.kind.len() <= MAX_TEXT_BYTES
+        }) else {
             return Answer { outcome: Outcome::Refused, version: 0, text };
         };
         let detail = json!({"kind": kind, "version": version, "reason": text});
@@ -171,21 +172,22 @@ impl Worker {
 
     /// Refuses a document that was handed to the wrong node, or that is of no use here. It doesn't come again.
     fn not_ours(&mut self, (site, kind): (&SiteId, &str), told: Told, detail: &Value) -> Answer {
+        let newest = self.places.get(site).filter(|_| kind == POLICY).map_or(0, |place| place.kept.newest);
+        if let Some(answer) = unless_given(told.version, newest) {
+            return answer;
+        }
         if kind == POLICY && self.places.contains_key(site) {
             return self.refuse(site, told, detail);
         }
         let (version, text) = (told.version, told.refused);
-        let failed = |text: String| Answer { outcome: Outcome::Failed, version, text };
         let known = self.board.has();
         if known.iter().any(|has| has.site == *site && has.kind == kind && has.version >= version) {
             return Answer { outcome: Outcome::Older, version, text };
         }
         let refused = HasOf { site: site.clone(), kind: kind.to_owned(), version };
-        let Some(strangers) = self.board.refused([refused]) else {
-            return failed(format!("{text}; and this node remembers no more that it has refused"));
-        };
-        if let Err(error) = self.folder.write_strangers(&strangers) {
-            return failed(format!("{text} (which can't be kept: {error})"));
+        if let Err(error) = self.folder.write_strangers(&self.board.refused([refused])) {
+            let text = format!("{text} (which can't be kept: {error})");
+            return Answer { outcome: Outcome::Failed, version, text };
         }
         let place = self.places.get(site).or_else(|| self.places.values().next());
         if let Some(place) = place {
@@ -217,12 +219,10 @@ impl Worker {
         let order = head.policy.clone().expect("a document that was decoded has an order");
         let done = match order.action {
             Action::Rollback => self.roll_back(&site, head, (order.takes_back, from), now),
-            _ if is_overtaken(head, &place.kept) => Err(No::Refused(format!(
-                "a person has sent version {} to this node itself, which the fog node did not know when it took this; what decides \
-                 goes on",
-                place.kept.local
-            ))),
-            _ => self.deploy(&site, &document, &order, (from, now)),
+            _ => match overtaken(head, &place.kept) {
+                Some(why) => Err(No::Refused(why)),
+                None => self.deploy(&site, &document, &order, (from, now)),
+            },
         };
         let answer = match done {
             Ok(text) => Answer { outcome: Outcome::Applied, version, text },
@@ -263,7 +263,7 @@ impl Worker {
         let place = &self.places[site];
         let judge = Judge { host: &self.host, folder: &self.folder, control: &place.control };
         let Judged { source, version, sha256, settings, signed_by } = judge.policy(document, order)?;
-        let role = if order.action == Action::Shadow { Role::Shadow } else { Role::Active };
+        let role = role_of(order.action);
         let deployment = Deployment {
             version: document.head.version,
             action: order.action,
@@ -355,32 +355,6 @@ impl Worker {
             self.folder.tidy(self.places.values().map(|place| &place.kept));
         }
     }
-}
-
-/// Gives a person's document its version, and looks at that of another's; an answer where it is of no use.
-fn numbered(head: &mut Head, kept: &Kept, from: &From, now: Micros) -> Option<Answer> {
-    match from {
-        From::Person(name) => {
-            let now = u64::try_from(now.0).unwrap_or(0);
-            let Some(version) = next_version(now, kept.newest) else {
-                let text = format!("there is no version above {}, the newest that came here", kept.newest);
-                return Some(Answer { outcome: Outcome::Refused, version: 0, text });
-            };
-            (head.version, head.after) = (version, None);
-            head.sent_by.clone_from(name);
-            None
-        }
-        From::Fog if head.version <= kept.newest => {
-            let text = format!("version {} came after {}, which is newer", head.version, kept.newest);
-            Some(Answer { outcome: Outcome::Older, version: head.version, text })
-        }
-        From::Fog => None,
-    }
-}
-
-/// Whether a person has deployed at this node since a document's sender knew how it stands here.
-fn is_overtaken(head: &Head, kept: &Kept) -> bool {
-    head.after.is_some_and(|after| kept.local > after)
 }
 
 /// What an applied deployment is journaled as.

@@ -18,6 +18,10 @@ use super::sender::{Confirmed, Offer, Rules, Sender, Step};
 use super::source::Source;
 use super::{LinkError, Options, Progress, gap};
 
+/// How many times as long as an answer may take a segment may wait for those before it to be taken: a line of 100 KB/s is fast enough for the
+/// longest.
+const TAKEN: u32 = 5;
+
 /// How the fog node is dialled.
 #[derive(Debug, Clone)]
 pub struct Direct {
@@ -149,7 +153,7 @@ async fn exchange(
                     (header, bytes) = gap::freed(source.edge(), source.incarnation(), from, to)?;
                 }
                 let (to, length) = (header.to, bytes.len());
-                link.send(segment_message(&header, bytes)).await?;
+                send(&link.messages, segment_message(&header, bytes), direct.answer_timeout * TAKEN).await?;
                 sender.sent(to, length, clock.now());
                 progress(Progress::Sent { bytes: length });
             }
@@ -210,9 +214,17 @@ impl Link {
         }
         Ok(answer)
     }
+}
 
-    async fn send(&self, message: FlightData) -> Result<(), LinkError> {
-        self.messages.send(message).await.map_err(|_| LinkError::Ended("it takes no more".to_owned()))
+/// Hands a message over to the connection, once that has room for it.
+async fn send(
+    messages: &mpsc::Sender<FlightData>,
+    message: FlightData,
+    limit: Duration,
+) -> Result<(), LinkError> {
+    match tokio::time::timeout(limit, messages.send(message)).await {
+        Ok(sent) => sent.map_err(|_| LinkError::Ended("it takes no more".to_owned())),
+        Err(_) => Err(LinkError::Full(limit)),
     }
 }
 
@@ -241,4 +253,21 @@ fn message(metadata: &impl serde::Serialize, body: Bytes) -> FlightData {
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_takes_no_segment_is_given_up() {
+        let (messages, taken) = mpsc::channel(1);
+        let limit = Duration::from_millis(20);
+        let message = || FlightData::new().with_data_body("segment");
+        send(&messages, message(), Duration::from_secs(60)).await.expect("there is room for one");
+        let full = send(&messages, message(), limit).await.expect_err("nobody takes it");
+        assert!(matches!(full, LinkError::Full(after) if after == limit), "{full}");
+        drop(taken);
+        assert!(matches!(send(&messages, message(), limit).await, Err(LinkError::Ended(_))));
+    }
 }

@@ -22,6 +22,9 @@ pub enum LinkError {
     /// No answer for too long.
     #[error("no answer from the fog node for {} s", .0.as_secs())]
     Silent(Duration),
+    /// A segment isn't taken for too long.
+    #[error("the fog node takes no segment for {} s; it is overloaded, or the line is too slow", .0.as_secs())]
+    Full(Duration),
     /// What came is no answer.
     #[error("the fog node's answer can't be read: {0}")]
     Malformed(String),
