@@ -279,6 +279,31 @@ fn what_waits_and_is_taken_back_never_comes_and_takes_nothing_else_with_it_and_a
 }
 
 #[test]
+fn a_rollback_that_waits_takes_back_what_it_names_though_a_person_has_sent_something_to_the_edge_itself_meanwhile()
+ {
+    let mut rig = Rig::new(&format!("[deploy]\ntokens = {{ ben = '{DIGEST}' }}"));
+    rig.start_fog();
+    rig.start_edge();
+    let first = rig.deploy(&format!("{} --activate", component("equal-share")));
+    rig.decides("equal-share 0.1.0");
+    rig.site("the first", |site| site["deployed"]["newest"]["version"] == first["version"]);
+    rig.kill_edge();
+    let back = rig.deploy(&format!("--rollback={}", first["version"]));
+    rig.kill_fog();
+    rig.start_edge();
+    let line = format!("deploy {} --shadow --site depot --token token", component("first-come"));
+    let done = rig.policy(&format!("{line} --edge http://127.0.0.1:{}", rig.edge_http));
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    rig.decides("equal-share 0.1.0");
+    rig.start_fog();
+    let site = rig.decides("fair-share 0.1.0");
+    let newest = &site["deployed"]["newest"];
+    assert_eq!((&newest["action"], &newest["outcome"]), (&"rollback".into(), &"applied".into()), "{site:#}");
+    assert!(newest["version"].as_u64() > back["version"].as_u64(), "it was numbered again");
+    assert_eq!(site["deployed"]["standing"].as_array().map(Vec::len), Some(1), "{site:#}");
+}
+
+#[test]
 fn an_edge_with_keys_refuses_what_nobody_has_signed_and_says_so() {
     let keys = TempDir::new().expect("a folder");
     let mut rig = Rig::new(&format!("policy_keys = {:?}\npolicy_unsigned = false", keys.path()));
