@@ -5,8 +5,8 @@
 //!    be reached or is held gets nothing new.
 //! 2. *Shed*: while a phase of a circuit, from the charger's own up to the grid connection, would be
 //!    overcommitted, the charger of lowest priority, then of latest registration, gives up what is too much;
-//!    if less than its minimum is left it stands by. One whose least time on isn't over keeps its minimum as long as those
-//!    that go before it can give up something above theirs.
+//!    if less than its minimum is left it stands by. One whose least time on isn't over keeps its minimum if those that
+//!    go before it on what is overcommitted can give up so much above theirs; if not, nobody gives up anything for it.
 //! 3. *Lower at once*: what is less than the setpoint in force is granted as it is.
 //! 4. *Doubt*: where it is not known which chargers load a phase, lower so much more, for now, that it fits whichever they
 //!    are; see the `doubt` module. Who doesn't measure its draw and was lowered without help stands by; see the `unmeasured` module.
@@ -187,13 +187,34 @@ fn shed(
     grants: &mut [Grant],
     tell: &mut dyn FnMut(usize, Step),
 ) {
+    let mut keeps: Vec<bool> = seats.iter().map(|seat| seat.stays_on && seat.in_force >= seat.min).collect();
+    loop {
+        let (mut tried, mut told) = (grants.to_vec(), Vec::new());
+        let lost = shed_once(budgets, seats, (order, &keeps), &mut tried, &mut told);
+        if lost.is_empty() {
+            grants.clone_from_slice(&tried);
+            told.into_iter().for_each(|(index, step)| tell(index, step));
+            return;
+        }
+        // Nobody gives up anything for those who stand by all the same.
+        lost.into_iter().for_each(|index| keeps[index] = false);
+    }
+}
+
+/// Sheds; gives those of `keeps` that have to stand by.
+fn shed_once(
+    budgets: &[PerPhase<Milliamps>],
+    seats: &[Seat],
+    (order, keeps): (&[usize], &[bool]),
+    grants: &mut [Grant],
+    told: &mut Vec<(usize, Step)>,
+) -> Vec<usize> {
     let mut used = vec![PerPhase::all(Milliamps::ZERO); budgets.len()];
     for (seat, grant) in seats.iter().zip(grants.iter()) {
         add(&mut used, seat, loads(seat, grant.target));
     }
-    let keeps = |index: usize| seats[index].stays_on && seats[index].in_force >= seats[index].min;
     // Whoever may not be put on standby yet is spared once; what is too much then the limit demands of those who were.
-    let mut spared = vec![false; seats.len()];
+    let (mut spared, mut lost) = (vec![false; seats.len()], Vec::new());
     let turns = [true, false].iter();
     let turns = turns.flat_map(|spares| order.iter().rev().map(move |index| (*index, *spares)));
     for (index, spares) in turns {
@@ -204,25 +225,30 @@ fn shed(
         let worst = places(seat).max_by_key(|(c, phase)| used[*c][*phase] - budgets[*c][*phase]);
         let Some((circuit, phase)) = worst else { continue };
         let excess = used[circuit][phase] - budgets[circuit][phase];
-        if excess <= Milliamps::ZERO {
+        if excess <= Milliamps::ZERO || grant.target == Milliamps::ZERO {
             continue;
         }
-        if grant.target == Milliamps::ZERO {
-            continue;
-        }
+        let is_over = |(c, phase): &(usize, Phase)| used[*c][*phase] > budgets[*c][*phase];
+        let over: Vec<(usize, Phase)> = places(seat).filter(is_over).collect();
+        let shares = |other: &Seat| places(other).any(|place| over.contains(&place));
+        let goes_before = || seats.iter().zip(&spared).any(|(other, spared)| *spared && shares(other));
         let before = loads(seat, grant.target);
         let lowered = left(seat, grant.target - excess);
-        let is_spared = spares && lowered == Milliamps::ZERO && (keeps(index) || spared.contains(&true));
+        let is_spared = spares && lowered == Milliamps::ZERO && (keeps[index] || goes_before());
         spared[index] = is_spared;
         if is_spared && grant.target == seat.min {
             continue;
         }
+        if keeps[index] && lowered == Milliamps::ZERO && !is_spared {
+            lost.push(index);
+        }
         grant.target = if is_spared { seat.min } else { lowered };
         grant.reason = if grant.target == Milliamps::ZERO { "no room: standby" } else { "no room: lowered" };
-        tell(index, Step::Shed { circuit, phase, excess, target: grant.target });
+        told.push((index, Step::Shed { circuit, phase, excess, target: grant.target }));
         let after = loads(seat, grant.target);
         add(&mut used, seat, after - before);
     }
+    lost
 }
 
 fn raise(

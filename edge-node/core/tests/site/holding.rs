@@ -224,6 +224,23 @@ fn who_stands_by_waits_for_room_beside_one_that_charges_though_it_was_registered
 }
 
 #[test]
+fn nobody_gives_up_anything_for_one_that_stands_by_all_the_same() {
+    let mut site = model(20.0, &["cp-1", "cp-2"]);
+    (site.control.least_on_ms, site.control.raise_delay_ms) = (Millis(60_000), Millis(2_000));
+    let mut rig = rig(site);
+    rig.set_home(5.0);
+    settled(&mut rig, [7, 7]);
+    rig.policy = Box::new(|_| {
+        let of = |charger, limit_ma| Allocation { charger, limit_ma: amps(limit_ma), reason: String::new() };
+        Ok(Plan { allocations: vec![of(0, 11.0), of(1, 0.0)], state: vec![] })
+    });
+    settled(&mut rig, [9, 6]);
+    rig.set_home(8.5);
+    rig.run_ms(450);
+    assert_eq!(rig.setpoints(), [9, 0], "both at their minimums are too much");
+}
+
+#[test]
 fn the_least_time_on_never_passes_a_limit() {
     let mut site = model(30.0, &["cp-1", "cp-2"]);
     site.control.least_on_ms = Millis(60_000);

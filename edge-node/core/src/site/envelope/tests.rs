@@ -106,30 +106,18 @@ fn slow(
     let mut first_to_last: Vec<usize> = (0..seats.len()).collect();
     first_to_last.sort_by_key(|i| (-seats[*i].priority, *i));
 
-    let mut target: Vec<Milliamps> = seats.iter().zip(proposed).map(|(seat, p)| wish(seat, *p)).collect();
-    let keeps = |i: usize| seats[i].stays_on && seats[i].in_force >= seats[i].min;
-    let mut spared = vec![false; seats.len()];
-    for (i, may_spare) in
-        [true, false].iter().flat_map(|spare| first_to_last.iter().rev().map(|i| (*i, *spare)))
-    {
-        let sum = |(circuit, phase): (usize, Phase)| -> Milliamps {
-            (0..seats.len()).map(|j| load(&seats[j], target[j], safe(&seats[j]), circuit, phase)).sum()
+    let mut keeps: Vec<bool> = seats.iter().map(|seat| seat.stays_on && seat.in_force >= seat.min).collect();
+    let target = loop {
+        let target = slow_shed(budgets, seats, &first_to_last, &keeps, proposed);
+        let lost = |i: usize| {
+            keeps[i] && wish(&seats[i], proposed[i]) > Milliamps::ZERO && target[i] == Milliamps::ZERO
         };
-        let over = places(&seats[i]).into_iter().map(|at| sum(at) - budgets[at.0][at.1]).max();
-        let (over, mut given_up) = (over.unwrap_or_default(), Milliamps::ZERO);
-        while target[i] > Milliamps::ZERO && given_up < over && (may_spare || spared[i]) {
-            given_up += seats[i].step;
-            target[i] -= seats[i].step;
-            if target[i] < seats[i].min && may_spare && (keeps(i) || spared.contains(&true)) {
-                target[i] = seats[i].min;
-                spared[i] = true;
-                break;
-            }
-            if target[i] < seats[i].min {
-                target[i] = Milliamps::ZERO;
-            }
+        let lost: Vec<usize> = (0..seats.len()).filter(|i| lost(*i)).collect();
+        if lost.is_empty() {
+            break target;
         }
-    }
+        lost.into_iter().for_each(|i| keeps[i] = false);
+    };
 
     let mut limit: Vec<Milliamps> = Vec::new();
     for (seat, target) in seats.iter().zip(&target) {
@@ -156,6 +144,45 @@ fn slow(
         }
     }
     target.into_iter().zip(limit).map(|(target, limit)| [target, limit]).collect()
+}
+
+/// What is left of the wishes when those of `keeps` are spared where that is possible.
+fn slow_shed(
+    budgets: &Budgets,
+    seats: &[Seat],
+    first_to_last: &[usize],
+    keeps: &[bool],
+    proposed: &[Milliamps],
+) -> Vec<Milliamps> {
+    let mut target: Vec<Milliamps> = seats.iter().zip(proposed).map(|(seat, p)| wish(seat, *p)).collect();
+    let mut spared = vec![false; seats.len()];
+    for (i, may_spare) in
+        [true, false].iter().flat_map(|spare| first_to_last.iter().rev().map(|i| (*i, *spare)))
+    {
+        let over = |(circuit, phase): (usize, Phase)| -> Milliamps {
+            let sum: Milliamps =
+                (0..seats.len()).map(|j| load(&seats[j], target[j], safe(&seats[j]), circuit, phase)).sum();
+            sum - budgets[circuit][phase]
+        };
+        let full: Vec<_> = places(&seats[i]).into_iter().filter(|at| over(*at) > Milliamps::ZERO).collect();
+        let most = full.iter().map(|at| over(*at)).max().unwrap_or_default();
+        let is_spared_there = |j: usize| spared[j] && places(&seats[j]).iter().any(|at| full.contains(at));
+        let spares = may_spare && (keeps[i] || (0..seats.len()).any(is_spared_there));
+        let mut given_up = Milliamps::ZERO;
+        while target[i] > Milliamps::ZERO && given_up < most && (may_spare || spared[i]) {
+            given_up += seats[i].step;
+            target[i] -= seats[i].step;
+            if target[i] < seats[i].min && spares {
+                target[i] = seats[i].min;
+                spared[i] = true;
+                break;
+            }
+            if target[i] < seats[i].min {
+                target[i] = Milliamps::ZERO;
+            }
+        }
+    }
+    target
 }
 
 /// The proposal in whole steps between minimum and maximum, or standby.
