@@ -41,8 +41,8 @@ use crate::{Digest, hex};
 /// The first bytes of an entry.
 const MAGIC: &[u8; 16] = b"wattle-policy-1\n";
 const HEADER_BYTES: usize = MAGIC.len() + 3 * 32;
-/// The largest entry; what compiles to more is compiled at each start. A guest with Python in it comes to some 90 MB.
-pub const MOST_ENTRY_BYTES: usize = 160 << 20;
+/// The largest entry; what compiles to more is compiled at each start. A guest with Python in it comes to 45 MB.
+pub const MOST_ENTRY_BYTES: usize = 96 << 20;
 /// The most bytes of all entries.
 pub const MOST_BYTES: u64 = 512 << 20;
 /// The most entries.
