@@ -16,8 +16,8 @@
 //! What an edge is handed it tells to have dealt with before it gets the next one. So a document that it has gone past without saying so, since
 //! a person has sent a newer one to the edge itself, was never handed down: it is numbered again, and the edge obeys or refuses it.
 //!
-//! Bounds: [`MOST`] documents, for at most [`MOST_OF_EDGE`] sites and kinds of an edge, as many edges, 64 MiB of what edges have, [`MOST_ROLLBACKS`] rollbacks that wait
-//! for a site; what comes beyond is refused.
+//! Bounds: [`MOST`] documents, for at most [`MOST_OF_EDGE`] sites and kinds of an edge, as many edges, 64 MiB of what edges have,
+//! [`MOST_ROLLBACKS`] rollbacks that wait for a site; what comes beyond is refused.
 
 mod content;
 #[cfg(test)]
