@@ -16,7 +16,7 @@ pub enum Switch {
     SegmentName,
     /// The fsync of the noted position of the lake.
     CommittedBytes,
-    /// The fsync of the folder after that got its name.
+    /// The fsync of the folder after that got its name, which it gets once.
     CommittedName,
     /// The fsync of the devices' states.
     CheckpointBytes,
