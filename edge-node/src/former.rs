@@ -17,7 +17,7 @@ use crate::journal::{self, Journal as Log, Options};
 use crate::restore::{self, Known, Machines};
 
 /// Opens the journals of former lives below a journal's folder, and removes those that are empty. While the journal is
-/// new, the devices' machines go on from the newest of them; gives also what they know by then of the new one's rows, some of
+/// new, the devices' machines go on from them, one life after the other; gives also what they know by then of the new one's rows, some of
 /// which a copy may have brought along.
 ///
 /// # Errors
@@ -40,7 +40,7 @@ pub(crate) fn open(
             }
         };
         if is_new {
-            known = restore::restore_former(recovery, machines)?;
+            known = restore::restore_former(recovery, machines, known)?;
         }
         if log.stats().depth == 0 && !is_new {
             drop(log);

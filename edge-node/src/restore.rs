@@ -70,13 +70,16 @@ pub fn restore_knowing(
 }
 
 /// Brings the machines to where a journal of a former life ends, of which a new one goes on: see
-/// [`crate::journal::former`]. Gives what they know of the new one's rows: where a copy was declared, its last rows are the
-/// first of that, and the checkpoint that stayed behind knows of them.
+/// [`crate::journal::former`]. `known` is what they know of its rows from the life before it. Gives what they know of the new
+/// one's rows: where a copy was declared, its last rows are the first of that, and the checkpoint that stayed behind knows of them.
 ///
 /// # Errors
 /// As [`restore`].
-pub fn restore_former(recovery: Recovery, machines: &mut Machines) -> anyhow::Result<Known> {
-    let mut known = Known::new();
+pub fn restore_former(
+    recovery: Recovery,
+    machines: &mut Machines,
+    mut known: Known,
+) -> anyhow::Result<Known> {
     replay(recovery.checkpoint, recovery.rows, machines, &mut known)?;
     let behind = |(key, sequence): ((SiteId, DeviceId), u64)| {
         sequence.checked_sub(recovery.last).map(|sequence| (key, sequence))

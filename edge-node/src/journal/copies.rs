@@ -14,12 +14,18 @@
 //!
 //! # Order
 //! A new life is begun in steps, each on the disk before the next; the opening after a cut does the rest:
-//! 1. `restored` says which life ends, after which number, and which begins.
-//! 2. The former life's folder gets its `identity`, then the files. None is written over.
+//! 1. `restored` says which life ends, after which number, and which begins, and which file it is itself.
+//! 2. The former life's folder gets its `identity` and a `restored` that stays, then the files. None is written over.
 //! 3. `identity` goes.
 //! 4. What belongs to the new life comes back under new numbers.
 //! 5. `handed` and then `identity` are written for the new life, and last `restored` goes.
+//!
+//! The folder may be copied between two of these steps. The original goes on as the new life that `restored` names; so the
+//! copy doesn't, which `restored` tells by being another file than it says: where nothing of that life is there yet, one more
+//! takes its place, and else the copy finishes it and ends it as its former one.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,17 +33,17 @@ use std::sync::Arc;
 use wattle_wire::Micros;
 use wattle_wire::uplink::Incarnation;
 
-use super::disk::{Disk, replace};
+use super::disk::{Disk, RealDisk, replace};
 use super::error::{JournalError, io};
 use super::log::{self, Place, remove};
 use super::position;
-use super::stamp::{self, Found, RESTORED};
+use super::stamp::{self, Found, Identity, RESTORED};
 use super::tail::Tail;
 use super::{Options, seal};
 
 const FORMER: &str = "before-";
 
-/// The folders of former lives below a journal's folder, in order.
+/// The folders of former lives below a journal's folder, the oldest life first.
 ///
 /// # Errors
 /// When the folder can't be listed.
@@ -49,8 +55,24 @@ pub fn former(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
             found.push(entry.path());
         }
     }
-    found.sort();
+    in_order(&RealDisk, &mut found);
     Ok(found)
+}
+
+/// Puts the folders of former lives in the order of these: each tells which life came after it, but for those of older
+/// versions, which come first.
+pub fn in_order(disk: &dyn Disk, folders: &mut [PathBuf]) {
+    let follows = |dir: &PathBuf| match stamp::read_restored(disk, dir) {
+        Found::Sound(stamp::Restored { former, new, .. }) => Some((former, new)),
+        _ => None,
+    };
+    let next: BTreeMap<_, _> = folders.iter().filter_map(follows).collect();
+    // How many lives came after one, of those that are here; no more than there are, should they go round in a circle.
+    let later = |dir: &PathBuf| {
+        let first = follows(dir).map(|(_, new)| new);
+        std::iter::successors(first, |life| next.get(life).copied()).take(next.len()).count()
+    };
+    folders.sort_by_cached_key(|dir| (follows(dir).is_some(), Reverse(later(dir)), dir.clone()));
 }
 
 /// Declares a folder to be a copy: the next opening begins a new life.
@@ -64,6 +86,8 @@ struct Change {
     /// The last entry that stays in the former life.
     cut: u64,
     new: Incarnation,
+    /// Whether the folder was copied while this change was on its way: then the original goes on as `new`.
+    is_copied: bool,
 }
 
 /// What the file `restored` says.
@@ -90,33 +114,55 @@ pub(super) fn begin_anew_if_copied(
     let declared = read_declared(&**disk, dir)?;
     let change = match (stamp::read_identity(&**disk, dir), declared) {
         (Found::Sound(identity), _) if identity.edge != options.edge => return Ok(None),
-        (Found::Sound(identity), Declared::Begun(change)) if identity.incarnation == change.new => {
-            end(&**disk, dir)?;
-            return Ok(Some(change.former));
-        }
         (Found::Sound(identity), declared) => {
-            // A file system that can't tell says nothing against the folder.
-            let found = disk.file_id(&dir.join(stamp::IDENTITY)).ok();
-            let is_other = identity.file.zip(found).is_some_and(|(file, found)| file != found);
-            let change = match declared {
-                Declared::No if !is_other => return Ok(None),
-                Declared::Begun(change) if change.former == identity.incarnation => change,
-                // Of a backup nothing is its own yet; an image has been run.
-                Declared::No => begin(&**disk, options, identity.incarnation, u64::MAX)?,
-                _ => {
-                    let cut = handed(&**disk, dir, identity.incarnation).unwrap_or(u64::MAX);
-                    begin(&**disk, options, identity.incarnation, cut)?
-                }
-            };
-            move_out(&**disk, options, change.former)?;
+            let Some(change) = change_of(&**disk, options, &identity, declared)? else { return Ok(None) };
+            if change.new == identity.incarnation {
+                end(&**disk, dir)?;
+                return Ok(Some(change.former));
+            }
+            move_out(&**disk, options, &change)?;
             change
         }
         (Found::Nothing, Declared::Begun(change)) => change,
         _ => return Ok(None),
     };
     take_over(disk, options, &change, now)?;
+    if change.is_copied {
+        // All of it bears the name of the original's life now, and ends that.
+        return begin_anew_if_copied(disk, options, now);
+    }
     end(&**disk, dir)?;
     Ok(Some(change.former))
+}
+
+/// The change that a journal with a name is in, or has to begin; none where it is what it was.
+fn change_of(
+    disk: &dyn Disk,
+    options: &Options,
+    identity: &Identity,
+    declared: Declared,
+) -> Result<Option<Change>, JournalError> {
+    let (dir, life) = (&options.dir, identity.incarnation);
+    let is_other = is_other(disk, &dir.join(stamp::IDENTITY), identity.file);
+    let cut = match declared {
+        Declared::No if !is_other => return Ok(None),
+        Declared::Begun(change) if change.new == life && !is_other && !change.is_copied => {
+            return Ok(Some(change));
+        }
+        Declared::Begun(change) if change.former == life && !change.is_copied => return Ok(Some(change)),
+        // Nothing of the life that the original goes on with is here yet.
+        Declared::Begun(change) if change.former == life => change.cut,
+        // Of a backup nothing is its own yet; an image has been run.
+        Declared::No => u64::MAX,
+        Declared::Begun(change) if change.new == life => u64::MAX,
+        _ => handed(disk, dir, life).unwrap_or(u64::MAX),
+    };
+    begin(disk, options, life, cut).map(Some)
+}
+
+/// Whether a file isn't the one that it says to be. A file system that can't tell says nothing against it.
+fn is_other(disk: &dyn Disk, path: &Path, says: Option<u128>) -> bool {
+    says.zip(disk.file_id(path).ok()).is_some_and(|(says, found)| says != found)
 }
 
 /// One that can't be read may say anything: no guess is made then.
@@ -127,11 +173,10 @@ fn read_declared(disk: &dyn Disk, dir: &Path) -> Result<Declared, JournalError> 
         Err(error) => return Err(io("read", &path)(error)),
         Ok(_) => {}
     }
-    let Found::Sound((former, cut, new)) = stamp::read_any_position(disk, dir, RESTORED) else {
-        return Ok(Declared::Yes);
-    };
-    let new = new.first_chunk::<16>().map(|number| Incarnation(u128::from_le_bytes(*number)));
-    Ok(new.map_or(Declared::Yes, |new| Declared::Begun(Change { former, cut, new })))
+    let Found::Sound(found) = stamp::read_restored(disk, dir) else { return Ok(Declared::Yes) };
+    let stamp::Restored { former, cut, new, file } = found;
+    let is_copied = is_other(disk, &path, file);
+    Ok(Declared::Begun(Change { former, cut, new, is_copied }))
 }
 
 /// The last entry that the uplink may have got; none where the journal doesn't say it.
@@ -151,8 +196,8 @@ fn begin(disk: &dyn Disk, options: &Options, former: Incarnation, cut: u64) -> R
         "the journal's folder is a copy, as of a restored backup: it begins a new life, and what it has goes up under the old one"
     );
     let new = options.life.unwrap_or_else(|| Incarnation(rand::random()));
-    stamp::write_position(disk, dir, RESTORED, former, cut, &new.0.to_le_bytes())?;
-    Ok(Change { former, cut, new })
+    stamp::write_restored(disk, dir, former, cut, new)?;
+    Ok(Change { former, cut, new, is_copied: false })
 }
 
 fn folder_of(dir: &Path, former: Incarnation) -> PathBuf {
@@ -160,11 +205,12 @@ fn folder_of(dir: &Path, former: Incarnation) -> PathBuf {
 }
 
 /// Moves what the folder holds of its former life into a folder of that.
-fn move_out(disk: &dyn Disk, options: &Options, life: Incarnation) -> Result<(), JournalError> {
-    let dir = &options.dir;
+fn move_out(disk: &dyn Disk, options: &Options, change: &Change) -> Result<(), JournalError> {
+    let (dir, life) = (&options.dir, change.former);
     let former = folder_of(dir, life);
     disk.make_dir(&former).map_err(io("made", &former))?;
     stamp::write_identity(disk, &former, &options.edge, life)?;
+    stamp::write_restored(disk, &former, life, change.cut, change.new)?;
     for (name, _) in disk.list(dir).map_err(io("listed", dir))? {
         let is_position = [stamp::COMMITTED, stamp::HANDED, stamp::CHECKPOINT].contains(&name.as_str());
         if is_position || log::parse_name(&name).is_some() || seal::parse_name(&name).is_some() {

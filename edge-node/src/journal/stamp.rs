@@ -7,7 +7,8 @@
 //! committed   "WCOM"  format 2  body: incarnation u128, sequence u64; in one of two slots, see `position`
 //!                     format 1  the same as the whole file; read only
 //! handed      "WHND"  as committed
-//! restored    "WRST"  format 1  body: incarnation u128, sequence u64, incarnation of the new life u128; see `copies`
+//! restored    "WRST"  format 1  body: incarnation u128, sequence u64, incarnation of the new life u128, id of this file u128,
+//!                               which older versions leave out; see `copies`
 //! checkpoint  "WCHK"  format 1  body: incarnation u128, sequence u64, the core's bytes
 //! ```
 //!
@@ -161,7 +162,7 @@ fn identity(format: u8, body: &[u8]) -> Option<Identity> {
     Some(Identity { incarnation: Incarnation(u128::from_le_bytes(*number)), edge, file })
 }
 
-/// Writes a position as a whole file: `checkpoint` with the core's bytes, `restored` with a life.
+/// Writes a position as a whole file: `checkpoint` with the core's bytes.
 pub(super) fn write_position(
     disk: &dyn Disk,
     dir: &Path,
@@ -177,12 +178,41 @@ pub(super) fn write_position(
     replace(disk, dir, name, &framed(name, FORMAT, &[&number, &sequence, bytes]))
 }
 
-/// Reads a position, of whatever journal, and the bytes after it.
-pub(super) fn read_any_position(
+/// What the file `restored` says: which life ends after which number, and which begins.
+pub(super) struct Restored {
+    pub(super) former: Incarnation,
+    pub(super) cut: u64,
+    pub(super) new: Incarnation,
+    /// The id of the file that it was written into; older versions don't say it.
+    pub(super) file: Option<u128>,
+}
+
+pub(super) fn write_restored(
     disk: &dyn Disk,
     dir: &Path,
-    name: &str,
-) -> Found<(Incarnation, u64, Vec<u8>)> {
+    former: Incarnation,
+    cut: u64,
+    new: Incarnation,
+) -> Result<(), JournalError> {
+    let (former, cut, new) = (former.0.to_le_bytes(), cut.to_le_bytes(), new.0.to_le_bytes());
+    replace_by(disk, dir, RESTORED, |id| framed(RESTORED, FORMAT, &[&former, &cut, &new, &id.to_le_bytes()]))
+}
+
+pub(super) fn read_restored(disk: &dyn Disk, dir: &Path) -> Found<Restored> {
+    let (former, cut, bytes) = match read_any_position(disk, dir, RESTORED) {
+        Found::Sound(found) => found,
+        Found::Nothing => return Found::Nothing,
+        Found::Bad(reason) => return Found::Bad(reason),
+    };
+    let Some((new, rest)) = bytes.split_first_chunk::<16>() else {
+        return Found::Bad("it names no new life".to_owned());
+    };
+    let file = rest.first_chunk::<16>().map(|id| u128::from_le_bytes(*id));
+    Found::Sound(Restored { former, cut, new: Incarnation(u128::from_le_bytes(*new)), file })
+}
+
+/// Reads a position, of whatever journal, and the bytes after it.
+fn read_any_position(disk: &dyn Disk, dir: &Path, name: &str) -> Found<(Incarnation, u64, Vec<u8>)> {
     let body = match read(disk, dir, name) {
         Found::Sound((_, body)) => body,
         Found::Nothing => return Found::Nothing,

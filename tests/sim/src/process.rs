@@ -2,7 +2,7 @@
 //! makes. What is here is what the actors do with them; nothing of it decides.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,7 +14,7 @@ use wattle_edge::batch::{Batch, Listener, Unfinished};
 use wattle_edge::checkpoint::Kept;
 use wattle_edge::clock::Anchor;
 use wattle_edge::group::{Append, Group};
-use wattle_edge::journal::{Journal, Options, SealJob, SyncPolicy};
+use wattle_edge::journal::{self, Journal, Options, SealJob, SyncPolicy};
 use wattle_edge::replies::Reply;
 use wattle_edge::restore::{self, Known, Machines, Restored};
 use wattle_edge_core::site::equal_share;
@@ -132,7 +132,9 @@ fn formers(
     truth: &SharedTruth,
 ) -> anyhow::Result<(Vec<Former>, Known)> {
     let files = edge.disk.files("/journal/before-");
-    let dirs: BTreeSet<PathBuf> = files.iter().filter_map(|file| Some(file.parent()?.to_owned())).collect();
+    let dirs: BTreeSet<PathBuf> = files.iter().filter_map(|file| former_of(file)).collect();
+    let mut dirs: Vec<_> = dirs.into_iter().collect();
+    journal::in_order(&edge.disk, &mut dirs);
     let (mut formers, mut known) = (Vec::new(), Known::new());
     for dir in dirs {
         let disk = Lying::over(edge.disk.clone(), edge.settings.switch);
@@ -142,12 +144,18 @@ fn formers(
         truth.borrow_mut().copied(name, recovery.last);
         let hello = Hello { edge: edge.id.clone(), incarnation: recovery.incarnation };
         if is_new {
-            known = restore::restore_former(recovery, machines)?;
+            known = restore::restore_former(recovery, machines, known)?;
         }
         let kafka = edge.settings.kafka.then_some((edge.index, edge.life));
         formers.push(Former { log, link: Link::new(hello, name, truth.clone(), kafka) });
     }
     Ok((formers, known))
+}
+
+/// The folder of the former life that a file is of: directly below the journal's, as `wattle_edge::journal::former` has it. Below
+/// it stands what the former life has set aside, which is no life.
+fn former_of(file: &Path) -> Option<PathBuf> {
+    file.ancestors().find(|dir| dir.parent() == Some(Path::new("/journal"))).map(Path::to_owned)
 }
 
 /// Only ever one lane.

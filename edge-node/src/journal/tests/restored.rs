@@ -1,5 +1,7 @@
 //! A folder that is a copy of another's: a restored backup.
 
+use std::path::Path;
+
 use super::*;
 
 fn former(life: Incarnation) -> Options {
@@ -120,6 +122,57 @@ fn a_former_life_stays_what_it_is_when_the_copy_is_copied_too() {
     assert_eq!((recovery.incarnation, recovery.last, recovery.restored_from), (old, 6, None));
     former.seal(LATER).expect("room");
     assert!(former.read_after(None).expect("readable").is_some(), "its rows go up");
+}
+
+#[test]
+fn a_copy_of_a_copy_whose_new_life_is_on_its_way_gets_a_life_of_its_own() {
+    let (disk, old) = original();
+    for step in 0.. {
+        let first = disk.restored();
+        first.fail_at(step, Fault::PowerCut, true);
+        drop(recovery::open(Arc::new(first.clone()), options(), Micros(0)));
+        let whole = first.steps() <= step;
+        first.lose_power();
+        let second = first.restored();
+        let lives = [&first, &second].map(|disk| open(disk).1.incarnation);
+        assert!(!lives.contains(&old) && lives[0] != lives[1], "step {step}: {lives:?}");
+        let between = second.files("/identity").into_iter().filter_map(|file| life_of(file.parent()?));
+        assert!(between.into_iter().all(|life| life != lives[1]), "step {step}");
+        check_new_life(&first, old);
+        check_new_life(&second, old);
+        if whole {
+            assert!(step > 10);
+            return;
+        }
+    }
+}
+
+#[test]
+fn former_lives_are_in_the_order_of_the_lives() {
+    let (mut disk, old) = original();
+    let mut lives = vec![old];
+    for _ in 0..5 {
+        disk = disk.restored();
+        let (mut journal, recovery) = open(&disk);
+        append(&mut journal, 1);
+        journal.sync().expect("room");
+        lives.push(recovery.incarnation);
+    }
+    lives.pop();
+    let expected: Vec<_> = lives.into_iter().map(folder_of).collect();
+    let mut found = expected.clone();
+    found.sort();
+    in_order(&disk, &mut found);
+    assert_eq!(found, expected);
+    // One of an older version doesn't tell which came after it.
+    disk.delete(&expected[2].join("restored"));
+    in_order(&disk, &mut found);
+    assert_eq!(found[0], expected[2]);
+}
+
+fn life_of(dir: &Path) -> Option<Incarnation> {
+    let hex = dir.file_name()?.to_str()?.strip_prefix("before-")?;
+    Some(Incarnation(u128::from_str_radix(hex, 16).ok()?))
 }
 
 #[test]
