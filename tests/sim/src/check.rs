@@ -235,7 +235,10 @@ fn nothing_lost(rows: &Rows, truth: &mut Truth) {
         dropped.extend(gone.filter_map(|(_, key)| *key));
     }
     let is_nowhere = |key: &&Key| !rows.keys.contains_key(key) && !dropped.contains(key);
-    let lost = truth.due.iter().filter(|key| !truth.gone.contains(key)).find(is_nowhere);
+    let found = |(journal, sequence): &(JournalName, u64)| rows.journals.get(journal)?.get(sequence);
+    let is_damaged = |key: &Key| truth.doubtful.get(key).and_then(found) == Some(&Found::Gap(Reason::Damage));
+    let is_gone = |key: &Key| truth.gone.contains(key) || is_damaged(key);
+    let lost = truth.due.iter().filter(|key| !is_gone(key)).find(is_nowhere);
     if let Some(lost) = lost.copied() {
         truth.violated(Invariant::NothingLost, format!("{lost:?} was acknowledged and is nowhere"));
     }

@@ -66,6 +66,8 @@ pub struct Truth {
     formers: BTreeSet<JournalName>,
     /// What stood on a machine that was lost, and in no copy of its files: it may be in the lake or nowhere.
     pub gone: BTreeSet<Key>,
+    /// What a copy of its files has only where a write was cut, and where: it is gone too if that is damage in the lake.
+    pub doubtful: BTreeMap<Key, (JournalName, u64)>,
     violation: Option<Violation>,
     /// What came of an event, for people; none where nobody listens.
     notes: Option<Vec<String>>,
@@ -185,8 +187,14 @@ impl Truth {
     pub fn copied(&mut self, journal: JournalName, last: u64) {
         self.note(|| format!("a copy of {journal:?} to {last}"));
         let journaled = self.journals.entry(journal).or_default();
-        for key in journaled.rows.range(..=last).filter_map(|(_, key)| key.as_ref()) {
-            self.gone.remove(key);
+        let rows = journaled.rows.range(..=last);
+        for (sequence, key) in rows.filter_map(|(sequence, key)| Some((*sequence, key.as_ref()?))) {
+            let was_gone = self.gone.remove(key);
+            match journaled.may_be_damaged(sequence) {
+                true if was_gone => drop(self.doubtful.insert(*key, (journal, sequence))),
+                true => {}
+                false => drop(self.doubtful.remove(key)),
+            }
         }
     }
 

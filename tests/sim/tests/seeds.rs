@@ -18,6 +18,16 @@ fn in_two_hundred_worlds_nothing_is_lost_and_nothing_is_there_twice() {
     assert!(all.restarts > 1_000 && all.gaps > 100 && all.dropped > 100, "too little goes wrong: {all:?}");
 }
 
+/// Worlds in which something was found: a copy that was made while the new life of another copy was on its way (1419), and
+/// messages that a copy has only where a write was cut (979, 2971).
+#[test]
+fn worlds_with_copies_in_the_middle_of_a_change_keep_what_holds() {
+    for seed in [979, 1419, 2971] {
+        let result = run(seed);
+        assert!(result.is_ok(), "{result:?}\n  again: {}", replay(seed));
+    }
+}
+
 #[test]
 fn a_seed_gives_the_same_world_every_time() {
     for seed in 0..10 {
