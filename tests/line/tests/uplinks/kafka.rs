@@ -17,8 +17,6 @@ use crate::rig::{Rig, numbers, until};
 
 const GROUP: &str = "wattle-fog";
 const QUESTION: Duration = Duration::from_secs(20);
-/// After what librdkafka is made to give up a message.
-const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Each test on librdkafka's mock and on Apache Kafka.
 macro_rules! on_mock_and_apache {
@@ -112,11 +110,12 @@ on_mock_and_apache! {
     a_message_that_librdkafka_gives_up_is_sent_by_the_next_connection(rig) {
         let rig = if matches!(rig.cluster, crate::cluster::Cluster::Apache(..)) { Rig::apache_alone() } else { rig };
         let (mut edges, fog) = settled(&rig).await;
+        // Brokers that are there answer within it, so that it is for those that are away.
+        let timeout = 2 * rig.cluster.request_timeout();
         for edge in &mut edges {
             edge.kill().await;
             edge.start(rig.kafka_options(|kafka| {
-                kafka.overrides.push(("message.timeout.ms".into(), TIMEOUT.as_millis().to_string()));
-                kafka.start_timeout = Duration::from_secs(2);
+                kafka.overrides.push(("message.timeout.ms".into(), timeout.as_millis().to_string()));
             }));
         }
         for edge in &edges {
