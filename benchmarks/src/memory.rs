@@ -40,6 +40,7 @@ pub fn measure(report: &mut Report) -> Result<()> {
         let taken = edge.metric("wattle_edge_readings_total")?;
         drop(publishers);
         ensure!(taken as f64 > devices as f64 * 10.0, "the edge took only {taken} readings: {}", edge.log());
+        ensure!(edge.is_decided_by("fair-share")?, "the policy isn't loaded: {}", edge.log());
         let peak = edge.process().peak_memory_mb().context("the edge has ended")?;
         report.add("memory", format!("an edge with {devices} devices"), (peak, "MB VmHWM"), ("limit", limit));
     }

@@ -92,14 +92,34 @@ impl Edge {
         Ok(value.unwrap_or_default())
     }
 
+    /// Whether this policy is loaded for every site, active, and was asked.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub fn is_decided_by(&self, policy: &str) -> Result<bool> {
+        let status = self.status()?;
+        let sites = status["sites"].as_array().context("the status has no sites")?;
+        let is_by = |running: &serde_json::Value| {
+            running["state"] == "active"
+                && running["policy"].as_str().is_some_and(|name| name.starts_with(policy))
+                && running["decisions"].as_u64().is_some_and(|decisions| decisions > 0)
+        };
+        let is_decided = |site: &serde_json::Value| {
+            site["policies"].as_array().is_some_and(|policies| policies.iter().any(is_by))
+        };
+        Ok(!sites.is_empty() && sites.iter().all(is_decided))
+    }
+
+    fn status(&self) -> Result<serde_json::Value> {
+        Ok(serde_json::from_str(&wattle_testkit::Process::get(self.http_port, "/status")?)?)
+    }
+
     /// The last entry of its journal that is fsynced; up to a quarter of a second old.
     ///
     /// # Errors
     /// When nobody answers.
     pub fn durable(&self) -> Result<u64> {
-        let page = wattle_testkit::Process::get(self.http_port, "/status")?;
-        let status: serde_json::Value = serde_json::from_str(&page)?;
-        status["journal"]["durable"].as_u64().context("the status has no journal.durable")
+        self.status()?["journal"]["durable"].as_u64().context("the status has no journal.durable")
     }
 
     /// The end of its log.
