@@ -140,14 +140,14 @@ fn next_after(position: Option<u64>) -> u64 {
 
 /// Whether a segment stands beyond a hole after these positions, whatever the other segments fill.
 pub(crate) fn any_hole(segments: &[Segment], positions: &BTreeMap<Journal, Option<u64>>) -> bool {
-    positions.iter().any(|(journal, position)| {
-        let mut ranges: Vec<_> = segments
-            .iter()
-            .filter(|segment| Journal::of(&segment.header) == *journal)
-            .map(|segment| (segment.header.from, segment.header.to))
-            .collect();
+    let mut ranges: BTreeMap<Journal, Vec<(u64, u64)>> = BTreeMap::new();
+    for segment in segments {
+        let SegmentHeader { from, to, .. } = segment.header;
+        ranges.entry(Journal::of(&segment.header)).or_default().push((from, to));
+    }
+    ranges.into_iter().any(|(journal, mut ranges)| {
         ranges.sort_unstable();
-        let mut next = next_after(*position);
+        let mut next = next_after(positions.get(&journal).copied().flatten());
         ranges.into_iter().any(|(from, to)| {
             let hole = from > next;
             next = next.max(to.saturating_add(1));
