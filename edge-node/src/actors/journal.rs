@@ -52,6 +52,14 @@ pub struct Shared {
     pub is_former: bool,
 }
 
+impl Shared {
+    /// What the health calls taking rows and sealing. A journal of a former life has names of its own: that its sealing works
+    /// again says nothing of the node's.
+    fn parts(&self) -> (&'static str, &'static str) {
+        if self.is_former { ("former_journal", "former_sealing") } else { ("journal", "sealing") }
+    }
+}
+
 /// The actor.
 pub struct Journal {
     group: Group,
@@ -122,11 +130,11 @@ impl Journal {
         match &failure {
             Some(error) => {
                 tracing::error!(error, "the journal takes no rows; input waits until it does");
-                self.shared.health.fail("journal", error.clone());
+                self.shared.health.fail(self.shared.parts().0, error.clone());
             }
             None => {
                 tracing::info!("the journal takes rows again");
-                self.shared.health.clear("journal");
+                self.shared.health.clear(self.shared.parts().0);
             }
         }
         self.failure = failure;
@@ -141,11 +149,11 @@ impl Journal {
         match &failure {
             Some(error) => {
                 tracing::error!(error, "rows can't be sealed; trying again");
-                self.shared.health.fail("sealing", error.clone());
+                self.shared.health.fail(self.shared.parts().1, error.clone());
             }
             None => {
                 tracing::info!("rows are sealed again");
-                self.shared.health.clear("sealing");
+                self.shared.health.clear(self.shared.parts().1);
             }
         }
         self.seal_failure = failure;

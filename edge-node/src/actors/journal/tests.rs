@@ -163,6 +163,28 @@ fn a_lake_that_has_more_of_a_former_life_than_the_copy_frees_all_that_is_here() 
     });
 }
 
+#[test]
+fn that_a_former_life_is_well_says_nothing_of_the_nodes_own_journal() {
+    let folder = tempfile::tempdir().expect("folder");
+    let health = Health::new();
+    let [mut own, mut former] = [("own", false), ("former", true)].map(|(name, is_former)| {
+        let edge = EdgeId::new("edge-t").expect("name");
+        let options = Options { is_former, ..Options::new(folder.path().join(name), edge) };
+        let (log, _) = Log::open(options, Micros(0)).expect("opened");
+        let (health, sealed) = (health.clone(), watch::Sender::new(0));
+        let shared =
+            Shared { clock: Arc::new(Clock::start()), health, board: Arc::default(), sealed, is_former };
+        Journal::new(log, shared, Vec::new(), Checkpoint::default())
+    });
+    let full = || Err(JournalError::DiskFull { path: "/data".into() });
+    let parts = || health.faults().into_iter().map(|(part, _)| part).collect::<Vec<_>>();
+    own.report_sealing(full());
+    former.report_sealing(full());
+    assert_eq!(parts(), ["former_sealing", "sealing"]);
+    former.report_sealing(Ok(()));
+    assert_eq!(parts(), ["sealing"]);
+}
+
 /// An actor over a journal of this budget, and what holds its sealing up.
 fn unhindered(folder: &std::path::Path, budget_bytes: u64) -> (Addr<Journal>, Arc<Mutex<()>>, Health) {
     of_a_life(folder, budget_bytes, false)
