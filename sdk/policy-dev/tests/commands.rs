@@ -102,6 +102,9 @@ fn a_case_that_can_not_be_used_is_named_with_its_place() {
     let words = [component("equal-share").display().to_string(), empty.path().display().to_string()];
     let error = test::run(&args(&[&words[0], "--cases", &words[1]])).expect_err("no case");
     assert!(error.is::<Usage>() && error.to_string().contains("there is no case here"), "{error}");
+    let missing = format!("{}/missing", words[1]);
+    let error = test::run(&args(&[&words[0], "--cases", &missing])).expect_err("no folder");
+    assert!(error.is::<Usage>() && error.to_string().contains("name the cases with --cases"), "{error}");
 }
 
 fn refused(case: &str, expected: &str) {

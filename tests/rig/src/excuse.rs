@@ -130,6 +130,15 @@ impl Excuses {
         }
     }
 
+    /// So much of what a cause has brought on a circuit is gone again: of the latest first.
+    pub fn take_back(&mut self, circuit: usize, cause: Cause, mut gone: PerPhase<Milliamps>) {
+        let those = self.holding[circuit].iter_mut().rev().filter(|excuse| excuse.cause == cause);
+        for excuse in those {
+            let taken = gone.zip(excuse.brought, Milliamps::min).map(|taken| taken.max(Milliamps::ZERO));
+            (excuse.brought, gone) = (excuse.brought - taken, gone - taken);
+        }
+    }
+
     /// Time passes: what delays a circuit now delays all that it has to end, and what has had its time holds no more.
     pub fn pass(&mut self, now: Micros, lengths: &Lengths, delays: impl Fn(usize) -> Delays) {
         for (circuit, (holding, over)) in self.holding.iter_mut().zip(&mut self.over).enumerate() {

@@ -181,6 +181,9 @@ impl Rig {
     /// What others draw from a circuit, those below it apart.
     pub fn set_load(&mut self, circuit: usize, load: PerPhase<Milliamps>) {
         self.bring(circuit, Cause::Load, load - self.loads[circuit]);
+        for above in self.paths[circuit].iter().copied() {
+            self.watch.excuses.take_back(above, Cause::Load, self.loads[circuit] - load);
+        }
         self.loads[circuit] = load;
     }
 
@@ -230,8 +233,12 @@ impl Rig {
         self.clock_error += Micros::from_millis(ms);
         // A limit that was over may hold again.
         self.note_limits();
-        if ms > 0 {
-            self.heard.fill(None);
+        let (jump, stale) =
+            (Micros::from_millis(ms), Micros::from(self.machine.model().control.meter_stale_ms));
+        if jump > Micros::ZERO {
+            self.heard.iter_mut().flatten().for_each(|at| *at = *at - jump);
+        }
+        if jump >= stale {
             self.forget_the_disobedient();
         }
     }

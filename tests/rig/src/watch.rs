@@ -138,7 +138,8 @@ impl Flow {
     /// By how much `counts` of them and the load are more than the circuit may carry, as far as less was possible; not
     /// above zero where they aren't.
     pub fn excess(&self, breaker: &Breaker, phase: Phase, counts: Milliamps) -> Milliamps {
-        let floor = self.unavoidable[phase].max(breaker.fallback.unwrap_or(Milliamps::ZERO));
+        let fallback = breaker.fallback.unwrap_or(Milliamps::ZERO).min(breaker.limit[phase]);
+        let floor = self.unavoidable[phase].max(fallback);
         (counts - floor).min(breaker.load[phase] + counts - breaker.limit[phase])
     }
 }

@@ -155,6 +155,10 @@ pub fn read(path: &Path) -> Result<Vec<Case>, Usage> {
     if path.is_file() {
         return Ok(vec![read_one(path)?]);
     }
+    if !path.exists() {
+        let why = "there is none; name the cases with --cases, or make a project that has some with wattle policy new";
+        return Err(files::unusable(path, &why));
+    }
     let entries = std::fs::read_dir(path).map_err(|error| files::unusable(path, &error))?;
     let mut found = Vec::new();
     for entry in entries {
