@@ -18,6 +18,14 @@ pub enum Switch {
     CommittedBytes,
     /// The fsync of the folder after that got its name, which it gets once.
     CommittedName,
+    /// The fsync of the note of what was handed out.
+    HandedBytes,
+    /// The fsync of the folder after that got its name, which it gets once.
+    HandedName,
+    /// The fsync of the note of a copy's new life.
+    RestoredBytes,
+    /// The fsync of the folder after that got its name.
+    RestoredName,
     /// The fsync of the devices' states.
     CheckpointBytes,
     /// The fsync of the folder after these got their name.
@@ -70,6 +78,10 @@ impl Switch {
         Self::SegmentName,
         Self::CommittedBytes,
         Self::CommittedName,
+        Self::HandedBytes,
+        Self::HandedName,
+        Self::RestoredBytes,
+        Self::RestoredName,
         Self::CheckpointBytes,
         Self::CheckpointName,
         Self::IdentityBytes,

@@ -11,6 +11,7 @@ fn fsyncs_of_an_edge_are_missed() {
     check(Switch::LogName, 100, &[DurableLasts]);
     check(Switch::SegmentBytes, 200, &[NoDamageOfItsOwn, DurableLasts]);
     check(Switch::CommittedBytes, 100, &[CommittedLasts, NoDamageOfItsOwn]);
+    check(Switch::HandedBytes, 20, &[NoDamageOfItsOwn, Invariant::ComesToRest]);
     check(Switch::CheckpointBytes, 100, &[NoDamageOfItsOwn]);
     check(Switch::IdentityBytes, 100, &[NoDamageOfItsOwn]);
     check(Switch::LogRead, 20, &[Invariant::NothingLost]);
@@ -18,6 +19,7 @@ fn fsyncs_of_an_edge_are_missed() {
     check_in(Switch::SegmentName, 23..24, &[Invariant::NothingLost]);
     check_in(Switch::FoundBytes, 703..704, &[Invariant::NothingLost]);
     check_in(Switch::CheckpointName, 656..657, &[Invariant::NothingTwice]);
+    check_in(Switch::RestoredBytes, 19..20, &[Invariant::RowsAreTrue]);
 }
 
 #[test]
