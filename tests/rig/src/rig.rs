@@ -236,7 +236,7 @@ impl Rig {
         let (jump, stale) =
             (Micros::from_millis(ms), Micros::from(self.machine.model().control.meter_stale_ms));
         if jump > Micros::ZERO {
-            self.heard.iter_mut().flatten().for_each(|at| *at = *at - jump);
+            self.heard.iter_mut().flatten().for_each(|at| *at -= jump);
         }
         if jump >= stale {
             self.forget_the_disobedient();
