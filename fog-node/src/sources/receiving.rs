@@ -139,13 +139,13 @@ mod tests {
     use futures::{FutureExt as _, TryStreamExt as _};
     use http_body_util::{BodyExt as _, Full};
     use tokio::sync::mpsc;
-    use tokio_stream::wrappers::UnboundedReceiverStream;
+    use tokio_stream::wrappers::ReceiverStream;
 
     use super::*;
 
     /// A stream of an edge: what it sends, and what is read of it.
     struct Peer {
-        sends: mpsc::UnboundedSender<Bytes>,
+        sends: mpsc::Sender<Bytes>,
         body: Body,
         held: Held,
     }
@@ -156,8 +156,8 @@ mod tests {
         }
 
         fn with(room: &Arc<Semaphore>, patience: Duration) -> Self {
-            let (sends, sent) = mpsc::unbounded_channel();
-            let frames = UnboundedReceiverStream::new(sent).flat_map(|data| BodyStream::new(Full::new(data)));
+            let (sends, sent) = mpsc::channel(16);
+            let frames = ReceiverStream::new(sent).flat_map(|data| BodyStream::new(Full::new(data)));
             let held = Held::default();
             let body = bounded(
                 Body::new(StreamBody::new(frames.map_err(as_status))),
@@ -169,7 +169,7 @@ mod tests {
         }
 
         fn send(&self, data: &[u8]) {
-            self.sends.send(Bytes::copy_from_slice(data)).expect("read");
+            self.sends.try_send(Bytes::copy_from_slice(data)).expect("read");
         }
 
         /// The bytes of the next frame, if it is given now.

@@ -213,7 +213,7 @@ impl Inbox {
 #[cfg(test)]
 mod tests {
     use futures::FutureExt as _;
-    use futures::channel::mpsc::{UnboundedSender, unbounded};
+    use futures::channel::mpsc::{Sender, channel};
 
     use super::*;
 
@@ -221,12 +221,12 @@ mod tests {
         Inbox::new(Tokens::new(), most_bytes, || Value::Null, |_, _| Box::pin(async { (200, Value::Null) }))
     }
 
-    type Parts = UnboundedSender<Result<Bytes, ()>>;
+    type Parts = Sender<Result<Bytes, ()>>;
 
     /// A document of which so many bytes have come, and what is to come.
     fn coming(bytes: usize) -> (Parts, impl Stream<Item = Result<Bytes, ()>> + Unpin) {
-        let (parts, payload) = unbounded();
-        parts.unbounded_send(Ok(vec![1; bytes].into())).expect("it is read");
+        let (mut parts, payload) = channel(4);
+        parts.try_send(Ok(vec![1; bytes].into())).expect("it is read");
         (parts, payload)
     }
 
@@ -249,14 +249,14 @@ mod tests {
     async fn so_many_documents_come_at_once_and_none_is_larger_than_allowed_or_half() {
         let inbox = inbox(100);
         let open: Vec<_> = (0..MOST_AT_ONCE).map(|_| coming(1)).collect();
-        let (parts, payloads): (Vec<_>, Vec<_>) = open.into_iter().unzip();
+        let (mut parts, payloads): (Vec<_>, Vec<_>) = open.into_iter().unzip();
         let mut waiting: Vec<_> =
             payloads.into_iter().map(|payload| Box::pin(inbox.receive(payload))).collect();
         assert!(waiting.iter_mut().all(|one| one.as_mut().now_or_never().is_none()));
         let next = || inbox.receive(futures::stream::iter([Ok::<_, ()>(vec![1; 100].into())]));
         assert_eq!(next().await.expect_err("too many").0, 503);
-        parts[0].unbounded_send(Ok(vec![1; 100].into())).expect("it is read");
-        parts[1].unbounded_send(Err(())).expect("it is read");
+        parts[0].try_send(Ok(vec![1; 100].into())).expect("it is read");
+        parts[1].try_send(Err(())).expect("it is read");
         let ends = [waiting.remove(0).await, waiting.remove(0).await];
         assert_eq!(ends.map(|end| end.expect_err("refused").0), [413, 400]);
         assert_eq!(next().await.expect("there is room").0.len(), 100);
