@@ -34,6 +34,7 @@ pub fn site_model(site: &SiteFile) -> SiteModel {
         phases: charger.phases.clone(),
         min_ma: charger.min_on_a_phase(nominal_v),
         max_ma: charger.max_on_a_phase(nominal_v),
+        max_power: charger.max_w,
         step_ma: charger.step_ma,
         safe_ma: charger.safe_ma,
         priority: charger.priority,
@@ -201,6 +202,7 @@ mod tests {
         assert_eq!((ac.max_ma.0, ac.manual_ma, ac.timer.len()), (20_000, Some(Milliamps(10_000)), 1));
         // 5 kW and 20 kW on three phases of 240 V, the one rounded up to a whole step and the other down.
         assert_eq!((dc.min_ma.0, dc.max_ma.0), (7_000, 27_777));
+        assert_eq!((ac.max_power, dc.max_power), (None, Some(wattle_wire::Watts(20_000))));
         assert_eq!(model.users.len(), 1, "nothing is agreed with ben");
         let summer = wattle_wire::Micros::from_secs(1_782_864_000);
         let offset = model.local_time.0.iter().rev().find(|(from, _)| *from <= summer);
@@ -245,6 +247,10 @@ mod tests {
             ("hpc:2", 2, 50_000, 0),
         ];
         assert_eq!(chargers.collect::<Vec<_>>(), expected);
+        let power = |watts| Some(wattle_wire::Watts(watts));
+        assert_eq!([3, 4].map(|index: usize| model.chargers[index].max_power), [power(69_000), power(34_500)]);
+        let always = Window { days: [true; 7], from_minute: 0, to_minute: 1_440 };
+        assert_eq!(model.circuits[2].schedule, [(always, Limit::Power(wattle_wire::Watts(69_000)))]);
         assert_eq!(model.chargers[1].phases, Some(vec![Phase::L2, Phase::L3, Phase::L1]));
     }
 

@@ -10,6 +10,7 @@ use wattle_wire::{CircuitId, DeviceId, IdError, Milliamps, PerPhase, Phase, Watt
 
 use crate::amount::{optional_amps, watts};
 use crate::file::{Charger, Circuit, SiteFile};
+use crate::hours::ScheduledLimit;
 
 /// What stands between the name of a charger and that of its connector.
 const BETWEEN: char = ':';
@@ -99,7 +100,7 @@ impl Charger {
             fallback_ma: Milliamps::ZERO,
             max_load_ma: Milliamps::ZERO,
             generation: false,
-            schedule: Vec::new(),
+            schedule: self.max_w.map(ScheduledLimit::always).into_iter().collect(),
         })
     }
 

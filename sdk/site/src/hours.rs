@@ -98,6 +98,11 @@ pub struct ScheduledLimit {
 }
 
 impl ScheduledLimit {
+    /// A limit in W at all hours.
+    pub(crate) fn always(limit: Watts) -> Self {
+        Self { from: midnight(), to: end_of_day(), days: all_days(), limit_ma: None, limit_w: Some(limit) }
+    }
+
     /// When it holds.
     pub fn hours(&self) -> Hours {
         Hours { from: self.from, to: self.to, days: self.days.clone() }

@@ -2,7 +2,7 @@
 
 use wattle_wire::message::{ChargerState, Phases};
 use wattle_wire::policy::Plan;
-use wattle_wire::{CircuitId, DeviceId, Milliamps, Millis, PerPhase, Phase, SiteId};
+use wattle_wire::{CircuitId, DeviceId, Micros, Milliamps, Millis, PerPhase, Phase, SiteId};
 
 use wattle_edge_core::*;
 
@@ -55,6 +55,18 @@ pub fn model(limit: f64, chargers: &[&str]) -> SiteModel {
 /// A current by hand, until it is taken back.
 pub fn manual(current: f64) -> Manual {
     Manual { current_ma: amps(current), until_us: None }
+}
+
+/// A stay, of a user or of somebody unknown.
+pub fn stay(user: Option<&str>) -> Heard {
+    Heard::Stay(Some(Stay {
+        id: "s-1".parse().expect("name"),
+        user: user.map(|user| user.parse().expect("name")),
+        arrived_us: Micros::ZERO,
+        departure_us: None,
+        requested_wh: None,
+        register_wh: None,
+    }))
 }
 
 /// An input without a number.

@@ -3,7 +3,7 @@
 //! A vehicle that is held shows itself to a policy as plugged in and not asking, so its share goes to others; the
 //! envelope gives it nothing. It is held
 //! - outside of its charger's timer,
-//! - while the highest power of its user is below its minimum,
+//! - while its highest power, or that of its user, is below its minimum,
 //! - for its least time off after a standby,
 //! - after a standby, until there is room for its minimum and [`Control::resume_room_ma`](super::Control) beside the
 //!   minimums of all of its priority who charge now, and of all who go before it: so a load that trembles at the edge of a limit
@@ -13,7 +13,7 @@
 
 use std::cmp::Reverse;
 
-use wattle_wire::{Micros, Milliamps, PerPhase};
+use wattle_wire::{Micros, Milliamps, PerPhase, Watts};
 
 use super::SiteMachine;
 use super::envelope::{self, Seat};
@@ -55,7 +55,7 @@ impl SiteMachine {
             return Some("outside of its timer");
         }
         if self.most(index) < charger.min_ma {
-            return Some("the highest power of its user is below its minimum");
+            return Some("its highest power is below its minimum");
         }
         let least_off: Micros = self.model.control.least_off_ms.into();
         station
@@ -67,12 +67,15 @@ impl SiteMachine {
     /// The most that a charger may be given: by itself, by its user, and by its vehicle's appetite.
     pub(super) fn most(&self, index: usize) -> Milliamps {
         let (charger, station) = (&self.model.chargers[index], &self.stations[index]);
-        let power = self.user(index).and_then(|user| user.max_power);
-        let phases = charger.wired().len();
-        let allowed =
-            power.map(|power| super::limits::on_each_phase(power, phases, self.model.control.nominal_mv));
+        let allowed = self.most_power(index).map(|power| self.on_each(charger.circuit, charger.wired(), power));
         let of_use = station.lending.ceiling();
         [allowed, of_use].into_iter().flatten().fold(charger.max_ma, Milliamps::min)
+    }
+
+    /// The highest power of a charger and of who charges there.
+    pub(super) fn most_power(&self, index: usize) -> Option<Watts> {
+        let of_user = self.user(index).and_then(|user| user.max_power);
+        [self.model.chargers[index].max_power, of_user].into_iter().flatten().min()
     }
 
     /// What is agreed with who charges there.

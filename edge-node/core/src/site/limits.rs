@@ -1,9 +1,9 @@
 //! What a circuit may carry at this moment: the least of what its breaker allows, what its schedule allows at this
 //! hour, and what was signalled for it ([`super::outside`]); less its margin.
 //!
-//! A limit in W holds for all phases of a circuit together. It becomes an equal current on each phase that the circuit
-//! has, at the voltages of its meter or the next one above it ([`super::voltage`]), rounded down: as long as each phase keeps it
-//! the whole does.
+//! A limit in W, of a circuit or of what hangs on it, holds for all its phases together. It becomes an equal current on each of
+//! them, at the voltages of the circuit's meter or the next one above it ([`super::voltage`]), rounded down: as long as each
+//! phase keeps it the whole does.
 
 use wattle_wire::{Milliamps, Millivolts, PerPhase, Phase, Watts};
 
@@ -16,12 +16,6 @@ pub enum Limit {
     Current(PerPhase<Milliamps>),
     /// On all phases together.
     Power(Watts),
-}
-
-/// A power as a current on each of `phases` phases, rounded down.
-pub(super) fn on_each_phase(power: Watts, phases: usize, nominal: Millivolts) -> Milliamps {
-    let divisor = i64::from(nominal.0.max(1)) * phases.max(1) as i64;
-    Milliamps(i32::try_from(i64::from(power.0.max(0)) * 1_000_000 / divisor).unwrap_or(i32::MAX))
 }
 
 impl SiteMachine {
@@ -71,9 +65,15 @@ impl SiteMachine {
             Limit::Power(power) => {
                 let breaker = self.model.circuits[circuit].limit_ma;
                 let phases = Phase::ALL.into_iter().filter(|phase| breaker[*phase] > Milliamps::ZERO);
-                let sum = phases.map(|phase| self.voltage(circuit, phase)).sum();
-                PerPhase::all(on_each_phase(power, 1, sum))
+                PerPhase::all(self.on_each(circuit, &phases.collect::<Vec<_>>(), power))
             }
         }
+    }
+
+    /// The current on each of these phases of a circuit at which they take a power together, rounded down.
+    pub(super) fn on_each(&self, circuit: usize, phases: &[Phase], power: Watts) -> Milliamps {
+        let volts: Millivolts = phases.iter().map(|phase| self.voltage(circuit, *phase)).sum();
+        let current = i64::from(power.0.max(0)) * 1_000_000 / i64::from(volts.0.max(1));
+        Milliamps(i32::try_from(current).unwrap_or(i32::MAX))
     }
 }

@@ -116,6 +116,8 @@ pub struct Charger {
     pub min_ma: Milliamps,
     /// The most that it can give.
     pub max_ma: Milliamps,
+    /// The most that it may take from all its phases together.
+    pub max_power: Option<Watts>,
     /// Setpoints are multiples of this.
     pub step_ma: Milliamps,
     /// What it falls back to by itself.
@@ -284,6 +286,7 @@ impl Charger {
             phases: None,
             min_ma: Milliamps::from_amps(6),
             max_ma: Milliamps::from_amps(32),
+            max_power: None,
             step_ma: Milliamps::from_amps(1),
             safe_ma: Milliamps::ZERO,
             priority: 0,

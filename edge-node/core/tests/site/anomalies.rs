@@ -6,7 +6,7 @@ use wattle_wire::{Micros, Milliamps};
 
 use wattle_edge_core::*;
 use wattle_rig::Rig;
-use wattle_rig::parts::{amps, input, model, proposal};
+use wattle_rig::parts::{amps, input, model, proposal, stay};
 
 fn check(rig: &Rig, codes: &[&str]) {
     let events = rig.events(EventKind::Anomaly);
@@ -17,15 +17,7 @@ fn check(rig: &Rig, codes: &[&str]) {
 /// A charger in a stay, whose vehicle asks.
 fn rig() -> Rig {
     let mut rig = Rig::new(model(40.0, &["cp-1"]));
-    let stay = Stay {
-        id: "s-1".parse().expect("name"),
-        user: None,
-        arrived_us: Micros::ZERO,
-        departure_us: None,
-        requested_wh: None,
-        register_wh: None,
-    };
-    rig.tell(input(Part::Charger(0), Heard::Stay(Some(stay))));
+    rig.tell(input(Part::Charger(0), stay(None)));
     rig.ask(&[0]);
     rig
 }

@@ -5,7 +5,7 @@ use wattle_wire::{Micros, Millis, Phase, UserId, Watts};
 
 use wattle_edge_core::*;
 use wattle_rig::Rig;
-use wattle_rig::parts::{amps, input, manual, model};
+use wattle_rig::parts::{amps, input, manual, model, stay};
 
 fn rig(site: SiteModel) -> Rig {
     let mut rig = Rig::new(site);
@@ -16,17 +16,6 @@ fn rig(site: SiteModel) -> Rig {
 fn settled(rig: &mut Rig, expected: [i32; 2]) {
     rig.run_ms(3_000);
     assert_eq!(rig.setpoints(), expected);
-}
-
-fn stay(user: &str) -> Heard {
-    Heard::Stay(Some(Stay {
-        id: "s-1".parse().expect("name"),
-        user: Some(UserId::new(user).expect("name")),
-        arrived_us: Micros::ZERO,
-        departure_us: None,
-        requested_wh: None,
-        register_wh: None,
-    }))
 }
 
 fn agreed(user: &str, max_power: Option<i32>, priority: Option<i32>) -> User {
@@ -57,12 +46,12 @@ fn a_user_s_highest_power_is_held_and_what_is_above_it_goes_to_others() {
     site.users = vec![agreed("ann", Some(2_300), None), agreed("ben", Some(1_000), None)];
     let mut rig = rig(site);
     settled(&mut rig, [15, 15]);
-    rig.tell(input(Part::Charger(0), stay("ann")));
+    rig.tell(input(Part::Charger(0), stay(Some("ann"))));
     settled(&mut rig, [10, 20]);
-    rig.tell(input(Part::Charger(0), stay("ben")));
+    rig.tell(input(Part::Charger(0), stay(Some("ben"))));
     settled(&mut rig, [0, 30]);
-    assert_eq!(last_reason(&rig, 0), "the highest power of its user is below its minimum");
-    rig.tell(input(Part::Charger(0), stay("somebody")));
+    assert_eq!(last_reason(&rig, 0), "its highest power is below its minimum");
+    rig.tell(input(Part::Charger(0), stay(Some("somebody"))));
     settled(&mut rig, [15, 15]);
 }
 
@@ -72,7 +61,7 @@ fn a_highest_power_counts_on_all_phases_that_the_charger_has() {
     site.chargers[0].phases = Some(Phase::ALL.to_vec());
     site.users = vec![agreed("ann", Some(6_900), None)];
     let mut rig = rig(site);
-    rig.tell(input(Part::Charger(0), stay("ann")));
+    rig.tell(input(Part::Charger(0), stay(Some("ann"))));
     settled(&mut rig, [10, 20]);
 }
 
@@ -82,7 +71,7 @@ fn a_user_s_priority_takes_the_place_of_the_charger_s() {
     site.users = vec![agreed("ann", None, Some(1))];
     let mut rig = rig(site);
     settled(&mut rig, [10, 0]);
-    rig.tell(input(Part::Charger(1), stay("ann")));
+    rig.tell(input(Part::Charger(1), stay(Some("ann"))));
     settled(&mut rig, [0, 10]);
 }
 

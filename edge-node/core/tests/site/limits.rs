@@ -6,7 +6,7 @@ use wattle_wire::{Micros, Milliamps, Millis, Millivolts, PerPhase, Phase, Watts}
 
 use wattle_edge_core::*;
 use wattle_rig::Rig;
-use wattle_rig::parts::{amps, circuit, input, model};
+use wattle_rig::parts::{amps, circuit, input, model, stay};
 
 fn rig(site: SiteModel) -> Rig {
     let mut rig = Rig::new(site);
@@ -132,6 +132,41 @@ fn a_limit_in_watts_is_kept_at_the_voltage_that_is_measured_or_a_tenth_above_nom
         let power = 3 * i64::from(expected) * i64::from(voltage.unwrap_or(253_000));
         assert!(power <= 11_000_000, "{power} mW");
     }
+}
+
+/// What a charger on all phases gets whose user, or who itself, may take 11 kW.
+fn at_eleven_kilowatts(limit: impl Fn(&mut SiteModel), voltage: Option<i32>) -> i32 {
+    let mut site = depot();
+    site.chargers.truncate(1);
+    site.chargers[0].phases = Some(Phase::ALL.to_vec());
+    limit(&mut site);
+    let mut rig = Rig::new(site);
+    rig.voltage_mv = Millivolts(voltage.unwrap_or(253_000));
+    rig.tells_voltage = voltage.is_some();
+    rig.ask(&[0]);
+    rig.tell(input(Part::Charger(0), stay(Some("ann"))));
+    rig.run_ms(2_000);
+    rig.setpoints()[0]
+}
+
+#[test]
+fn the_highest_power_of_a_user_and_of_a_charger_is_kept_at_the_voltage_of_the_supply() {
+    let power = Some(Watts(11_000));
+    let of_user = |site: &mut SiteModel| {
+        site.users = vec![User { id: "ann".parse().expect("name"), max_power: power, priority: None }];
+    };
+    let of_charger = |site: &mut SiteModel| site.chargers[0].max_power = power;
+    for (voltage, expected) in
+        [(Some(253_000), 14), (None, 14), (Some(245_000), 14), (Some(241_000), 15), (Some(207_000), 15)]
+    {
+        assert_eq!(at_eleven_kilowatts(of_user, voltage), expected, "{voltage:?}");
+        assert_eq!(at_eleven_kilowatts(of_charger, voltage), expected, "{voltage:?}");
+    }
+    let of_both = |site: &mut SiteModel| {
+        of_user(site);
+        site.chargers[0].max_power = Some(Watts(6_900));
+    };
+    assert_eq!(at_eleven_kilowatts(of_both, Some(230_000)), 10, "the lower one counts");
 }
 
 #[test]

@@ -274,18 +274,7 @@ mod tests {
     }
 
     fn model() -> wattle_edge_core::Charger {
-        wattle_edge_core::Charger {
-            id: "A".parse().expect("name"),
-            circuit: 0,
-            phases: None,
-            min_ma: Milliamps::from_amps(6),
-            max_ma: Milliamps::from_amps(32),
-            step_ma: Milliamps::from_amps(1),
-            safe_ma: Milliamps::ZERO,
-            priority: 0,
-            timer: vec![],
-            manual_ma: None,
-        }
+        wattle_edge_core::Charger::new("A".parse().expect("name"), 0)
     }
 
     /// Charges at a steady limit for as long as there is to do; the registers of start and end in Wh.

@@ -178,18 +178,7 @@ mod tests {
             generation: false,
             schedule: vec![],
         };
-        let charger = |id: &str| Charger {
-            id: id.parse().expect("name"),
-            circuit: 1,
-            phases: None,
-            min_ma: amps(6),
-            max_ma: amps(32),
-            step_ma: amps(1),
-            safe_ma: amps(0),
-            priority: 0,
-            timer: vec![],
-            manual_ma: None,
-        };
+        let charger = |id: &str| Charger::new(id.parse().expect("name"), 1);
         let model = SiteModel {
             id: "s".parse().expect("name"),
             control: Control::default(),

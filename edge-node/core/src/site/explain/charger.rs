@@ -1,5 +1,7 @@
 //! What is known of a charger, and what was done to its proposal.
 
+use std::fmt::Display;
+
 use wattle_wire::message::ChargerState;
 use wattle_wire::{Micros, Milliamps};
 
@@ -132,8 +134,9 @@ impl View<'_> {
                 "may have {most} at most: its vehicle has drawn less than it may, so the rest is lent to others until it draws all it may"
             ));
         }
-        let user = self.machine.user(index).map(|user| user.id.to_string()).unwrap_or_default();
-        Some(format!("may have {most} at most: that is the highest power of {user}"))
+        let user = self.machine.user(index).filter(|user| user.max_power == self.machine.most_power(index));
+        let whose = user.map_or(&charger.id as &dyn Display, |user| &user.id);
+        Some(format!("may have {most} at most: that is the highest power of {whose}"))
     }
 
     fn clamped(&self, index: usize, target: Milliamps, reason: &'static str) -> Option<String> {

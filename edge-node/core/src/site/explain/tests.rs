@@ -49,7 +49,7 @@ fn model() -> SiteModel {
         ],
         users: vec![User {
             id: UserId::new("ann").expect("name"),
-            max_power: Some(Watts(1_840)),
+            max_power: Some(Watts(2_024)),
             priority: None,
         }],
         systems: Vec::new(),
