@@ -248,7 +248,10 @@ mod tests {
         ];
         assert_eq!(chargers.collect::<Vec<_>>(), expected);
         let power = |watts| Some(wattle_wire::Watts(watts));
-        assert_eq!([3, 4].map(|index: usize| model.chargers[index].max_power), [power(69_000), power(34_500)]);
+        assert_eq!(
+            [3, 4].map(|index: usize| model.chargers[index].max_power),
+            [power(69_000), power(34_500)]
+        );
         let always = Window { days: [true; 7], from_minute: 0, to_minute: 1_440 };
         assert_eq!(model.circuits[2].schedule, [(always, Limit::Power(wattle_wire::Watts(69_000)))]);
         assert_eq!(model.chargers[1].phases, Some(vec![Phase::L2, Phase::L3, Phase::L1]));

@@ -3,10 +3,12 @@
 
 use std::any::Any;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read as _};
+use std::io::{self, IoSlice, Read as _};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
+
+use rustix::io::{Errno, ReadWriteFlags, pwritev2};
 
 use super::error::{JournalError, io};
 
@@ -42,6 +44,9 @@ pub trait Disk: Send + Sync {
 pub trait DiskFile: Send {
     /// Writes all bytes at an offset.
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Writes all bytes at an offset, and these last. What is there of them when the process is killed in the middle lasts
+    /// too.
+    fn write_lasting(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Makes what was written last.
     fn sync(&mut self) -> io::Result<()>;
 }
@@ -129,6 +134,23 @@ impl Disk for RealDisk {
 impl DiskFile for File {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.write_all_at(bytes, offset)
+    }
+
+    fn write_lasting(&mut self, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match pwritev2(&*self, &[IoSlice::new(bytes)], offset, ReadWriteFlags::DSYNC) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => (offset, bytes) = (offset + written as u64, &bytes[written..]),
+                Err(Errno::INTR) => {}
+                // An old kernel, or a file system without it.
+                Err(Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL) => {
+                    self.write_all_at(bytes, offset)?;
+                    return self.sync_data();
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     fn sync(&mut self) -> io::Result<()> {

@@ -1,5 +1,6 @@
 //! The row log: the file that is written, the files before it, and the bytes that wait for the next write.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -127,6 +128,9 @@ impl Log {
 
     /// Writes what waits, in one write. With `lasting` it also survives a loss of power.
     ///
+    /// Then it lasts as soon as it is there, its file's name before it: so who copies the folder, even of a process that was
+    /// killed, has no row under a number that the original may lose and give to another.
+    ///
     /// After an error nothing of it counts as written: the next call writes all of it again at the same place, so that
     /// a sync that has failed is never trusted to have kept anything.
     pub(super) fn write(&mut self, lasting: bool) -> Result<(), JournalError> {
@@ -157,17 +161,25 @@ impl Log {
 
     fn write_pending(&mut self, lasting: bool) -> Result<(), JournalError> {
         let Some(open) = self.open.as_mut() else { return Ok(()) };
-        if !self.pending.is_empty() {
-            open.file.write_at(open.len, &self.pending).map_err(io("written", &open.path))?;
+        if lasting && !open.named {
+            self.place.disk.sync_dir(&self.place.dir).map_err(io("synced", &self.place.dir))?;
+            open.named = true;
         }
-        if lasting {
-            open.file.sync().map_err(io("synced", &open.path))?;
-            if !open.named {
-                self.place.disk.sync_dir(&self.place.dir).map_err(io("synced", &self.place.dir))?;
-                open.named = true;
+        let header =
+            if open.len == 0 { frame::header(self.place.incarnation, open.first) } else { Vec::new() };
+        let bytes = match header.is_empty() {
+            true => Cow::Borrowed(&self.pending),
+            false => Cow::Owned([header, self.pending.clone()].concat()),
+        };
+        if lasting && self.synced == self.written {
+            open.file.write_lasting(open.len, &bytes).map_err(io("written", &open.path))?;
+        } else {
+            open.file.write_at(open.len, &bytes).map_err(io("written", &open.path))?;
+            if lasting {
+                open.file.sync().map_err(io("synced", &open.path))?;
             }
         }
-        open.len += self.pending.len() as u64;
+        open.len += bytes.len() as u64;
         Ok(())
     }
 
@@ -196,11 +208,8 @@ impl Log {
             aside::move_file(&self.place, &name(first))?;
         }
         self.created = Some(first);
-        let mut file = self.place.disk.create(&path).map_err(io("created", &path))?;
-        let header = frame::header(self.place.incarnation, first);
-        file.write_at(0, &header).map_err(io("written", &path))?;
-        let len = header.len() as u64;
-        Ok(OpenFile { file, path, first, len, named: false, oldest_at: self.pending_at })
+        let file = self.place.disk.create(&path).map_err(io("created", &path))?;
+        Ok(OpenFile { file, path, first, len: 0, named: false, oldest_at: self.pending_at })
     }
 
     /// Closes the file that is written, after making it last; the next row begins another.

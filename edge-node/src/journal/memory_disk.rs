@@ -22,6 +22,8 @@ pub enum Fault {
     Full,
     /// The device fails: `EIO`. A write keeps half of its bytes; what a failed sync should have kept is lost.
     Failing,
+    /// The process is killed in the step: a write keeps half of its bytes, and they last if they should.
+    Killed,
     /// Nothing can be changed: `EROFS`.
     ReadOnly,
     /// The power goes before the step: it and everything after it fails, reading too, until [`MemoryDisk::lose_power`].
@@ -33,6 +35,7 @@ impl Fault {
         match self {
             Self::Full => io::ErrorKind::StorageFull.into(),
             Self::Failing => io::Error::other("the device has failed"),
+            Self::Killed => io::Error::other("the process is dead"),
             Self::ReadOnly => io::ErrorKind::ReadOnlyFilesystem.into(),
             Self::PowerCut => io::Error::other("the power is off"),
         }
@@ -134,6 +137,41 @@ impl State {
     fn change(&mut self, change: Change) {
         Self::apply(&mut self.names, &change);
         self.changes.push(change);
+    }
+
+    /// Writes bytes into a file as far as nothing goes wrong; how many.
+    fn write(
+        &mut self,
+        inode: usize,
+        offset: u64,
+        bytes: &[u8],
+        fault: Option<Fault>,
+    ) -> (usize, io::Result<()>) {
+        let (offset, len) = (offset as usize, self.inodes[inode].now.len());
+        // What stands there already takes no more room.
+        let room = self.room.unwrap_or(usize::MAX).saturating_add(len.saturating_sub(offset));
+        let fits = match fault {
+            None => room.min(bytes.len()),
+            Some(Fault::Full | Fault::Failing | Fault::Killed) => room.min(bytes.len() / 2),
+            Some(Fault::ReadOnly | Fault::PowerCut) => 0,
+        };
+        self.room = self.room.map(|room| room.saturating_sub((offset + fits).saturating_sub(len)));
+        if fits > 0 {
+            let file = &mut self.inodes[inode].now;
+            file.resize(file.len().max(offset + fits), 0);
+            file[offset..offset + fits].copy_from_slice(&bytes[..fits]);
+        }
+        let result = match fault {
+            Some(fault) => Err(fault.error()),
+            None if fits < bytes.len() => Err(Fault::Full.error()),
+            None => Ok(()),
+        };
+        (fits, result)
+    }
+
+    /// Whether the syncs of a file are said to be done and aren't.
+    fn skips(&self, path: &Path) -> bool {
+        self.skipped_syncs.as_ref().is_some_and(|part| path.to_string_lossy().contains(part))
     }
 
     fn power_is_back(&mut self) {
@@ -445,25 +483,25 @@ impl DiskFile for MemoryFile {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.disk.state();
         let fault = state.step();
-        let (offset, len) = (offset as usize, state.inodes[self.inode].now.len());
-        // What stands there already takes no more room.
-        let room = state.room.unwrap_or(usize::MAX).saturating_add(len.saturating_sub(offset));
-        let fits = match fault {
-            None => room.min(bytes.len()),
-            Some(Fault::Full | Fault::Failing) => room.min(bytes.len() / 2),
-            Some(Fault::ReadOnly | Fault::PowerCut) => 0,
-        };
-        state.room = state.room.map(|room| room.saturating_sub((offset + fits).saturating_sub(len)));
-        if fits > 0 {
-            let file = &mut state.inodes[self.inode].now;
-            file.resize(file.len().max(offset + fits), 0);
-            file[offset..offset + fits].copy_from_slice(&bytes[..fits]);
+        state.write(self.inode, offset, bytes, fault).1
+    }
+
+    fn write_lasting(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.disk.state();
+        state.syncs += 1;
+        let fault = state.step();
+        // The power goes between the write and its end: none of it lasts for sure.
+        let cut = fault == Some(Fault::PowerCut);
+        let (fits, result) = state.write(self.inode, offset, bytes, fault.filter(|_| !cut));
+        if cut {
+            return Err(Fault::PowerCut.error());
         }
-        match fault {
-            Some(fault) => Err(fault.error()),
-            None if fits < bytes.len() => Err(Fault::Full.error()),
-            None => Ok(()),
+        if fault != Some(Fault::Failing) && !state.skips(&self.path) {
+            let (offset, inode) = (offset as usize, &mut state.inodes[self.inode]);
+            inode.lasting.resize(inode.lasting.len().max(offset + fits), 0);
+            inode.lasting[offset..offset + fits].copy_from_slice(&bytes[..fits]);
         }
+        result
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -472,8 +510,7 @@ impl DiskFile for MemoryFile {
         if let Some(fault) = state.step().filter(|fault| *fault != Fault::Full) {
             return Err(fault.error());
         }
-        let skipped = state.skipped_syncs.as_ref().is_some_and(|p| self.path.to_string_lossy().contains(p));
-        if !skipped {
+        if !state.skips(&self.path) {
             let inode = &mut state.inodes[self.inode];
             inode.lasting = inode.now.clone();
         }

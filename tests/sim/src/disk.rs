@@ -19,6 +19,8 @@ pub struct Lying {
     name: Option<&'static str>,
     /// Whether what a process before this one wrote isn't made to last.
     found: bool,
+    /// Whether a lasting write is a write and then a sync.
+    in_two: bool,
     /// Whether log files are read back otherwise than they were written.
     rots: bool,
     /// What got a name last.
@@ -43,11 +45,12 @@ impl Lying {
             Some(Switch::CheckpointName) => (None, Some("checkpoint")),
             Some(Switch::IdentityBytes) => (Some("identity"), None),
             Some(Switch::IdentityName) => (None, Some("identity")),
-            Some(Switch::FoundBytes | Switch::LogRead) => (None, None),
+            Some(Switch::FoundBytes | Switch::LogRead | Switch::LogAtOnce) => (None, None),
             _ => return Arc::new(disk),
         };
-        let (found, rots) = (switch == Some(Switch::FoundBytes), switch == Some(Switch::LogRead));
-        Arc::new(Self { disk, bytes, name, found, rots, named: Mutex::default() })
+        let is = |other| switch == Some(other);
+        let (found, in_two, rots) = (is(Switch::FoundBytes), is(Switch::LogAtOnce), is(Switch::LogRead));
+        Arc::new(Self { disk, bytes, name, found, in_two, rots, named: Mutex::default() })
     }
 
     fn has_named(&self, path: &Path) {
@@ -93,12 +96,12 @@ impl Disk for Lying {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let file = self.disk.create(path)?;
         self.has_named(path);
-        Ok(Box::new(LyingFile { file, lies: begins(path, self.bytes) }))
+        Ok(Box::new(LyingFile { file, lies: begins(path, self.bytes), in_two: self.in_two }))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let file = self.disk.open(path)?;
-        Ok(Box::new(LyingFile { file, lies: begins(path, self.bytes) }))
+        Ok(Box::new(LyingFile { file, lies: begins(path, self.bytes), in_two: self.in_two }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -124,11 +127,20 @@ impl Disk for Lying {
 struct LyingFile {
     file: Box<dyn DiskFile>,
     lies: bool,
+    in_two: bool,
 }
 
 impl DiskFile for LyingFile {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.file.write_at(offset, bytes)
+    }
+
+    fn write_lasting(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        if !self.lies && !self.in_two {
+            return self.file.write_lasting(offset, bytes);
+        }
+        self.file.write_at(offset, bytes)?;
+        self.sync()
     }
 
     fn sync(&mut self) -> io::Result<()> {

@@ -158,7 +158,7 @@ impl Edge {
         let fault = match (loses_power, agenda.random.chance(50)) {
             (true, _) => DiskFault::PowerCut,
             (false, true) => DiskFault::ReadOnly,
-            (false, false) => DiskFault::Failing,
+            (false, false) => DiskFault::Killed,
         };
         self.disk.fail_at(at, fault, true);
         self.doomed = Some((at, loses_power));

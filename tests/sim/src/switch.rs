@@ -6,7 +6,9 @@
 pub enum Switch {
     /// The fsync of a log file.
     LogBytes,
-    /// The fsync of what a killed process has written, before the next one acknowledges it.
+    /// That rows last as soon as they are there: they are written, and then comes the fsync.
+    LogAtOnce,
+    /// The fsync of what a killed process has written, before the next one relies on it.
     FoundBytes,
     /// The fsync of the folder after a log file was made.
     LogName,
@@ -72,6 +74,7 @@ impl Switch {
     /// All of them.
     pub const ALL: &'static [Self] = &[
         Self::LogBytes,
+        Self::LogAtOnce,
         Self::FoundBytes,
         Self::LogName,
         Self::SegmentBytes,

@@ -19,10 +19,10 @@ fn in_two_hundred_worlds_nothing_is_lost_and_nothing_is_there_twice() {
 }
 
 /// Worlds in which something was found: a copy that was made while the new life of another copy was on its way (1419), and
-/// messages that a copy has only where a write was cut (979, 2971).
+/// messages that a copy has only where a write was cut (979, 2971), and a copy of what a killed process had written (5043).
 #[test]
 fn worlds_with_copies_in_the_middle_of_a_change_keep_what_holds() {
-    for seed in [979, 1419, 2971] {
+    for seed in [979, 1419, 2971, 5043] {
         let result = run(seed);
         assert!(result.is_ok(), "{result:?}\n  again: {}", replay(seed));
     }

@@ -67,7 +67,8 @@ impl SiteMachine {
     /// The most that a charger may be given: by itself, by its user, and by its vehicle's appetite.
     pub(super) fn most(&self, index: usize) -> Milliamps {
         let (charger, station) = (&self.model.chargers[index], &self.stations[index]);
-        let allowed = self.most_power(index).map(|power| self.on_each(charger.circuit, charger.wired(), power));
+        let allowed =
+            self.most_power(index).map(|power| self.on_each(charger.circuit, charger.wired(), power));
         let of_use = station.lending.ceiling();
         [allowed, of_use].into_iter().flatten().fold(charger.max_ma, Milliamps::min)
     }

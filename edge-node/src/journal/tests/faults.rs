@@ -181,6 +181,22 @@ pub(super) fn chance(mut state: u64) -> impl FnMut(usize) -> usize {
     }
 }
 
+/// Else a copy of its folder could have a row under a number that the original gives to another.
+#[test]
+fn a_process_killed_at_any_step_leaves_no_row_that_the_power_may_take() {
+    for options in [options(), small()] {
+        let next = |disk: &MemoryDisk| open_as(disk, options.clone()).0.stats().next_sequence;
+        for kill in 0..steps(&options) {
+            let (disk, _, journal) = run(&options, kill, Fault::Killed, true);
+            drop(journal);
+            disk.heal();
+            let left = next(&disk.copy());
+            disk.lose_power();
+            assert_eq!(left, next(&disk), "killed at step {kill}");
+        }
+    }
+}
+
 /// What a killed process wrote stands in the system's memory: the next one reads it and acts on it, and then the power goes.
 #[test]
 fn the_power_may_go_at_any_step_after_a_kill_at_any_step() {
