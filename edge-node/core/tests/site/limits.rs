@@ -6,7 +6,7 @@ use wattle_wire::{Micros, Milliamps, Millis, Millivolts, PerPhase, Phase, Watts}
 
 use wattle_edge_core::*;
 use wattle_rig::Rig;
-use wattle_rig::parts::{amps, circuit, input, model, stay};
+use wattle_rig::parts::{amps, circuit, input, meter, model, stay};
 
 fn rig(site: SiteModel) -> Rig {
     let mut rig = Rig::new(site);
@@ -167,6 +167,32 @@ fn the_highest_power_of_a_user_and_of_a_charger_is_kept_at_the_voltage_of_the_su
         site.chargers[0].max_power = Some(Watts(6_900));
     };
     assert_eq!(at_eleven_kilowatts(of_both, Some(230_000)), 10, "the lower one counts");
+}
+
+#[test]
+fn the_voltage_of_a_meter_that_has_fallen_silent_is_that_of_the_next_one_above() {
+    let mut site = depot();
+    site.circuits.push(circuit("board", Some(0), 32.0));
+    site.circuits.iter_mut().for_each(|circuit| circuit.fallback_ma = amps(30.0));
+    site.meters.push(meter("m-2", 1));
+    site.chargers.truncate(1);
+    let charger = &mut site.chargers[0];
+    (charger.circuit, charger.phases, charger.max_power) = (1, Some(Phase::ALL.to_vec()), Some(Watts(11_000)));
+    let stale = site.control.meter_stale_ms.0;
+    let mut rig = Rig::new(site);
+    rig.ask(&[0]);
+    rig.voltage_mv = Millivolts(253_000);
+    rig.run_ms(3_000);
+    assert_eq!(rig.setpoints(), [14]);
+    rig.silence(1, true);
+    rig.voltage_mv = Millivolts(236_000);
+    rig.run_ms(stale / 2);
+    assert_eq!(rig.setpoints(), [14], "what it said last still counts");
+    rig.run_ms(stale + 10_000);
+    assert_eq!(rig.setpoints(), [15]);
+    rig.silence(0, true);
+    rig.run_ms(stale + 10_000);
+    assert_eq!(rig.setpoints(), [14], "nobody measures it");
 }
 
 #[test]
