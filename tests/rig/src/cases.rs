@@ -91,7 +91,7 @@ pub struct Case {
     mind: Mind,
     /// Whether what can be set is set: lending, ramp, room to resume, least times on and off.
     settings: [bool; 5],
-    /// Of ten setpoints and answers so many are lost, and as many are late or come twice.
+    /// Of a hundred setpoints and answers so many are lost, and as many are late or come twice.
     troubled: u64,
     quirks: Quirks,
     seed: u64,
@@ -166,7 +166,7 @@ pub fn case_of(scale: i64, acts: std::ops::Range<usize>) -> impl Strategy<Value 
         prop::collection::vec((act(), 1..160_i64), acts),
         mind,
         prop::array::uniform5(prop::bool::weighted(0.3)),
-        prop_oneof![2 => Just(0), 1 => 1..5_u64],
+        prop_oneof![4 => Just(0), 1 => 1..5_u64, 1 => 10..50_u64],
         quirks(),
         any::<u64>(),
     )
@@ -300,7 +300,7 @@ impl Case {
         rig.extra_grace_ms = rig.pace.reading_ms + control.interval_ms.0;
         if troubled > 0 {
             rig.is_troubled = true;
-            rig.fate = Box::new(move |_| match fates.below(10) {
+            rig.fate = Box::new(move |_| match fates.below(100) {
                 n if n < troubled => vec![],
                 n if n < 2 * troubled => {
                     let late = |fates: &mut Random| step_ms + fates.below(120) as i64 * step_ms;

@@ -5,7 +5,7 @@
 //! that brought it, never from a later one; a reading that is lost makes it a round longer, and all that are lost no longer than until a
 //! meter is stale. What makes it take longer ([`Delays`]) counts once for each that was brought, however
 //! often it comes. So of excesses that follow one on the other each has to end by itself: what is brought later excuses only what
-//! it has brought.
+//! it has brought. Of a load that has risen as much is excused longer as vehicles have changed their draw meanwhile, and no more.
 
 use std::fmt;
 
@@ -14,18 +14,18 @@ use wattle_wire::{Micros, Milliamps, PerPhase, Phase};
 /// What brings an excess.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
-    /// What others draw has risen.
-    Load,
+    /// What others draw from this circuit has risen.
+    Load(usize),
     /// The limit was lowered.
     Limit,
-    /// A vehicle draws more than it was told.
-    Disobedience,
+    /// The vehicle of this charger draws more than it was told.
+    Disobedience(usize),
     /// One that does was forgotten, with all else that was measured, and is to be heard of anew.
     Forgotten,
     /// The load is known again, of which its chargers' fallback budget took no account.
     MeterBack,
-    /// A vehicle draws more of what it may, and its charger doesn't measure it: a load beside it couldn't be told from it.
-    Unmeasured,
+    /// The vehicle of this charger draws more of what it may, and nobody measures it: a load beside it couldn't be told from it.
+    Unmeasured(usize),
     /// A test says so.
     Test,
 }
@@ -37,6 +37,8 @@ pub struct Delays {
     pub deaf: bool,
     /// A charger of the circuit can't be reached.
     pub offline: bool,
+    /// A setpoint of a charger of the circuit, or its answer, was lost or came late, so it may still obey an earlier one.
+    pub lost: bool,
     /// A vehicle of the circuit draws what it wants.
     pub disobeyed: bool,
     /// A vehicle of the circuit draws less than it may, and nobody measures it.
@@ -69,6 +71,8 @@ pub struct Excuse {
     pub delays: Delays,
     /// The rounds of readings that were lost meanwhile.
     pub lost: Micros,
+    /// By how much vehicles changed what they draw meanwhile, and when they did last.
+    pub hidden: (PerPhase<Milliamps>, Micros),
 }
 
 /// The excuses of each circuit: those that hold and, for whoever asks why, those that have held.
@@ -86,6 +90,7 @@ impl Delays {
         Self {
             deaf: self.deaf || other.deaf,
             offline: self.offline || other.offline,
+            lost: self.lost || other.lost,
             disobeyed: self.disobeyed || other.disobeyed,
             unmeasured: self.unmeasured || other.unmeasured,
         }
@@ -99,11 +104,24 @@ impl Lengths {
         self.usual
             + extra(delays.deaf, self.deaf)
             + extra(delays.offline, self.offline)
+            + extra(delays.lost, self.offline)
             + extra(delays.disobeyed || delays.unmeasured, self.disobeyed)
     }
 }
 
 impl Excuse {
+    fn new(cause: Cause, at: Micros, brought: PerPhase<Milliamps>) -> Self {
+        let (delays, hidden) = (Delays::default(), (PerPhase::default(), at));
+        Self { cause, at, brought, delays, lost: Micros::ZERO, hidden }
+    }
+
+    /// What is left of it when it ends: as much as vehicles may have hidden, from when they did on.
+    fn hidden(&self) -> Option<Self> {
+        let (by, at) = self.hidden;
+        let brought = by.zip(self.brought, Milliamps::min);
+        (brought != PerPhase::default()).then(|| Self::new(self.cause, at, brought))
+    }
+
     /// The last moment at which it holds.
     fn ends(&self, lengths: &Lengths) -> Micros {
         self.at + lengths.with(self.delays) + self.lost.min(lengths.deaf)
@@ -120,13 +138,15 @@ impl Excuses {
     pub fn add(&mut self, circuit: usize, cause: Cause, brought: PerPhase<Milliamps>, at: Micros) {
         let brought = brought.map(|brought| brought.max(Milliamps::ZERO));
         if brought != PerPhase::default() {
-            self.holding[circuit].push(Excuse {
-                cause,
-                at,
-                brought,
-                delays: Delays::default(),
-                lost: Micros::ZERO,
-            });
+            self.holding[circuit].push(Excuse::new(cause, at, brought));
+        }
+    }
+
+    /// Vehicles of a circuit change by how much they draw: so much of a load that has risen is told from that only later.
+    pub fn hide(&mut self, circuit: usize, by: PerPhase<Milliamps>, at: Micros) {
+        for excuse in self.holding[circuit].iter_mut().filter(|excuse| matches!(excuse.cause, Cause::Load(_)))
+        {
+            excuse.hidden = (excuse.hidden.0 + by, at);
         }
     }
 
@@ -147,7 +167,9 @@ impl Excuses {
             }
             let delays = delays(circuit);
             holding.iter_mut().for_each(|excuse| excuse.delays = excuse.delays.and(delays));
-            let ended = holding.extract_if(.., |excuse| excuse.ends(lengths) < now);
+            let ended: Vec<Excuse> = holding.extract_if(.., |excuse| excuse.ends(lengths) < now).collect();
+            let hidden = ended.iter().filter_map(Excuse::hidden);
+            holding.extend(hidden.filter(|hidden| hidden.ends(lengths) >= now));
             over.extend(ended);
             let spare = over.len().saturating_sub(MOST_REMEMBERED);
             over.drain(..spare);
@@ -186,12 +208,12 @@ impl Excuses {
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Load => "a load rose",
+            Self::Load(_) => "a load rose",
             Self::Limit => "the limit fell",
-            Self::Disobedience => "a vehicle drew more than it was told",
+            Self::Disobedience(_) => "a vehicle drew more than it was told",
             Self::Forgotten => "the machine forgot what a vehicle drew beyond what it was told",
             Self::MeterBack => "a meter spoke again",
-            Self::Unmeasured => "a vehicle that nobody measures drew more of what it may",
+            Self::Unmeasured(_) => "a vehicle that nobody measures drew more of what it may",
             Self::Test => "the test says so",
         })
     }
@@ -202,6 +224,7 @@ impl fmt::Display for Delays {
         let all = [
             (self.deaf, "a meter is silent"),
             (self.offline, "a charger can't be reached"),
+            (self.lost, "a setpoint or its answer was lost"),
             (self.disobeyed, "a vehicle disobeys"),
             (self.unmeasured, "nobody measures a vehicle that draws less than it may"),
         ];
@@ -238,7 +261,7 @@ mod tests {
     #[test]
     fn what_is_brought_later_excuses_only_itself_and_gives_no_more_time_to_what_came_before() {
         let (mut excuses, none) = (Excuses::new(1), Delays::default());
-        excuses.add(0, Cause::Load, on_l1(5.0), at(0));
+        excuses.add(0, Cause::Load(0), on_l1(5.0), at(0));
         excuses.add(0, Cause::Limit, on_l1(3.0), at(2));
         assert_eq!(excused(&mut excuses, 2, none), amps(8.0));
         assert_eq!(excuses.amount(0, Phase::L2), Milliamps::ZERO);
@@ -250,7 +273,7 @@ mod tests {
     fn a_delay_counts_once_for_each_however_often_it_comes_and_goes() {
         let mut excuses = Excuses::new(1);
         let offline = Delays { offline: true, ..Delays::default() };
-        excuses.add(0, Cause::Load, on_l1(5.0), at(0));
+        excuses.add(0, Cause::Load(0), on_l1(5.0), at(0));
         for second in 0..=22 {
             let delays = if second % 2 == 0 { offline } else { Delays::default() };
             assert_eq!(excused(&mut excuses, second, delays), amps(5.0), "{second}");
@@ -261,7 +284,7 @@ mod tests {
     #[test]
     fn each_reading_that_is_lost_makes_it_a_round_longer_until_a_meter_is_stale() {
         let mut excuses = Excuses::new(2);
-        excuses.add(0, Cause::Load, on_l1(5.0), at(0));
+        excuses.add(0, Cause::Load(0), on_l1(5.0), at(0));
         excuses.lose(1, at(100));
         excuses.lose(0, at(1));
         excuses.lose(0, at(1));
@@ -274,7 +297,7 @@ mod tests {
     #[test]
     fn an_excess_is_as_old_as_the_oldest_that_it_needs() {
         let mut excuses = Excuses::new(1);
-        excuses.add(0, Cause::Load, on_l1(5.0), at(0));
+        excuses.add(0, Cause::Load(0), on_l1(5.0), at(0));
         excuses.add(0, Cause::Limit, on_l1(3.0), at(2));
         let needed = |excess: f64| excuses.needed(0, Phase::L1, amps(excess)).map(|excuse| excuse.at);
         assert_eq!([0.0, 3.0, 3.5, 8.5].map(needed), [None, Some(at(2)), Some(at(0)), None]);

@@ -67,6 +67,7 @@ impl Rig {
             let limit = self.limit(circuit);
             let before = std::mem::replace(&mut self.carried[circuit], limit);
             self.watch.excuses.add(circuit, Cause::Limit, before - limit, self.now);
+            self.watch.excuses.take_back(circuit, Cause::Limit, limit - before);
         }
     }
 

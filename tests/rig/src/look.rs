@@ -14,35 +14,40 @@ impl Rig {
         self.bring(circuit, Cause::Test, PerPhase::all(Milliamps::from_amps(1_000)));
     }
 
-    /// Something that the machine could not foresee brings so much more on a circuit and on those above it.
+    /// Something that the machine could not foresee brings so much more on a circuit and on those above it. Where it is less, as much
+    /// of what it has brought is gone.
     pub(crate) fn bring(&mut self, circuit: usize, cause: Cause, brought: PerPhase<Milliamps>) {
         for circuit in self.paths[circuit].iter().copied() {
             self.watch.excuses.add(circuit, cause, brought, self.now);
+            self.watch.excuses.take_back(circuit, cause, PerPhase::default() - brought);
         }
     }
 
     /// How long the machine has to end an excess: a round of readings, an interval and the way of the messages; and longer
     /// - while a meter that tells of the load is silent, until it counts as stale: nobody knows of the load;
     /// - while a charger can't be reached, until its setpoint has expired: nobody can lower it;
+    /// - the same where a setpoint or its answer was lost or came late, and what came before it may still be obeyed;
     /// - while a vehicle draws more than it was told, so long as a vehicle has to obey a lower setpoint;
     /// - the same while one draws less than it may and nobody measures it: to lower it doesn't help at once.
     fn lengths(&self) -> Lengths {
         let control = self.machine.model().control;
         let Pace { step_ms, reading_ms, patience_ms } = self.pace;
-        // Who can't be reached keeps what it was told until that expires.
-        let troubled = if self.is_troubled { self.longest_validity.0 } else { 0 };
         let usual = reading_ms
             + control.interval_ms.0
             + 3 * step_ms
             + self.extra_grace_ms
-            + troubled
             + self.longest_reading_ms();
         Lengths {
             usual: Micros::from_millis(usual),
             deaf: control.meter_stale_ms.into(),
-            offline: self.longest_validity.into(),
+            offline: self.may_obey_for(),
             disobeyed: Micros::from_millis(patience_ms),
         }
+    }
+
+    /// How long a charger may obey what it was told, by this site file or one before.
+    pub(crate) fn may_obey_for(&self) -> Micros {
+        self.longest_validity.max(self.machine.model().control.validity_ms).into()
     }
 
     fn delays(&self, circuit: usize) -> Delays {
@@ -52,6 +57,7 @@ impl Rig {
         let first = Delays { deaf: self.is_deaf(circuit), unmeasured, ..Delays::default() };
         below.fold(first, |delays, (_, vehicle)| Delays {
             offline: delays.offline || vehicle.offline,
+            lost: delays.lost || self.now < vehicle.missed_until,
             disobeyed: delays.disobeyed || vehicle.disobeys.is_some(),
             ..delays
         })
@@ -114,6 +120,24 @@ impl Rig {
             };
             if is_told_of {
                 self.watch.excuses.lose(circuit, round);
+            }
+        }
+    }
+
+    /// Vehicles draw otherwise than a step before: as much of a load that has risen can't be told from that until the readings of
+    /// both are of later moments.
+    fn note_draws(&mut self) {
+        let draws: Vec<Milliamps> = (0..self.vehicles.len()).map(|index| self.draw(index)).collect();
+        let before = std::mem::replace(&mut self.drawn, draws);
+        for index in 0..before.len() {
+            let by = self.drawn[index] - before[index];
+            if by == Milliamps::ZERO {
+                continue;
+            }
+            let mut hides = PerPhase::default();
+            self.loaded(index).iter().for_each(|phase| hides[*phase] = by.max(-by));
+            for circuit in &self.paths[self.circuit_of(index)] {
+                self.watch.excuses.hide(*circuit, hides, self.now);
             }
         }
     }
@@ -191,6 +215,7 @@ impl Rig {
     pub(crate) fn check_limits(&mut self) {
         self.watch.expire(self.now);
         self.note_limits();
+        self.note_draws();
         let lengths = self.lengths();
         let mut excuses = std::mem::replace(&mut self.watch.excuses, crate::excuse::Excuses::new(0));
         excuses.pass(self.now, &lengths, |circuit| self.delays(circuit));
@@ -229,7 +254,7 @@ impl Rig {
             let (flow, breaker) = (&flows[circuit], &breakers[circuit]);
             let needed = flow.excess(breaker, phase, flow.may[phase]);
             if let Some(Excuse { at, delays, .. }) = self.watch.excuses.needed(circuit, phase, needed) {
-                let (lasts, is_plain) = (self.now - *at, !self.is_troubled && *delays == Delays::default());
+                let (lasts, is_plain) = (self.now - *at, *delays == Delays::default());
                 self.tally.latest_end = self.tally.latest_end.max(lasts);
                 let plain = if is_plain { lasts } else { Micros::ZERO };
                 self.tally.latest_plain_end = self.tally.latest_plain_end.max(plain);

@@ -107,6 +107,8 @@ pub struct Rig {
     pub(crate) first_number: u64,
     /// The longest validity of any machine so far, and what each charger could be told at most.
     pub(crate) longest_validity: Millis,
+    /// What each vehicle drew when that was looked at last.
+    pub(crate) drawn: Vec<Milliamps>,
     pub(crate) highest_told: Vec<Milliamps>,
     /// How time passes.
     pub pace: Pace,
@@ -158,6 +160,7 @@ impl Rig {
             up: Vec::new(),
             first_number: 1_000_000,
             longest_validity: model.control.validity_ms,
+            drawn: vec![Milliamps::ZERO; model.chargers.len()],
             highest_told: model.chargers.iter().map(|charger| charger.max_ma).collect(),
             pace,
             tally: Tally::default(),
@@ -180,10 +183,7 @@ impl Rig {
 
     /// What others draw from a circuit, those below it apart.
     pub fn set_load(&mut self, circuit: usize, load: PerPhase<Milliamps>) {
-        self.bring(circuit, Cause::Load, load - self.loads[circuit]);
-        for above in self.paths[circuit].iter().copied() {
-            self.watch.excuses.take_back(above, Cause::Load, self.loads[circuit] - load);
-        }
+        self.bring(circuit, Cause::Load(circuit), load - self.loads[circuit]);
         self.loads[circuit] = load;
     }
 
@@ -214,8 +214,8 @@ impl Rig {
         let (counted, hidden) = (self.counted(index), self.hidden_by(index));
         change(&mut self.vehicles[index]);
         let circuit = self.circuit_of(index);
-        self.bring(circuit, Cause::Disobedience, self.counted(index) - counted);
-        self.bring(circuit, Cause::Unmeasured, hidden - self.hidden_by(index));
+        self.bring(circuit, Cause::Disobedience(index), self.counted(index) - counted);
+        self.bring(circuit, Cause::Unmeasured(index), hidden - self.hidden_by(index));
     }
 
     /// A charger can't be reached any more, or again; it says nothing of it.
@@ -370,11 +370,19 @@ impl Rig {
                 Err(reason) => Heard::Refused { number, reason },
             };
             let delays = (self.fate)(Kind::Answer);
+            self.miss(index, &delays);
             self.tally.answers_lost += u64::from(delays.is_empty());
             for delay in delays {
                 let arrives_at = self.now + Micros::from_millis(delay);
                 self.up.push((arrives_at, input(Part::Charger(index), heard.clone())));
             }
+        }
+    }
+
+    /// A message from or to a charger fares so: where that is not at once and once, it may obey an earlier setpoint until that expires.
+    fn miss(&mut self, index: usize, delays: &[i64]) {
+        if self.is_troubled && !matches!(delays, [delay] if *delay <= self.pace.step_ms) {
+            self.vehicles[index].missed_until = self.now + self.may_obey_for();
         }
     }
 
@@ -389,6 +397,7 @@ impl Rig {
             self.watch.sent(charger, &setpoint, self.now);
             self.sent.push((self.now, charger, setpoint.clone()));
             let delays = (self.fate)(Kind::Setpoint);
+            self.miss(charger, &delays);
             self.tally.setpoints += 1;
             self.tally.setpoints_lost += u64::from(delays.is_empty());
             for delay in delays {

@@ -28,6 +28,8 @@ pub struct Vehicle {
     /// The setpoint in force.
     pub obeyed: Option<Setpoint>,
     pub(crate) expires_at: Micros,
+    /// Until when it may obey what came before a setpoint that was lost or late, or whose answer was.
+    pub(crate) missed_until: Micros,
     pub(crate) last: u64,
     pub(crate) booted_at: Micros,
 }
@@ -54,6 +56,7 @@ impl Vehicle {
             offline: false,
             obeyed: None,
             expires_at: start,
+            missed_until: start,
             last: 0,
             booted_at: start,
         }

@@ -86,7 +86,7 @@ impl Watch {
         for (charger, outlet) in outlets.iter().enumerate() {
             let counts = |draw: Milliamps| self.counted(charger, outlet.safe, draw);
             let most = counts(outlet.draw);
-            let least = if outlet.disobeys > Milliamps::ZERO { counts(outlet.disobeys) } else { outlet.safe };
+            let least = outlet.safe.max(outlet.disobeys);
             for (circuit, phase) in outlet.path.iter().flat_map(|c| outlet.phases.iter().map(|p| (*c, *p))) {
                 flows[circuit].may[phase] += most;
                 flows[circuit].drawn[phase] += outlet.draw;

@@ -177,7 +177,8 @@ fn the_voltage_of_a_meter_that_has_fallen_silent_is_that_of_the_next_one_above()
     site.meters.push(meter("m-2", 1));
     site.chargers.truncate(1);
     let charger = &mut site.chargers[0];
-    (charger.circuit, charger.phases, charger.max_power) = (1, Some(Phase::ALL.to_vec()), Some(Watts(11_000)));
+    (charger.circuit, charger.phases, charger.max_power) =
+        (1, Some(Phase::ALL.to_vec()), Some(Watts(11_000)));
     let stale = site.control.meter_stale_ms.0;
     let mut rig = Rig::new(site);
     rig.ask(&[0]);
