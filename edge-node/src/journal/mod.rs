@@ -32,7 +32,7 @@
 //! # Rules
 //! - **Append** puts a frame into a buffer. When that is full, the row is refused with [`JournalError::Full`], and a
 //!   sync makes room; when the log is above the budget, with [`JournalError::LogFull`], and only sealing makes room.
-//! - **Sync** writes the buffer with one write and one `fdatasync`. At its end stands which row was the last: so damage
+//! - **Sync** writes the buffer with one write that lasts when it returns. At its end stands which row was the last: so damage
 //!   to a row is told from a write that was cut. After an error nothing of it counts: the next sync writes all of it again. A log file is closed when it is large or its first row is old, and then
 //!   never changes.
 //! - **Seal** makes segments of each closed file, of 32,768 rows at most: each written under another name, synced, renamed,

@@ -37,7 +37,7 @@ fn flood(link: &mut Link, bytes: usize, most: usize) -> u64 {
 fn while_the_disk_fails_a_flood_is_left_with_the_broker_however_long_its_messages_are() {
     for bytes in [200, 4_000, 200_000] {
         let (_broker, edge, mut link) = started();
-        let fault = Trace::fail(edge.id(), "fdatasync", "EIO");
+        let fault = Trace::fail(edge.id(), "pwritev2", "EIO");
         let before = peak(edge.id());
         let taken = flood(&mut link, bytes, 1 << 30);
         assert!(taken < 200 * MB, "{taken} bytes of messages of {bytes} were taken");
@@ -119,7 +119,7 @@ fn a_flood_of_retained_messages_at_the_start_takes_no_more_memory_than_any_other
 fn what_the_embedded_broker_holds_for_an_edge_whose_disk_fails_is_bounded() {
     let edge = Edge::start(Broker::Embedded);
     let broker = edge.broker().0.expect("it runs") as u32;
-    let fault = Trace::fail(edge.id(), "fdatasync", "EIO");
+    let fault = Trace::fail(edge.id(), "pwritev2", "EIO");
     let (before, broker_before) = (peak(edge.id()), peak(broker));
     let charger = edge.device("cp-1").ready();
     let payload = padded(100_000);

@@ -24,6 +24,8 @@ pub struct Call {
     pub file: Option<u32>,
     /// The bytes of the strings among its arguments.
     pub bytes: Vec<u8>,
+    /// Whether it writes so that it lasts when it returns.
+    pub lasts: bool,
     pub began: usize,
     /// The line, and the result.
     pub ended: Option<(usize, i64)>,
@@ -40,6 +42,11 @@ impl Trace {
     /// Writes down these calls of the process, separated by commas.
     pub fn watch(process: u32, calls: &str) -> Self {
         Self::start(process, &[format!("trace={calls}")])
+    }
+
+    /// The same, where calls of the name `lacking` are not known to the file system.
+    pub fn watch_without(process: u32, calls: &str, lacking: &str) -> Self {
+        Self::start(process, &[format!("trace={calls}"), format!("inject={lacking}:error=EOPNOTSUPP")])
     }
 
     /// Has each call of this name fail with this error, as in `EIO`.
@@ -100,7 +107,8 @@ fn calls(text: &str) -> Vec<Call> {
         if ended.is_none() {
             open.insert(thread, calls.len());
         }
-        calls.push(Call { name: name.into(), file, bytes: strings(arguments), began: at, ended });
+        let lasts = arguments.contains("RWF_DSYNC");
+        calls.push(Call { name: name.into(), file, bytes: strings(arguments), lasts, began: at, ended });
     }
     calls
 }
