@@ -31,7 +31,7 @@ pub(crate) fn open(
     let (mut logs, mut known) = (Vec::new(), Known::new());
     // A folder that can't be listed has been opened before; then there is nothing to do but go on.
     for dir in journal::former(&of.dir).unwrap_or_default() {
-        let options = Options { dir: dir.clone(), is_former: true, ..of.clone() };
+        let options = Options { dir: dir.clone(), is_former: true, sites: 0, ..of.clone() };
         let (log, recovery) = match Log::open(options, now) {
             Ok(opened) => opened,
             Err(error) => {

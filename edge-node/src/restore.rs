@@ -12,7 +12,7 @@ use wattle_wire::row::Row;
 use wattle_wire::{DeviceId, SiteId};
 
 use crate::checkpoint::Checkpoint;
-use crate::journal::{Journal, Recovery, Rows};
+use crate::journal::{Journal, Recovery, Repaired, Rows};
 
 /// Where a device's machine is kept.
 pub type Machines = BTreeMap<(SiteId, DeviceId), PeerMachine>;
@@ -57,13 +57,16 @@ pub fn restore_knowing(
         checkpoint.keep(site.clone(), device.clone(), last, Some(machine.state()));
     }
     let mut note = format!("journal at {last}, {replayed} rows replayed");
-    if repaired.torn_bytes > 0 || repaired.damaged_places > 0 || !repaired.set_aside.is_empty() {
+    if repaired != Repaired::default() {
         tracing::warn!(?repaired, "the journal was repaired");
+        let missing: Vec<String> =
+            repaired.missing_segments.iter().map(|(from, to)| format!("{from}..={to}")).collect();
         note.push_str(&format!(
-            "; repaired: {} bytes of cut writes, {} damaged places, {} files set aside",
+            "; repaired: {} bytes of cut writes, {} damaged places, {} files set aside, missing segments [{}]",
             repaired.torn_bytes,
             repaired.damaged_places,
-            repaired.set_aside.len()
+            repaired.set_aside.len(),
+            missing.join(", ")
         ));
     }
     Ok(Restored { log, machines, checkpoint, note })

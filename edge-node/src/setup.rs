@@ -41,7 +41,7 @@ pub(crate) fn open_journal(
             config.data.display()
         )
     })?;
-    let options = journal_options(config);
+    let options = journal::Options { sites: sites.len(), ..journal_options(config) };
     let (log, recovery) = Log::open(options.clone(), clock.now()).context("can't open the journal")?;
     let machines = sites.iter().flat_map(|site| {
         let model = Arc::new(site_model(&site.file));

@@ -1,23 +1,22 @@
 //! What can't be read is kept aside for whoever wants to look, in `aside/`, the newest 16 files.
 
+use std::path::PathBuf;
+
 use super::error::{JournalError, io};
 use super::log::{Place, remove};
 
 const FOLDER: &str = "aside";
 const MAX_FILES: usize = 16;
 
-/// Moves a file of the journal aside.
-pub(super) fn move_file(place: &Place, name: &str) -> Result<(), JournalError> {
+/// Moves a file of the journal aside, if it is there; where it is then.
+pub(super) fn move_file(place: &Place, name: &str) -> Result<PathBuf, JournalError> {
     let path = place.dir.join(name);
-    if let Some(target) = free_name(place, name, false)? {
-        match place.disk.rename(&path, &place.dir.join(FOLDER).join(target)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(io("set aside", &path)(error));
-            }
-            _ => {}
-        }
+    let target = free_name(place, name, false)?.unwrap_or_else(|| name.to_owned());
+    let target = place.dir.join(FOLDER).join(target);
+    match place.disk.rename(&path, &target) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io("set aside", &path)(error)),
+        _ => Ok(target),
     }
-    Ok(())
 }
 
 /// Keeps a copy of some bytes aside, unless one of that name is there already.

@@ -43,9 +43,16 @@ impl Journal {
         &mut self,
         sequence: Option<u64>,
     ) -> Result<Option<(SegmentHeader, Bytes)>, JournalError> {
-        self.fill_holes()?;
+        let mut filled = self.fill_holes();
         for mended in [false, true] {
-            let Some(index) = self.segments.index_after(sequence.unwrap_or(0)) else { return Ok(None) };
+            let Some(index) = self.segments.index_after(sequence.unwrap_or(0)) else {
+                return filled.map(|()| None);
+            };
+            // What stands before a hole goes up although that can't be filled yet, as on a full disk: so there is room again.
+            let begins = self.segments.list[index].segment.header.from;
+            if begins > sequence.unwrap_or(self.committed.at).max(self.committed.at) + 1 {
+                std::mem::replace(&mut filled, Ok(()))?;
+            }
             let sealed = self.segments.list[index].segment.clone();
             let lenient = self.reading_tries.again(sealed.header.from);
             match segments::read(&self.place, &sealed, lenient)? {
@@ -91,28 +98,35 @@ impl Journal {
         if committed > self.committed.at {
             self.write_position(stamp::COMMITTED, committed)?;
         }
-        self.segments.free(&self.place, self.committed.at)?;
-        self.release()?;
+        let gone = self.segments.free(&self.place, self.committed.at);
+        if let Err(error) = gone.and(self.release()) {
+            // The position stands: what the lake has and what goes up next have nothing to do with it.
+            tracing::warn!(%error, "what the lake has can't be removed yet; it is tried again");
+        }
         self.keep_reserve();
         Ok(())
     }
 
-    /// Writes a position; where a full disk has no room for it, in that of the reserve, or else of log that makes way.
     fn write_position(&mut self, name: &str, to: u64) -> Result<(), JournalError> {
-        let mut written = self.try_position(name, to);
-        let is_full = |written: &Result<(), _>| matches!(written, Err(JournalError::DiskFull { .. }));
-        if is_full(&written) && self.place.disk.remove(&self.place.dir.join(RESERVE)).is_ok() {
-            written = self.try_position(name, to);
-        }
-        match written {
-            Err(error) if self.makes_way(&error) => self.try_position(name, to),
-            written => written,
-        }
+        let place = self.place.clone();
+        self.in_some_room(|journal| journal.position(name).write(&place, to))
     }
 
-    fn try_position(&mut self, name: &str, to: u64) -> Result<(), JournalError> {
-        let place = self.place.clone();
-        self.position(name).write(&place, to)
+    /// Does what lets the way up go on; where a full disk has no room for it, in that of the reserve, or else of log that
+    /// makes way.
+    pub(super) fn in_some_room<T>(
+        &mut self,
+        attempt: impl Fn(&mut Self) -> Result<T, JournalError>,
+    ) -> Result<T, JournalError> {
+        let mut done = attempt(self);
+        let is_full = matches!(done, Err(JournalError::DiskFull { .. }));
+        if is_full && self.place.disk.remove(&self.place.dir.join(RESERVE)).is_ok() {
+            done = attempt(self);
+        }
+        match done {
+            Err(error) if self.makes_way(&error) => attempt(self),
+            done => done,
+        }
     }
 
     fn position(&mut self, name: &str) -> &mut Position {

@@ -13,14 +13,16 @@ use wattle_wire::row::{EventKind, Row};
 /// The keyframes that count. Bounded by the sites of a node.
 pub(super) struct Kept {
     first: u64,
+    /// How many sites write keyframes.
+    sites: usize,
     /// Per site the last keyframe but one, and the last.
     keyframes: BTreeMap<SiteId, [u64; 2]>,
 }
 
 impl Kept {
-    /// Of a journal whose log begins at `first`.
-    pub(super) fn new(first: u64) -> Self {
-        Self { first, keyframes: BTreeMap::new() }
+    /// Of a journal whose log begins at `first`, to which so many sites write.
+    pub(super) fn new(first: u64, sites: usize) -> Self {
+        Self { first, sites, keyframes: BTreeMap::new() }
     }
 
     /// The site whose keyframe a row is.
@@ -39,6 +41,9 @@ impl Kept {
 
     /// The last sequence that may go; all where no site writes keyframes.
     pub(super) fn may_go(&self) -> u64 {
+        if self.keyframes.len() < self.sites {
+            return self.first.saturating_sub(1);
+        }
         self.keyframes.values().map(|[before, _]| before.saturating_sub(1)).min().unwrap_or(u64::MAX)
     }
 }
@@ -50,8 +55,9 @@ mod tests {
     #[test]
     fn the_log_goes_up_to_the_last_keyframe_but_one_of_the_site_that_is_furthest_behind() {
         let site = |name: &str| SiteId::new(name).expect("name");
-        let mut kept = Kept::new(100);
-        assert_eq!(kept.may_go(), u64::MAX);
+        assert_eq!(Kept::new(100, 0).may_go(), u64::MAX);
+        let mut kept = Kept::new(100, 2);
+        assert_eq!(kept.may_go(), 99);
         for (name, sequence, expected) in [
             ("a", 500, 99),
             ("b", 501, 99),

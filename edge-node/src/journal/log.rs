@@ -69,7 +69,7 @@ pub(super) struct Log {
     pub(super) written: u64,
     /// The last sequence that survives a loss of power.
     pub(super) synced: u64,
-    /// The file that was written last when the process before this one ended, and its last sequence. A kill leaves
+    /// The file that was written last when the process before this one ended, and the last sequence then. A kill leaves
     /// in the system's memory what was written and not synced yet.
     found: Option<(PathBuf, u64)>,
     /// Positions that were found, which are written in place.
@@ -90,7 +90,7 @@ impl Log {
         let last = next - 1;
         let (pending, pending_at) = (Vec::new(), Micros::ZERO);
         let (open, created) = (None, None);
-        let found = closed.back().map(|file| (file.path.clone(), file.last));
+        let found = closed.back().map(|file| (file.path.clone(), last));
         let synced = closed.back().map_or(last, |file| file.first - 1);
         Self {
             place,
@@ -128,8 +128,8 @@ impl Log {
 
     /// Writes what waits, in one write. With `lasting` it also survives a loss of power.
     ///
-    /// Then it lasts as soon as it is there, its file's name before it: so who copies the folder, even of a process that was
-    /// killed, has no row under a number that the original may lose and give to another.
+    /// Then a process that is killed leaves no row that doesn't last, nor a file whose name doesn't: so who copies its folder
+    /// has no row under a number that the original may lose and give to another.
     ///
     /// After an error nothing of it counts as written: the next call writes all of it again at the same place, so that
     /// a sync that has failed is never trusted to have kept anything.

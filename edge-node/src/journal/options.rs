@@ -47,6 +47,8 @@ pub struct Options {
     pub sync: SyncPolicy,
     /// The most that waits in memory for the disk, bytes; above it rows are refused. Default 8 MiB.
     pub buffer_bytes: usize,
+    /// How many sites write keyframes to it; until each has, the log that was there stays. Default 0.
+    pub sites: usize,
     /// The life of a journal that is made anew; random where none is given. Default none.
     pub life: Option<Incarnation>,
     /// Whether it is what a copy holds of its former life, see [`former`](super::former): the lake may be ahead of it, since
@@ -65,6 +67,7 @@ impl Options {
             seal_after_ms: Millis(3_000),
             sync: SyncPolicy::Batch,
             buffer_bytes: 8 << 20,
+            sites: 0,
             life: None,
             is_former: false,
         }

@@ -81,7 +81,7 @@ pub(super) fn open(
     let last = known.into_iter().max().unwrap_or(0);
     let rows = Rows::new(place.clone(), files.clone(), covered + 1, last, now).lenient();
     let incarnation = place.incarnation;
-    let kept = Kept::new(files.front().map_or(last + 1, |file| file.first));
+    let kept = Kept::new(files.front().map_or(last + 1, |file| file.first), options.sites);
     let found = [(stamp::COMMITTED, found_committed), (stamp::HANDED, handed)];
     let found = found.into_iter().filter_map(|(name, at)| at.map(|_| dir.join(name))).collect();
     // A journal of an older version doesn't say it.
@@ -314,14 +314,23 @@ impl Journal {
         let segment = self.segments.list[index].segment.clone();
         let (from, to) = (segment.header.from, segment.header.to);
         tracing::error!(path = %segment.path.display(), "segment is damaged: made again from the log, or a gap");
-        aside::move_file(&self.place, &super::seal::name(from, to))?;
+        let aside = aside::move_file(&self.place, &super::seal::name(from, to))?;
         self.damaged += 1;
-        self.reseal(index, 1, from, to)
+        match self.reseal(index, 1, from, to) {
+            // What is damaged takes the room that the whole needs.
+            Err(JournalError::DiskFull { .. }) => {
+                remove(&*self.place.disk, &aside)?;
+                self.reseal(index, 1, from, to)
+            }
+            made => made,
+        }
     }
 
     fn reseal(&mut self, index: usize, count: usize, from: u64, to: u64) -> Result<(), JournalError> {
-        let files = self.log.closed().iter().cloned().collect();
-        let sealing = self.job(files, from, to, true).run()?;
+        let sealing = self.in_some_room(|journal| {
+            let files = journal.log.closed().iter().cloned().collect();
+            journal.job(files, from, to, true).run()
+        })?;
         self.segments.replace(index, count, sealing.into_books());
         Ok(())
     }

@@ -137,6 +137,34 @@ fn damage_is_named_repaired_and_then_gone() {
 }
 
 #[test]
+fn a_node_says_in_the_event_of_its_start_what_it_had_to_repair() {
+    let (mut edge, data) = edge(50);
+    // A node that is stopped seals what it has.
+    for seq in [51, 52] {
+        assert_eq!(edge.stop(), Some(0));
+        edge.start_again();
+        edge.resends_until_acknowledged("cp-1", seq, seq);
+    }
+    edge.kill();
+    let log = files(&data, ".wlog").pop().expect("a log file");
+    // Of a node that is killed just after it made one a log file has nothing.
+    let next = said_json(&["inspect", &data])["last"].as_u64().expect("a number") + 1;
+    fs::write(log.with_file_name(format!("log-{next:020}.wlog")), b"").expect("writable");
+    assert_eq!(said_json(&["verify", &data])["problems"], serde_json::json!([]));
+    let mut bytes = fs::read(&log).expect("there");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&log, bytes).expect("writable");
+    let segment = files(&data, ".wseg").swap_remove(0);
+    fs::remove_file(&segment).expect("there");
+    edge.start_again();
+    edge.kill();
+    let started = edge.journaled().events.into_iter().rfind(|(kind, _)| kind == "node_started");
+    let (_, said) = started.expect("it has started");
+    assert!(said.contains("1 damaged places, 0 files set aside, missing segments [1..="), "{said}");
+}
+
+#[test]
 fn a_folder_that_is_declared_restored_begins_a_new_life_with_the_rows_that_it_has_not_sent_up() {
     let (mut edge, data) = edge(20);
     edge.kill();

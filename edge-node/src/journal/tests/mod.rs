@@ -202,6 +202,56 @@ fn on_a_full_disk_what_the_lake_has_is_freed_in_the_room_of_the_reserve() {
 }
 
 #[test]
+fn a_damaged_segment_on_a_full_disk_is_made_again_in_the_room_of_the_reserve_or_in_its_own() {
+    for has_reserve in [true, false] {
+        let disk = MemoryDisk::default();
+        drop(sealed(&disk, 3));
+        let first = disk.files(".wseg")[0].clone();
+        let sound = disk.bytes(&first);
+        let mut damaged = sound.clone();
+        damaged[sound.len() / 2] ^= 1;
+        disk.rot(&first, damaged);
+        if !has_reserve {
+            disk.delete(&disk.files("reserve")[0]);
+        }
+        disk.set_room(Some(0));
+        let (mut journal, _) = open(&disk);
+        assert_eq!(ranges(&mut journal), [(1, 2), (3, 4), (5, 6)], "{has_reserve}");
+        assert_eq!(disk.bytes(&first), sound);
+        assert_eq!(disk.files("aside").len(), usize::from(has_reserve), "what was damaged");
+    }
+}
+
+#[test]
+fn what_stands_before_a_hole_goes_up_although_a_full_disk_has_no_room_to_fill_it() {
+    let disk = MemoryDisk::default();
+    drop(sealed(&disk, 3));
+    disk.delete(&disk.files(".wseg")[1]);
+    disk.delete(&disk.files("reserve")[0]);
+    disk.set_room(Some(0));
+    let (mut journal, _) = open(&disk);
+    let (header, _) = journal.read_after(None).expect("it is sound").expect("there");
+    assert_eq!((header.from, header.to), (1, 2));
+    journal.read_after(Some(2)).expect_err("there is no room for it");
+    disk.heal();
+    assert_eq!(ranges(&mut journal), [(1, 2), (3, 4), (5, 6)]);
+}
+
+#[test]
+fn a_segment_that_can_t_be_removed_holds_nothing_up() {
+    let disk = MemoryDisk::default();
+    let mut journal = sealed(&disk, 3);
+    ranges(&mut journal);
+    // The position is written and synced before.
+    disk.fail_at(disk.steps() + 2, Fault::Failing, false);
+    journal.free(2).expect("the position stands");
+    assert_eq!((journal.stats().committed, disk.files(".wseg").len()), (2, 3));
+    assert_eq!(ranges(&mut journal).last(), Some(&(5, 6)));
+    journal.free(4).expect("tried again");
+    assert_eq!(disk.files(".wseg").len(), 1);
+}
+
+#[test]
 fn a_lake_that_is_ahead_of_the_journal_is_an_error_and_frees_nothing() {
     let mut journal = sealed(&MemoryDisk::default(), 1);
     assert_eq!(ranges(&mut journal), [(1, 2)]);
