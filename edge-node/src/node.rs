@@ -15,7 +15,7 @@ use actix::prelude::*;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
-use wattle_edge_core::{DeviceOutput, Heard, Part, PeerMachine, SiteInput, SiteMachine};
+use wattle_edge_core::{DeviceOutput, Heard, Part, PeerMachine, SiteInput, SiteMachine, SystemMachine};
 use wattle_policy_host::Limits;
 use wattle_process::{Health, Pages};
 use wattle_wire::row::{Event, EventKind, Row};
@@ -426,6 +426,14 @@ fn start_devices(
     let mut devices = Vec::new();
     let mut routes = Vec::new();
     for (index, (site, address)) in sites.iter().zip(actors).enumerate() {
+        SystemMachine::forget_older(
+            machines.iter_mut().filter(|((of, _), _)| *of == site.file.id).filter_map(|(_, machine)| {
+                match machine {
+                    PeerMachine::System(system) => Some(&mut **system),
+                    PeerMachine::Device(_) => None,
+                }
+            }),
+        );
         for peer in peers(&site.file) {
             let key = (site.file.id.clone(), peer.id.clone());
             let Some(mut machine) = machines.remove(&key) else { continue };

@@ -49,7 +49,7 @@ impl PeerMachine {
     pub fn replay(&mut self, row: &Row, at: Micros) {
         match self {
             Self::Device(machine) => machine.replay(row, at),
-            Self::System(machine) => machine.replay(row),
+            Self::System(machine) => machine.replay(row, at),
         }
     }
 }

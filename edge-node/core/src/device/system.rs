@@ -29,7 +29,10 @@ use crate::site::SiteModel;
 pub const PER_MINUTE: u32 = 120;
 
 /// The version of the bytes of the state, their first.
-const STATE_VERSION: u8 = 1;
+const STATE_VERSION: u8 = 2;
+
+/// The one before, which is still read: it doesn't say when something was told.
+const FIRST_VERSION: u8 = 1;
 
 /// The most bytes of an unreadable payload that an event shows.
 const MAX_EXCERPT_BYTES: usize = 256;
@@ -42,16 +45,34 @@ pub struct SystemMachine {
     /// Its place among the site's systems.
     index: usize,
     model: std::sync::Arc<SiteModel>,
-    /// What was told last of each thing, as it was journaled, and when it is over.
-    holds: BTreeMap<About, (String, Option<Micros>)>,
+    /// What was told last of each thing.
+    holds: BTreeMap<About, Hold>,
     last_id: Option<String>,
     refusals: Refusals,
     minute: i64,
     taken: u32,
 }
 
+/// Something that was told.
+#[derive(Debug, Clone)]
+struct Hold {
+    /// As it was journaled.
+    detail: String,
+    told_us: Micros,
+    ends_us: Option<Micros>,
+    /// Whether it takes back what was told before, by whomever.
+    is_end: bool,
+}
+
+/// What was told, with its moment.
 #[derive(Serialize, Deserialize)]
 struct State {
+    holds: Vec<(i64, String)>,
+    last_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct FirstState {
     holds: Vec<String>,
     last_id: Option<String>,
 }
@@ -107,7 +128,7 @@ impl SystemMachine {
             serde_json::to_string(&sound.signal).expect("a signal holds nothing that JSON can't say");
         out.rows.push(Row::Event(self.event(detail.clone())));
         out.inputs.push(sound.input.clone());
-        self.keep(sound, detail);
+        self.keep(sound, detail, now);
         Ok(())
     }
 
@@ -124,12 +145,30 @@ impl SystemMachine {
         Ok(())
     }
 
-    fn keep(&mut self, sound: Sound, detail: String) {
-        self.last_id = sound.signal.id;
-        if sound.is_end {
-            self.holds.remove(&sound.about);
+    fn keep(&mut self, Sound { about, signal, ends_us, is_end, .. }: Sound, detail: String, told_us: Micros) {
+        self.last_id = signal.id;
+        if is_end && !about.is_of_all() {
+            self.holds.remove(&about);
         } else {
-            self.holds.insert(sound.about, (detail, sound.ends_us));
+            self.holds.insert(about, Hold { detail, told_us, ends_us, is_end });
+        }
+    }
+
+    /// Has each system of a site forget what another has told later of the same thing, where the last word counts, whoever says it.
+    pub fn forget_older<'a>(systems: impl Iterator<Item = &'a mut Self>) {
+        let mut newest: BTreeMap<About, (Micros, usize)> = BTreeMap::new();
+        let mut systems: Vec<&mut Self> = systems.collect();
+        for system in &systems {
+            for (about, hold) in system.holds.iter().filter(|(about, _)| about.is_of_all()) {
+                let last = newest.entry(*about).or_default();
+                *last = (*last).max((hold.told_us, system.index));
+            }
+        }
+        for system in &mut systems {
+            let index = system.index;
+            system
+                .holds
+                .retain(|about, hold| newest.get(about).is_none_or(|last| *last == (hold.told_us, index)));
         }
     }
 
@@ -152,9 +191,9 @@ impl SystemMachine {
 
     /// What still holds at `now`, as rows to journal and inputs for a site's machine that knows of nothing.
     pub fn again(&mut self, now: Micros, out: &mut DeviceOutput) {
-        self.holds.retain(|_, (_, ends_us)| ends_us.is_none_or(|ends| ends > now));
-        for (detail, _) in self.holds.values() {
-            let event = self.event(detail.clone());
+        self.holds.retain(|_, hold| hold.ends_us.is_none_or(|ends| ends > now));
+        for hold in self.holds.values().filter(|hold| !hold.is_end) {
+            let event = self.event(hold.detail.clone());
             // What doesn't fit a changed configuration any more is over.
             if let Some(input) = told::told(&event, &self.model) {
                 out.rows.push(Row::Event(event));
@@ -165,7 +204,7 @@ impl SystemMachine {
 
     /// The state for a checkpoint.
     pub fn state(&self) -> Vec<u8> {
-        let holds = self.holds.values().map(|(detail, _)| detail.clone()).collect();
+        let holds = self.holds.values().map(|hold| (hold.told_us.0, hold.detail.clone())).collect();
         let state = State { holds, last_id: self.last_id.clone() };
         postcard::to_extend(&state, vec![STATE_VERSION]).expect("the state is plain data")
     }
@@ -176,32 +215,37 @@ impl SystemMachine {
     /// When the bytes are of another version or damaged; nothing has changed then.
     pub fn restore(&mut self, bytes: &[u8]) -> Result<(), RestoreError> {
         let (version, rest) = bytes.split_first().ok_or(RestoreError::Damaged)?;
-        if *version != STATE_VERSION {
-            return Err(RestoreError::Version(*version));
-        }
-        let state: State = postcard::from_bytes(rest).map_err(|_| RestoreError::Damaged)?;
+        let state: State = match *version {
+            STATE_VERSION => postcard::from_bytes(rest).map_err(|_| RestoreError::Damaged)?,
+            FIRST_VERSION => {
+                let FirstState { holds, last_id } =
+                    postcard::from_bytes(rest).map_err(|_| RestoreError::Damaged)?;
+                State { holds: holds.into_iter().map(|detail| (0, detail)).collect(), last_id }
+            }
+            other => return Err(RestoreError::Version(other)),
+        };
         self.holds.clear();
-        for detail in state.holds {
-            self.remember(&detail);
+        for (told_us, detail) in state.holds {
+            self.remember(&detail, Micros(told_us));
         }
         self.last_id = state.last_id;
         Ok(())
     }
 
     /// Brings the state forward by a row that was journaled after it.
-    pub fn replay(&mut self, row: &Row) {
+    pub fn replay(&mut self, row: &Row, at: Micros) {
         if let Row::Event(event) = row
             && event.kind == EventKind::Signalled
             && event.device.as_ref() == Some(&self.system)
         {
-            self.remember(&event.detail);
+            self.remember(&event.detail, at);
         }
     }
 
-    fn remember(&mut self, detail: &str) {
+    fn remember(&mut self, detail: &str, told_us: Micros) {
         let Ok(signal) = serde_json::from_str::<Signal>(detail) else { return };
         if let Ok(sound) = told::sound(&signal, self.index, &self.model, None) {
-            self.keep(sound, detail.to_owned());
+            self.keep(sound, detail.to_owned(), told_us);
         }
     }
 }

@@ -41,6 +41,13 @@ pub(super) enum About {
     Charger(usize),
 }
 
+impl About {
+    /// Whether the last word counts, whoever says it; of limits each system has its own.
+    pub(super) fn is_of_all(self) -> bool {
+        matches!(self, Self::Price | Self::Surplus | Self::Charger(_))
+    }
+}
+
 /// A signal that may be taken.
 pub(super) struct Sound {
     pub(super) about: About,

@@ -124,7 +124,9 @@ impl SiteMachine {
                 is_in_load: self.is_young(now) && station.track.first().is_none(),
                 answers: station.is_reachable(now, validity) && !overdue,
                 held: station.held_off,
-                stays_on: station.resumed_at.is_some_and(|since| now - since < least_on),
+                // What people say binds at once.
+                stays_on: station.manual.is_none()
+                    && station.resumed_at.is_some_and(|since| now - since < least_on),
                 in_force,
                 may_draw: self.may_draw(index, now),
                 beyond: station.beyond(charger, now, self.stale(), self.times.patience),

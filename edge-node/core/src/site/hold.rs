@@ -3,7 +3,8 @@
 //! A vehicle that is held shows itself to a policy as plugged in and not asking, so its share goes to others; the
 //! envelope gives it nothing. It is held
 //! - outside of its charger's timer,
-//! - while its highest power, or that of its user, is below its minimum,
+//! - while its highest power, or that of its user, is below its minimum at the voltage of the moment; ten minutes after a standby
+//!   also while it is hardly more,
 //! - for its least time off after a standby,
 //! - after a standby, until there is room for its minimum and [`Control::resume_room_ma`](super::Control) beside the
 //!   minimums of all of its priority who charge now, and of all who go before it: so a load that trembles at the edge of a limit
@@ -17,6 +18,9 @@ use wattle_wire::{Micros, Milliamps, PerPhase, Watts};
 
 use super::SiteMachine;
 use super::envelope::{self, Seat};
+
+/// So long somebody stands by whose highest power is his minimum, within a fiftieth.
+const VOLTAGE_SETTLES: Micros = Micros::from_secs(600);
 
 impl SiteMachine {
     /// Finds anew who is held. `available` is what the chargers of each circuit may draw together.
@@ -54,7 +58,7 @@ impl SiteMachine {
         if !charger.timer.is_empty() && !charger.timer.iter().any(is_on) {
             return Some("outside of its timer");
         }
-        if self.most(index) < charger.min_ma {
+        if self.most(index) < charger.min_ma || self.trembles(index, now) {
             return Some("its highest power is below its minimum");
         }
         let least_off: Micros = self.model.control.least_off_ms.into();
@@ -64,13 +68,25 @@ impl SiteMachine {
             .then_some("rests for its least time off")
     }
 
+    /// Whether it stands by, and its highest power comes to so little more than its minimum that a voltage which trembles would
+    /// soon put it on standby again.
+    fn trembles(&self, index: usize, now: Micros) -> bool {
+        let least = self.model.chargers[index].min_ma;
+        let rests = self.stations[index].paused_at.is_some_and(|since| now - since < VOLTAGE_SETTLES);
+        rests && self.allowed(index).is_some_and(|most| most < least + Milliamps(least.0 / 50))
+    }
+
     /// The most that a charger may be given: by itself, by its user, and by its vehicle's appetite.
     pub(super) fn most(&self, index: usize) -> Milliamps {
         let (charger, station) = (&self.model.chargers[index], &self.stations[index]);
-        let allowed =
-            self.most_power(index).map(|power| self.on_each(charger.circuit, charger.wired(), power));
         let of_use = station.lending.ceiling();
-        [allowed, of_use].into_iter().flatten().fold(charger.max_ma, Milliamps::min)
+        [self.allowed(index), of_use].into_iter().flatten().fold(charger.max_ma, Milliamps::min)
+    }
+
+    /// What its highest power comes to on each phase.
+    fn allowed(&self, index: usize) -> Option<Milliamps> {
+        let charger = &self.model.chargers[index];
+        self.most_power(index).map(|power| self.on_each(charger.circuit, charger.wired(), power))
     }
 
     /// The highest power of a charger and of who charges there.

@@ -43,7 +43,7 @@ impl SiteMachine {
             step_ma: seat.step,
             safe_ma: seat.safe,
             setpoint_ma: seat.in_force,
-            draw_ma: station.draw(now, self.stale()),
+            draw_ma: station.likely_draw(now, self.stale()),
             priority: seat.priority,
             session: self.snapshot_session(index),
         }

@@ -103,6 +103,17 @@ impl Station {
         last.map_or(PerPhase::all(Milliamps::ZERO), |(draw, _)| draw)
     }
 
+    /// The same; on a phase that it doesn't measure, what it may have drawn at most.
+    pub(super) fn likely_draw(&self, now: Micros, stale: Micros) -> PerPhase<Milliamps> {
+        let last = self.track.buckets().next_back().filter(|bucket| now - bucket.to < stale);
+        let unmeasured = last.map(|bucket| {
+            bucket
+                .least
+                .zip(bucket.most, |least, most| if is_measured(least) { Milliamps::ZERO } else { most })
+        });
+        self.draw(now, stale).zip(unmeasured.unwrap_or_default(), Milliamps::max)
+    }
+
     /// What it draws on the phase on which it draws most.
     pub(super) fn highest_draw(&self, now: Micros, stale: Micros) -> Milliamps {
         self.draw(now, stale).0.into_iter().fold(Milliamps::ZERO, Milliamps::max)

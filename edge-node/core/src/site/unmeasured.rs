@@ -50,7 +50,7 @@ impl SiteMachine {
             let (charger, station) = (&self.model.chargers[*index], &self.stations[*index]);
             charger.wired().contains(&phase)
                 && !station.measures(phase)
-                && station.was_lowered_before(since, self.times.patience)
+                && station.was_lowered_before(since, self.times.patience, self.stale())
         };
         let those = self.below[circuit].iter().copied().filter(did_not_help);
         those.map(|index| NoHelp { index, phase, excess }).collect()
@@ -101,13 +101,13 @@ pub(super) fn lower(
 
 impl Station {
     /// Whether its last reading said what it draws on this phase, as far as there was one.
-    fn measures(&self, phase: Phase) -> bool {
+    pub(super) fn measures(&self, phase: Phase) -> bool {
         self.track.buckets().next_back().is_none_or(|bucket| is_measured(bucket.least[phase]))
     }
 
     /// Whether it has lately been told to lower its draw, and for the first time so long before `moment` that it had as long as
-    /// `patience` to obey; with no raise since.
-    fn was_lowered_before(&self, moment: Micros, patience: Micros) -> bool {
+    /// `patience` to obey, and within what a meter that is not `stale` may take for its next reading; with no raise since.
+    fn was_lowered_before(&self, moment: Micros, patience: Micros, stale: Micros) -> bool {
         let mut told = self.ledger.newest().map_or(Milliamps::ZERO, |newest| newest.limit);
         if told <= Milliamps::ZERO {
             return false;
@@ -117,7 +117,7 @@ impl Station {
                 return false;
             }
             if moment - *at >= patience {
-                return moment - *at < patience + patience;
+                return moment - *at < patience + patience.max(stale);
             }
             told = *before;
         }

@@ -66,6 +66,17 @@ fn a_vehicle_that_may_draw_and_does_not_is_told() {
 }
 
 #[test]
+fn of_a_vehicle_whose_charger_measures_nothing_nobody_says_that_it_does_not_draw() {
+    let mut rig = rig();
+    rig.vehicles[0].measures = 0;
+    rig.run_ms(700_000);
+    check(&rig, &[]);
+    // To a policy it draws what it was told, so none takes it for one that is full.
+    let snapshot = rig.machine.begin_decision(rig.now, wattle_wire::row::Cause::Interval);
+    assert_eq!(snapshot.chargers[0].draw_ma.0[0], amps(32.0));
+}
+
+#[test]
 fn a_hot_charger_and_one_that_is_asked_of_for_a_day_are_told() {
     let mut machine = SiteMachine::new(model(40.0, &["cp-1"]), 1, Micros::ZERO).expect("sound");
     let mut told = Vec::new();

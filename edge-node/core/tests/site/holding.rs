@@ -1,7 +1,7 @@
 //! Timers, users, currents by hand, and contactors that live.
 
 use wattle_wire::policy::{Allocation, Plan};
-use wattle_wire::{Micros, Millis, Phase, UserId, Watts};
+use wattle_wire::{Micros, Millis, Millivolts, Phase, UserId, Watts};
 
 use wattle_edge_core::*;
 use wattle_rig::Rig;
@@ -150,6 +150,37 @@ fn a_policy_that_changes_its_mind_leaves_a_vehicle_on_for_its_least_time_and_no_
     assert_eq!(last_reason(&rig, 0), "keeps its minimum for its least time on");
     rig.run_ms(2_000);
     assert_eq!(rig.setpoints(), [0, 0]);
+}
+
+#[test]
+fn what_is_given_by_hand_does_not_wait_for_the_least_time_on() {
+    let mut site = model(30.0, &["cp-1", "cp-2"]);
+    site.control.least_on_ms = Millis(600_000);
+    let mut rig = rig(site);
+    settled(&mut rig, [15, 15]);
+    rig.tell(input(Part::Charger(0), Heard::Manual(Some(manual(0.0)))));
+    settled(&mut rig, [0, 30]);
+}
+
+#[test]
+fn a_voltage_that_trembles_where_the_highest_power_is_the_minimum_switches_nobody_on_and_off() {
+    let mut site = model(30.0, &["cp-1", "cp-2"]);
+    site.users = vec![agreed("ann", Some(1_380), None)];
+    let mut rig = rig(site);
+    rig.tells_voltage = true;
+    rig.tell(input(Part::Charger(0), stay(Some("ann"))));
+    let mut on_and_off = Vec::new();
+    for volts in [230_000, 230_100].repeat(20) {
+        rig.set_voltage(Millivolts(volts));
+        rig.run_ms(2_000);
+        on_and_off.push(rig.setpoints()[0]);
+    }
+    on_and_off.dedup();
+    assert_eq!(on_and_off, [6, 0]);
+    rig.set_voltage(Millivolts(230_000));
+    settled(&mut rig, [0, 30]);
+    rig.run_ms(600_000);
+    settled(&mut rig, [6, 24]);
 }
 
 #[test]

@@ -87,6 +87,21 @@ fn an_excess_beside_a_charger_that_draws_less_than_it_may_and_does_not_measure_e
 }
 
 #[test]
+fn an_excess_beside_a_charger_that_measures_nothing_ends_soon_also_where_the_meter_speaks_seldom() {
+    let mut site = model(20.0, &["cp-1"]);
+    (site.chargers[0].max_ma, site.control.meter_stale_ms) = (amps(16.0), Millis(10_000));
+    let mut rig = Rig::new(site);
+    rig.pace.reading_ms = 5_000;
+    (rig.vehicles[0].measures, rig.vehicles[0].takes) = (0, amps(6.0));
+    rig.ask(&[0]);
+    rig.run_ms(20_000);
+    rig.excuse(0);
+    rig.set_home(15.0);
+    rig.run_ms(25_000);
+    assert_eq!(rig.setpoints(), [0]);
+}
+
+#[test]
 fn a_raise_fits_beside_a_charger_that_does_not_measure_and_may_draw_nothing() {
     let mut rig = {
         let mut site = model(20.0, &["cp-1", "cp-2"]);

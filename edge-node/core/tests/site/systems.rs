@@ -9,7 +9,7 @@ use wattle_wire::topic::Channel;
 use wattle_wire::{Micros, Milliamps, Millis, PerPhase, Watts};
 
 use wattle_edge_core::{
-    DeviceOutput, Heard, Limit, Manual, Part, SIGNALS_PER_MINUTE, Signalled, SiteModel, System,
+    DeviceOutput, Heard, Limit, Manual, Part, SIGNALS_PER_MINUTE, Signalled, SiteInput, SiteModel, System,
     SystemMachine, told,
 };
 use wattle_rig::parts;
@@ -175,7 +175,7 @@ fn a_signal_that_comes_again_is_answered_again_and_taken_once_also_over_a_restar
     let mut restarted = ems();
     restarted.restore(&machine.state()).expect("its own");
     let mut replayed = ems();
-    replayed.replay(&first.rows[0]);
+    replayed.replay(&first.rows[0], NOW);
     for machine in [&mut machine, &mut restarted, &mut replayed] {
         let again = say(machine, payload, NOW + Micros::from_secs(30));
         assert_eq!((again.answers, again.rows, again.inputs), (first.answers.clone(), vec![], vec![]));
@@ -207,6 +207,49 @@ fn what_still_holds_is_told_again_after_a_restart_and_what_is_over_is_not() {
         restarted.again(NOW + Micros::from_secs(after), &mut out);
         let parts: Vec<Part> = out.inputs.iter().map(|input| input.part).collect();
         assert_eq!((parts, out.rows.len()), (expected.clone(), expected.len()), "after {after} s");
+    }
+}
+
+/// What the systems of a site tell its machine again after a restart, from their states or from the rows; whom it is about.
+fn again_after(said: &[(usize, &str)], from_rows: bool) -> Vec<SiteInput> {
+    let mut model = (*model()).clone();
+    model.systems[0].may = model.systems[1].may.clone();
+    let model = Arc::new(model);
+    let new = || [0, 1].map(|index| SystemMachine::new(model.clone(), index));
+    let (mut systems, mut restarted) = (new(), new());
+    for (second, (by, payload)) in said.iter().enumerate() {
+        let at = NOW + Micros::from_secs(second as i64);
+        let out = say(&mut systems[*by], payload, at);
+        assert_eq!(out.answers[0].refused, None);
+        out.rows.iter().filter(|_| from_rows).for_each(|row| restarted[*by].replay(row, at));
+    }
+    if !from_rows {
+        restarted.iter_mut().zip(&systems).for_each(|(new, old)| new.restore(&old.state()).expect("its own"));
+    }
+    SystemMachine::forget_older(restarted.iter_mut());
+    let mut out = DeviceOutput::default();
+    restarted.iter_mut().for_each(|system| system.again(NOW + Micros::from_secs(60), &mut out));
+    assert_eq!(out.rows.len(), out.inputs.len());
+    out.inputs
+}
+
+#[test]
+fn after_a_restart_the_last_word_counts_as_before_whoever_said_it() {
+    let price = |value: i64| format!(r#"{{"price":{{"step_ms":600000,"values":[{value}]}}}}"#);
+    let by_hand = r#"{"manual":{"charger":"cp-1","current_ma":0}}"#;
+    let taken_back = r#"{"manual":{"charger":"cp-1"}}"#;
+    let limit = r#"{"limit":{"circuit":"grid","limit_w":1,"for_ms":600000}}"#;
+    let over = r#"{"surplus_w":{"step_ms":1000,"values":[1]}}"#;
+    let longer = r#"{"surplus_w":{"step_ms":600000,"values":[1]}}"#;
+    for from_rows in [false, true] {
+        let again = |said: &[(usize, &str)]| again_after(said, from_rows);
+        assert_eq!(again(&[(1, by_hand), (0, taken_back)]), []);
+        assert_eq!(again(&[(1, taken_back), (0, by_hand)]).len(), 1);
+        assert_eq!(again(&[(0, limit), (1, limit)]).len(), 2, "of limits each has its own");
+        assert_eq!(again(&[(1, longer), (0, over)]), [], "what is over now had taken its place");
+        let [only] = &again(&[(1, &price(1)), (0, &price(2))])[..] else { panic!("one price") };
+        let Heard::Price(Some(series)) = &only.heard else { panic!("{only:?}") };
+        assert_eq!(series.values, [2]);
     }
 }
 
