@@ -22,6 +22,8 @@ pub enum Cause {
     Disobedience(usize),
     /// One that does was forgotten, with all else that was measured, and is to be heard of anew.
     Forgotten,
+    /// The machine forgot that a meter is silent, and waits for it anew.
+    Silence,
     /// The load is known again, of which its chargers' fallback budget took no account.
     MeterBack,
     /// The vehicle of this charger draws more of what it may, and nobody measures it: a load beside it couldn't be told from it.
@@ -212,6 +214,7 @@ impl fmt::Display for Cause {
             Self::Limit => "the limit fell",
             Self::Disobedience(_) => "a vehicle drew more than it was told",
             Self::Forgotten => "the machine forgot what a vehicle drew beyond what it was told",
+            Self::Silence => "the machine forgot that a meter is silent",
             Self::MeterBack => "a meter spoke again",
             Self::Unmeasured(_) => "a vehicle that nobody measures drew more of what it may",
             Self::Test => "the test says so",

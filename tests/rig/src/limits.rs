@@ -55,9 +55,19 @@ impl Rig {
         }
     }
 
+    /// Whether a charger that is told so much keeps its highest power at the voltage there is, as far as that can be known.
+    pub(crate) fn check_power(&self, index: usize, told: Milliamps) {
+        let charger = &self.machine.model().chargers[index];
+        let known = self.now - self.voltage_since >= self.machine.model().control.meter_stale_ms.into();
+        if let Some(most) = charger.max_power.filter(|_| known || !self.tells_voltage) {
+            let power = i64::from(told.0) * i64::from(self.voltage_mv.0) * charger.wired().len() as i64;
+            assert!(power <= i64::from(most.0) * 1_000_000, "{told} of {} is more than {most}", charger.id);
+        }
+    }
+
     /// The voltage of all phases changes.
     pub fn set_voltage(&mut self, voltage: wattle_wire::Millivolts) {
-        self.voltage_mv = voltage;
+        (self.voltage_mv, self.voltage_since) = (voltage, self.now);
         self.note_limits();
     }
 

@@ -96,6 +96,19 @@ impl Rig {
         }
     }
 
+    /// A machine that starts anew doesn't know for how long a meter has been silent: what its circuit's chargers may draw goes on
+    /// until that has lasted.
+    pub(crate) fn forget_silences(&mut self) {
+        for circuit in 0..self.loads.len() {
+            if self.is_deaf(circuit) {
+                let below = |index: &usize| self.paths[self.circuit_of(*index)].contains(&circuit);
+                let those = (0..self.vehicles.len()).filter(below);
+                let may = those.fold(PerPhase::default(), |sum, index| sum + self.counted(index));
+                self.watch.excuses.add(circuit, Cause::Silence, may, self.now);
+            }
+        }
+    }
+
     /// Whether a meter by which the load or the limit of a circuit is known is silent.
     fn is_deaf(&self, circuit: usize) -> bool {
         (0..self.silent_meters.len()).any(|meter| self.silent_meters[meter] && self.tells_of(meter, circuit))
@@ -129,8 +142,8 @@ impl Rig {
     fn note_draws(&mut self) {
         let draws: Vec<Milliamps> = (0..self.vehicles.len()).map(|index| self.draw(index)).collect();
         let before = std::mem::replace(&mut self.drawn, draws);
-        for index in 0..before.len() {
-            let by = self.drawn[index] - before[index];
+        for (index, before) in before.into_iter().enumerate() {
+            let by = self.drawn[index] - before;
             if by == Milliamps::ZERO {
                 continue;
             }

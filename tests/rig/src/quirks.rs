@@ -18,9 +18,21 @@ struct Scheduled {
     limit: Limit,
 }
 
+/// What a charger has that most don't.
+#[derive(Debug, Clone)]
+struct Own {
+    /// On how many phases it measures its current.
+    measures: usize,
+    max_power: Option<i32>,
+    /// The minute from which it may charge, and for how many.
+    timer: Option<(u16, u16)>,
+}
+
 /// All of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Quirks {
+    /// Whether something generates, on each circuit.
+    pub(crate) generates: bool,
     /// How many intervals a raise waits.
     raise_delay: i64,
     /// By how much meters are wrong at most.
@@ -30,8 +42,7 @@ pub(crate) struct Quirks {
     /// Of twenty readings so many are lost, and as many are up to so many steps late.
     readings_lost: u64,
     readings_late: u64,
-    /// On how many phases each charger measures its current.
-    measures: [usize; MOST],
+    chargers: [Own; MOST],
     /// Whether meters measure the voltage.
     tells_voltage: bool,
     schedule: Vec<Scheduled>,
@@ -52,6 +63,15 @@ fn scheduled() -> impl Strategy<Value = Scheduled> {
         .prop_map(|(circuit, from_minute, minutes, limit)| Scheduled { circuit, from_minute, minutes, limit })
 }
 
+fn own() -> impl Strategy<Value = Own> {
+    (
+        prop_oneof![6 => Just(3), 1 => 0..3_usize],
+        prop::option::weighted(0.15, 1_400..25_000),
+        prop::option::weighted(0.1, (12..25_u16, 1..10_u16)),
+    )
+        .prop_map(|(measures, max_power, timer)| Own { measures, max_power, timer })
+}
+
 /// Any of them; most devices have none.
 pub(crate) fn quirks() -> impl Strategy<Value = Quirks> {
     let seldom = |most: u64| prop_oneof![2 => Just(0), 1 => 1..=most];
@@ -61,10 +81,11 @@ pub(crate) fn quirks() -> impl Strategy<Value = Quirks> {
         prop::array::uniform(prop_oneof![5 => Just(0), 1 => 1..=5_i64]),
         seldom(6),
         seldom(18),
-        prop::array::uniform(prop_oneof![6 => Just(3), 1 => 0..3_usize]),
+        prop::array::uniform(own()),
         prop::bool::weighted(0.7),
         prop::collection::vec(scheduled(), 0..3),
         0..60,
+        prop::bool::weighted(0.2),
     )
         .prop_map(
             |(
@@ -73,20 +94,22 @@ pub(crate) fn quirks() -> impl Strategy<Value = Quirks> {
                 lags,
                 readings_lost,
                 readings_late,
-                measures,
+                chargers,
                 tells_voltage,
                 schedule,
                 clocks_ahead,
+                generates,
             )| Quirks {
                 raise_delay,
                 noise,
                 lags,
                 readings_lost,
                 readings_late,
-                measures,
+                chargers,
                 tells_voltage,
                 schedule,
                 clocks_ahead,
+                generates,
             },
         )
 }
@@ -105,6 +128,16 @@ impl Quirks {
             let window = Window { days: [true; 7], from_minute: *from_minute, to_minute };
             model.circuits[circuit.index(circuits)].schedule.push((window, *limit));
         }
+        model.circuits.iter_mut().for_each(|circuit| circuit.generation = self.generates);
+        for (charger, own) in model.chargers.iter_mut().zip(&self.chargers) {
+            charger.max_power = own.max_power.map(Watts);
+            let window = |(from_minute, minutes)| Window {
+                days: [true; 7],
+                from_minute,
+                to_minute: from_minute + minutes,
+            };
+            charger.timer = own.timer.map(window).into_iter().collect();
+        }
         model.local_time = LocalTime(vec![(wattle_wire::Micros::ZERO, self.clocks_ahead)]);
         model
     }
@@ -113,8 +146,8 @@ impl Quirks {
     pub(crate) fn of_rig(&self, rig: &mut Rig, mut random: impl FnMut(u64) -> u64 + Clone + 'static) {
         let lags = rig.machine.model().meters.iter().map(|meter| meter.lag_ms.0);
         rig.meter_lags_ms = lags.collect();
-        for (vehicle, measures) in rig.vehicles.iter_mut().zip(self.measures) {
-            vehicle.measures = measures;
+        for (vehicle, own) in rig.vehicles.iter_mut().zip(&self.chargers) {
+            vehicle.measures = own.measures;
         }
         rig.tells_voltage = self.tells_voltage;
         rig.noise_most = Milliamps(self.noise);

@@ -28,6 +28,7 @@ impl Rig {
         self.heard.fill(None);
         self.note_limits();
         self.forget_the_disobedient();
+        self.forget_silences();
     }
 
     /// What a node writes down of each start: the longest validity, and the most that each charger could be told.

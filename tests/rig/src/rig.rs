@@ -79,6 +79,8 @@ pub struct Rig {
     pub noise_most: Milliamps,
     /// The voltage of each phase.
     pub voltage_mv: Millivolts,
+    /// Since when they have that.
+    pub(crate) voltage_since: Micros,
     /// Whether the meters measure it.
     pub tells_voltage: bool,
     /// How old what each meter says is when it sends it.
@@ -147,6 +149,7 @@ impl Rig {
             noise: Box::new(|| Milliamps::ZERO),
             noise_most: Milliamps::ZERO,
             voltage_mv: Millivolts(230_000),
+            voltage_since: start,
             tells_voltage: true,
             meter_lags_ms: vec![0; model.meters.len()],
             reading_delay_ms: 0,
@@ -395,6 +398,7 @@ impl Rig {
         for SendSetpoint { device, setpoint } in outcome.setpoints {
             let charger = self.machine.model().chargers.iter().position(|c| c.id == device).expect("known");
             self.watch.sent(charger, &setpoint, self.now);
+            self.check_power(charger, setpoint.limit_ma);
             self.sent.push((self.now, charger, setpoint.clone()));
             let delays = (self.fate)(Kind::Setpoint);
             self.miss(charger, &delays);
