@@ -39,6 +39,7 @@ use crate::down::worker::{Queue, Worker};
 use crate::down::{self, Board, Down};
 use crate::files::{self, Files};
 use crate::former;
+use crate::journal::RealDisk;
 use crate::mqtt::{self, Delivery, Lane};
 use crate::numbers;
 use crate::peers::peers;
@@ -306,15 +307,15 @@ impl SiteBuilder<'_> {
             Keeper::start(&self.config.data).context("can't start the thread that keeps policies")?;
         let aside = Aside::start().context("can't start the thread of policies in shadow")?;
         let now = self.clock.now();
-        let first_number = numbers::take(&self.config.data, now);
-        let (mut present, before) = (Told::default(), Told::read(&self.config.data));
+        let first_number = numbers::take(&RealDisk, &self.config.data, now);
+        let (mut present, before) = (Told::default(), Told::read(&RealDisk, &self.config.data));
         let mut all = before.clone();
         for site in sites {
             let model = site_model(&site.file);
             present.add(&model);
             all.add(&model);
         }
-        all.write(&self.config.data);
+        all.write(&RealDisk, &self.config.data);
         forget_later(present, before.holds_for(), self.config.data.clone());
         let mut actors = Vec::with_capacity(sites.len());
         let deployed =
@@ -400,7 +401,7 @@ fn forget_later(present: Told, before: Duration, data: std::path::PathBuf) {
     actix::spawn(async move {
         tokio::time::sleep(before).await;
         // A thread that can't be had leaves more than is needed.
-        let _ = tokio::task::spawn_blocking(move || present.write(&data)).await;
+        let _ = tokio::task::spawn_blocking(move || present.write(&RealDisk, &data)).await;
     });
 }
 

@@ -7,8 +7,7 @@
 //! this start can't hold any more. When it can't be written, as on a full disk, the node starts all the same and says so.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,8 +15,13 @@ use serde::{Deserialize, Serialize};
 use wattle_edge_core::{SiteMachine, SiteModel};
 use wattle_wire::{DeviceId, Milliamps, Millis, SiteId};
 
+use crate::journal::{Disk, replace};
+
 /// Name of the file in the data folder.
 pub const FILE_NAME: &str = "setpoint-limits.json";
+
+/// Of ten thousand chargers it has a tenth of that.
+const MAX_BYTES: u64 = 16 << 20;
 
 /// The longest that a file is believed to say that a setpoint holds: a day.
 const LONGEST: Millis = Millis(86_400_000);
@@ -34,9 +38,9 @@ struct OfSite {
 
 impl Told {
     /// What earlier starts may have told, by the data folder.
-    pub fn read(data: &Path) -> Self {
+    pub fn read(disk: &dyn Disk, data: &Path) -> Self {
         let path = data.join(FILE_NAME);
-        let text = match fs::read(&path) {
+        let text = match disk.read(&path, MAX_BYTES) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Self::default(),
             Err(error) => {
@@ -76,24 +80,16 @@ impl Told {
     }
 
     /// Keeps it for the next start.
-    pub fn write(&self, data: &Path) {
-        if let Err(error) = self.try_write(data) {
+    pub fn write(&self, disk: &dyn Disk, data: &Path) {
+        let mut text = serde_json::to_vec(self).expect("names and numbers");
+        text.push(b'\n');
+        if let Err(error) = replace(disk, data, FILE_NAME, &text) {
             let path = data.join(FILE_NAME);
             tracing::error!(
                 path = %path.display(), %error,
                 "can't be written: if the validity or a maximum is lowered before the next start, earlier setpoints may not be reserved"
             );
         }
-    }
-
-    fn try_write(&self, data: &Path) -> io::Result<()> {
-        let unfinished = data.join(format!("{FILE_NAME}.tmp"));
-        let mut file = File::create(&unfinished)?;
-        serde_json::to_writer(&mut file, self)?;
-        file.write_all(b"\n")?;
-        file.sync_all()?;
-        fs::rename(&unfinished, data.join(FILE_NAME))?;
-        File::open(data)?.sync_all()
     }
 }
 
@@ -103,6 +99,8 @@ mod tests {
     use wattle_wire::{Micros, Phase};
 
     use super::*;
+    use crate::journal::RealDisk;
+    use crate::journal::memory_disk::{Fault, MemoryDisk};
 
     fn model(validity_ms: i32, max_a: i32) -> SiteModel {
         let text = format!(
@@ -115,7 +113,7 @@ mod tests {
 
     /// What a charger may draw at a start with this model, after so many seconds in steps of one.
     fn reserved(data: &Path, model: SiteModel, seconds: i64) -> Milliamps {
-        let before = Told::read(data);
+        let before = Told::read(&RealDisk, data);
         let mut machine = SiteMachine::new(model, 1, Micros::ZERO).expect("sound");
         before.reserve(&mut machine);
         let at = Micros::from_secs;
@@ -132,8 +130,8 @@ mod tests {
         let mut told = Told::default();
         told.add(&model(600_000, 32));
         told.add(&model(10_000, 16));
-        told.write(folder.path());
-        assert_eq!(Told::read(folder.path()), told);
+        told.write(&RealDisk, folder.path());
+        assert_eq!(Told::read(&RealDisk, folder.path()), told);
         assert_eq!(told.holds_for(), Duration::from_secs(1_260));
         assert_eq!(reserved(folder.path(), model(10_000, 16), 600), Milliamps::from_amps(32));
         assert_eq!(reserved(folder.path(), model(10_000, 16), 640), Milliamps::ZERO);
@@ -144,9 +142,31 @@ mod tests {
     fn a_file_that_is_damaged_or_absurd_does_no_harm() {
         let folder = tempfile::tempdir().expect("folder");
         for text in ["", "{", "[]", "{\"depot\":{\"validity_ms\":-5,\"max_ma\":{\"cp-1\":-1}}}"] {
-            fs::write(folder.path().join(FILE_NAME), text).expect("written");
+            std::fs::write(folder.path().join(FILE_NAME), text).expect("written");
             assert_eq!(reserved(folder.path(), model(10_000, 16), 1), Milliamps::from_amps(16), "{text}");
         }
-        Told::default().write(&folder.path().join("not-there"));
+        Told::default().write(&RealDisk, &folder.path().join("not-there"));
+    }
+
+    #[test]
+    fn what_was_told_is_known_though_the_power_goes_at_any_step_of_the_next_writing() {
+        let data = Path::new("/data");
+        let (mut first, mut both) = (Told::default(), Told::default());
+        first.add(&model(600_000, 32));
+        both.add(&model(600_000, 32));
+        both.add(&model(900_000, 16));
+        for step in 0..8 {
+            let disk = MemoryDisk::default();
+            first.write(&disk, data);
+            disk.lose_power();
+            assert_eq!(Told::read(&disk, data), first);
+            disk.fail_at(disk.steps() + step, Fault::PowerCut, true);
+            both.write(&disk, data);
+            disk.lose_power();
+            assert!([&first, &both].contains(&&Told::read(&disk, data)), "step {step}");
+            both.write(&disk, data);
+            disk.lose_power();
+            assert_eq!(Told::read(&disk, data), both);
+        }
     }
 }

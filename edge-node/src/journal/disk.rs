@@ -163,7 +163,7 @@ pub(super) const UNFINISHED: &str = ".tmp";
 
 /// Puts a whole file under `name`: after this it is there with these bytes, before it as it was, and nothing
 /// between, whenever the power goes.
-pub(super) fn replace(disk: &dyn Disk, dir: &Path, name: &str, bytes: &[u8]) -> Result<(), JournalError> {
+pub(crate) fn replace(disk: &dyn Disk, dir: &Path, name: &str, bytes: &[u8]) -> Result<(), JournalError> {
     replace_by(disk, dir, name, |_| bytes.to_vec())
 }
 

@@ -91,6 +91,7 @@ use wattle_wire::uplink::Incarnation;
 use wattle_wire::{Micros, Millis};
 
 pub use copies::{former, in_order};
+pub(crate) use disk::replace;
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::JournalError;
 pub use frame::MAX_RECORD_BYTES;
