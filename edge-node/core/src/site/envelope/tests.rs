@@ -224,8 +224,8 @@ prop_compose! {
         drawn[phases[0]] = Milliamps(if beyond == 0 { 20_300 } else { 0 });
         let may_draw = may_draw.zip(drawn, Milliamps::max);
         Seat {
-            // A chain: the first circuit is the grid connection.
-            path: (0..=circuit).rev().collect(),
+            // The first circuit is the grid connection, below it is the second, and from there on each feeds two.
+            path: std::iter::successors(Some(circuit), |below| (*below > 0).then_some(below / 2)).collect(),
             phases,
             min: Milliamps::from_amps(6),
             max: Milliamps::from_amps(max),
@@ -263,7 +263,7 @@ fn proposed() -> impl Strategy<Value = Milliamps> {
 }
 
 fn case() -> impl Strategy<Value = (Budgets, Budgets, Vec<(Seat, Milliamps)>)> {
-    (1..4_usize).prop_flat_map(|circuits| {
+    (1..7_usize).prop_flat_map(|circuits| {
         let seats = prop::collection::vec((seat(circuits), proposed()), 0..7);
         (budgets(circuits), budgets(circuits), seats)
     })
