@@ -1,6 +1,7 @@
 //! Keeps the lake's files few, in the background: merges small ones and deletes what no version needs any more.
 //!
-//! Nothing waits for it, and nothing is lost when it is cut off or fails: it is tried again at the next turn.
+//! Nothing waits for it, and nothing is lost when it is cut off or fails: it is tried again at the next turn. What fails
+//! keeps nothing else from being done, and is logged once, however many turns it lasts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use wattle_process::Health;
 
-use crate::lake::{Lake, LakeError};
+use crate::lake::{Failures, Lake, LakeError};
 
 /// How often files that no version needs are looked for.
 const SWEEP: Duration = Duration::from_secs(3600);
@@ -29,31 +30,58 @@ impl Upkeep {
         let mut swept: Option<Instant> = None;
         loop {
             turns.tick().await;
-            let sweep = swept.is_none_or(|swept| swept.elapsed() >= SWEEP);
-            match self.turn(sweep).await {
-                Ok(()) => {
-                    self.health.clear("upkeep");
-                    if sweep {
-                        swept = Some(Instant::now());
-                    }
-                }
-                Err(error) => {
-                    tracing::error!(%error, "small files could not be merged; it is tried again");
-                    self.health.fail("upkeep", error.to_string());
-                }
+            let mut failures = Failures::default();
+            failures.note(self.compact().await);
+            if swept.is_none_or(|swept| swept.elapsed() >= SWEEP)
+                && failures.note(self.lake.sweep().await).is_some()
+            {
+                swept = Some(Instant::now());
             }
+            self.tell(failures.or(()));
         }
     }
 
-    async fn turn(&self, sweep: bool) -> Result<(), LakeError> {
+    async fn compact(&self) -> Result<(), LakeError> {
         let started = Instant::now();
-        let report = self.lake.compact(self.compact_bytes).await?;
+        let compacted = self.lake.compact(self.compact_bytes).await;
         metrics::histogram!("wattle_fog_compact_seconds").record(started.elapsed().as_secs_f64());
-        metrics::counter!("wattle_fog_files_merged_total").increment(report.replaced as u64);
-        if sweep {
-            let deleted = self.lake.sweep().await?;
-            metrics::counter!("wattle_fog_files_deleted_total").increment(deleted as u64);
+        compacted.map(drop)
+    }
+
+    /// Says in the health what a turn has come to, and in the log where that is new. Gives whether it is.
+    fn tell(&self, turn: Result<(), LakeError>) -> bool {
+        let Err(error) = turn else {
+            self.health.clear("upkeep");
+            return false;
+        };
+        let text = error.to_string();
+        let anew = !self.health.faults().iter().any(|(part, why)| *part == "upkeep" && *why == text);
+        if anew {
+            tracing::error!(%error, "upkeep of the lake has failed in part, the rest is done; it is tried again");
+            self.health.fail("upkeep", text);
         }
-        Ok(())
+        anew
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Error;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_fails_at_every_turn_is_logged_once_and_stays_in_the_health_until_it_works() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let lake = Arc::new(Lake::open(folder.path()).await.expect("a lake"));
+        let upkeep = Upkeep { lake, health: Health::new(), compact_bytes: 1 << 20 };
+        let failed = |why| Err(LakeError::Folder { path: "lake".into(), source: Error::other(why) });
+        assert!(upkeep.tell(failed("no disk")));
+        assert!(!upkeep.tell(failed("no disk")));
+        assert!(upkeep.tell(failed("no room")), "another reason");
+        assert!(upkeep.health.faults()[0].1.contains("no room"));
+        assert!(!upkeep.tell(Ok(())));
+        assert!(upkeep.health.faults().is_empty());
+        assert!(upkeep.tell(failed("no room")), "again");
     }
 }

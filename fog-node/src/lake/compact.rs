@@ -1,4 +1,4 @@
-//! Small files into large ones, and away with what nobody needs any more.
+//! Small files into large ones.
 //!
 //! Each commit leaves a small file, and what a question costs grows with their number. Once there are
 //! [`FEW`] small files, they are written anew, in their order, into files of up to a level's size, and one commit puts
@@ -11,21 +11,26 @@
 //!   that commit has taken out one of its files or changed the table.
 //! - What it replaces stays on the disk for [`RETENTION`], for queries that have begun. A compaction that is cut off
 //!   leaves files that the table doesn't know, and [`Lake::sweep`] takes them then.
+//! - A file that can't be read is left alone, and all others are merged without it; it is told for as long as the table
+//!   names it. Whether it can be read again is looked at with every sweep.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::future::ready;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use datafusion::execution::SendableRecordBatchStream;
 use deltalake::DeltaTable;
 use deltalake::kernel::transaction::{CommitData, TransactionError};
 use deltalake::kernel::{Action, Add, Remove};
 use deltalake::logstore::CommitOrBytes;
-use deltalake::operations::vacuum::{Clock, VacuumMode};
 use deltalake::protocol::DeltaOperation;
 use deltalake::writer::{DeltaWriter as _, RecordBatchWriter};
 use futures::{StreamExt as _, TryStreamExt as _};
-use jiff::Timestamp;
 
-use super::error::QueryContext as _;
+use super::disk::is_whole;
+use super::error::Failures;
 use super::head::entry as log_entry;
 use super::table::{Table, address, file_properties, table_error};
 use super::{Lake, LakeError};
@@ -51,59 +56,98 @@ pub struct CompactReport {
 
 /// An active data file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct DataFile {
-    path: String,
+pub(super) struct DataFile {
+    pub(super) path: String,
     bytes: u64,
 }
 
 impl Lake {
     /// Merges the small files of every table into files of up to `target_bytes`, and checkpoints logs that have grown.
-    /// One at a time; commits, derivations and queries go on meanwhile.
+    /// One at a time; commits, derivations and queries go on meanwhile. What fails keeps nothing else from being done.
     ///
     /// # Errors
-    /// When a table can't be read or written. What was merged until then stays merged, and nothing else has changed.
+    /// When a table or a file can't be read or written: that is as it was, and everything else is done.
     pub async fn compact(&self, target_bytes: u64) -> Result<CompactReport, LakeError> {
-        let _alone = self.compacting.lock().await;
-        let mut report = CompactReport::default();
+        let mut unreadable = self.compacting.lock().await;
+        let (mut report, mut failures) = (CompactReport::default(), Failures::default());
         for table in self.tables() {
-            let snapshot = table.reload().await?;
-            for bin in bins(&active(table, &snapshot).await?, target_bytes) {
-                let Some(written) = merge(table, &snapshot, &bin).await? else { break };
+            let compacted = compact_table(table, target_bytes, &mut unreadable, &mut failures).await;
+            if let Some(done) = failures.note(compacted) {
+                report.replaced += done.replaced;
+                report.written += done.written;
+            }
+            failures.note(table.checkpoint_if_due().await);
+        }
+        failures.or(report)
+    }
+}
+
+/// Data files that could not be read when they were to be merged.
+pub(super) type Unreadable = BTreeMap<PathBuf, Damaged>;
+
+/// A data file that could not be read, and why.
+pub(super) struct Damaged {
+    file: DataFile,
+    why: Arc<dyn Error + Send + Sync>,
+}
+
+async fn compact_table(
+    table: &Table,
+    target_bytes: u64,
+    unreadable: &mut Unreadable,
+    failures: &mut Failures,
+) -> Result<CompactReport, LakeError> {
+    let snapshot = table.reload().await?;
+    let mut files = active(table, &snapshot).await?;
+    let paths: BTreeSet<_> = files.iter().map(|file| table.folder().join(&file.path)).collect();
+    unreadable.retain(|path, _| !path.starts_with(table.folder()) || paths.contains(path));
+    files.retain(|file| !unreadable.contains_key(&table.folder().join(&file.path)));
+    let mut report = CompactReport::default();
+    for bin in bins(&files, target_bytes) {
+        match merge(table, &snapshot, &bin).await {
+            Ok(Some(written)) => {
+                metrics::counter!("wattle_fog_files_merged_total").increment(bin.len() as u64);
                 report.replaced += bin.len();
                 report.written += written;
             }
-            table.checkpoint_if_due().await?;
+            Ok(None) => break,
+            // After a long stop it may be one that others have merged, and swept.
+            Err(LakeError::Unreadable { path, source }) => match find(table, &path).await? {
+                Some(file) => drop(unreadable.insert(path, Damaged { file, why: source })),
+                None => break,
+            },
+            Err(error) => drop(failures.note::<()>(Err(error))),
         }
-        Ok(report)
     }
-
-    /// Deletes the files that have been in no version for the last two hours. Gives their number.
-    ///
-    /// # Errors
-    /// When a table can't be read or a file can't be deleted.
-    pub async fn sweep(&self) -> Result<usize, LakeError> {
-        self.sweep_by(None).await
+    for (path, damaged) in unreadable.iter().filter(|(path, _)| path.starts_with(table.folder())) {
+        let (path, source) = (path.clone(), damaged.why.clone());
+        failures.note::<()>(Err(LakeError::Unreadable { path, source }));
     }
+    Ok(report)
+}
 
-    pub(super) async fn sweep_by(&self, clock: Option<Arc<dyn Clock>>) -> Result<usize, LakeError> {
-        let _alone = self.compacting.lock().await;
-        let mut deleted = 0;
-        for table in self.tables() {
-            // How long files are kept stands in the table's properties.
-            let mut vacuum = table.reload().await?.vacuum().with_mode(VacuumMode::Full);
-            if let Some(clock) = &clock {
-                vacuum = vacuum.with_clock(clock.clone());
-            }
-            let swept = vacuum.await.map_err(|source| table_error(table.name(), "swept", source))?;
-            deleted += swept.1.files_deleted.len();
+/// A file that the table still names.
+async fn find(table: &Table, path: &Path) -> Result<Option<DataFile>, LakeError> {
+    let files = active(table, &table.reload().await?).await?;
+    Ok(files.into_iter().find(|file| table.folder().join(&file.path) == path))
+}
+
+/// Forgets the files that can be read again.
+pub(super) async fn try_again(table: &Table, unreadable: &mut Unreadable) {
+    let snapshot = table.snapshot();
+    let own = unreadable.iter().filter(|(path, _)| path.starts_with(table.folder()));
+    let own: Vec<_> = own.map(|(path, damaged)| (path.clone(), damaged.file.clone())).collect();
+    for (path, file) in own {
+        let Ok(rows) = rows_of(table, &snapshot, &file).await else { continue };
+        if rows.try_for_each(|_| ready(Ok(()))).await.is_ok() {
+            unreadable.remove(&path);
         }
-        Ok(deleted)
     }
 }
 
 /// The files of a snapshot, oldest first. None at all when one of them isn't what this node writes: rows marked as
 /// deleted would come back.
-async fn active(table: &Table, snapshot: &DeltaTable) -> Result<Vec<DataFile>, LakeError> {
+pub(super) async fn active(table: &Table, snapshot: &DeltaTable) -> Result<Vec<DataFile>, LakeError> {
     let mut files = Vec::new();
     let mut views = snapshot.get_active_add_actions_by_predicate(None);
     while let Some(view) = views.next().await {
@@ -147,9 +191,8 @@ async fn merge(table: &Table, snapshot: &DeltaTable, bin: &[DataFile]) -> Result
     let mut writer =
         RecordBatchWriter::for_table(snapshot).map_err(writing)?.with_writer_properties(file_properties());
     for file in bin {
-        let rows = table.rows_in(vec![address(snapshot, &file.path)]).await?;
-        let mut rows = rows.execute_stream().await.querying("small files")?;
-        while let Some(batch) = rows.try_next().await.querying("small files")? {
+        let mut rows = rows_of(table, snapshot, file).await?;
+        while let Some(batch) = rows.try_next().await.map_err(|error| unreadable(table, file, error))? {
             writer.write(batch).await.map_err(writing)?;
         }
     }
@@ -163,9 +206,24 @@ async fn merge(table: &Table, snapshot: &DeltaTable, bin: &[DataFile]) -> Result
     Ok(Some(written))
 }
 
+async fn rows_of(
+    table: &Table,
+    snapshot: &DeltaTable,
+    file: &DataFile,
+) -> Result<SendableRecordBatchStream, LakeError> {
+    is_whole(&table.folder().join(&file.path), file.bytes).map_err(|error| unreadable(table, file, error))?;
+    let rows = table.rows_in(vec![address(snapshot, &file.path)]).await;
+    let rows = rows.map_err(|error| unreadable(table, file, error))?;
+    rows.execute_stream().await.map_err(|error| unreadable(table, file, error))
+}
+
+fn unreadable(table: &Table, file: &DataFile, why: impl Error + Send + Sync + 'static) -> LakeError {
+    LakeError::Unreadable { path: table.folder().join(&file.path), source: Arc::new(why) }
+}
+
 /// Commits that files have taken the place of others, and gives the version. None when another writer has changed the table, or has
 /// taken out one of them himself.
-async fn replace(
+pub(super) async fn replace(
     table: &Table,
     snapshot: &DeltaTable,
     bin: &[DataFile],
@@ -175,11 +233,6 @@ async fn replace(
     let paths: BTreeSet<&str> = bin.iter().map(|file| file.path.as_str()).collect();
     let bytes = bin.iter().map(|file| file.bytes).sum::<u64>();
     let target_size = i64::try_from(bytes).unwrap_or(i64::MAX);
-    let operation = DeltaOperation::Optimize { predicate: None, target_size };
-    let removed = bin.iter().map(|file| Action::Remove(removal(file)));
-    let actions = removed.chain(added.iter().cloned().map(Action::Add)).collect();
-    let entry = CommitData::new(actions, operation, Default::default(), Vec::new());
-    let bytes = entry.get_bytes().map_err(|source| writing(source.into()))?;
     let log = snapshot.log_store();
     let mut version = snapshot.version().unwrap_or_default();
     loop {
@@ -194,13 +247,18 @@ async fn replace(
             }
             version += 1;
         }
-        // What was written a long time ago may have been swept away; then nothing may take the place of what is there.
-        if !table.are_there(&added) {
-            return Ok(None);
-        }
         // Another's entry that this one stands on lasts before it does.
         table.sync_entries(snapshot.version().unwrap_or_default()..=version).await?;
-        let entry = CommitOrBytes::LogBytes(bytes.clone());
+        let now_ms = table.now_ms()?;
+        let removed = bin.iter().map(|file| Action::Remove(removal(file, now_ms)));
+        let actions = removed.chain(added.iter().cloned().map(Action::Add)).collect();
+        let operation = DeltaOperation::Optimize { predicate: None, target_size };
+        let entry = CommitData::new(actions, operation, Default::default(), Vec::new());
+        let entry = CommitOrBytes::LogBytes(entry.get_bytes().map_err(|source| writing(source.into()))?);
+        // What was written a long time ago may have been swept away; then nothing may take the place of what is there.
+        if !table.claim(&added)? {
+            return Ok(None);
+        }
         match log.write_commit_entry(version + 1, entry, Default::default()).await {
             Ok(()) => break,
             Err(TransactionError::VersionAlreadyExists(_)) => {}
@@ -210,11 +268,11 @@ async fn replace(
     Ok(Some(version + 1))
 }
 
-fn removal(file: &DataFile) -> Remove {
+fn removal(file: &DataFile, now_ms: i64) -> Remove {
     Remove {
         path: file.path.clone(),
         data_change: false,
-        deletion_timestamp: Some(Timestamp::now().as_millisecond()),
+        deletion_timestamp: Some(now_ms),
         extended_file_metadata: Some(true),
         partition_values: Some(Default::default()),
         size: i64::try_from(file.bytes).ok(),

@@ -1,9 +1,12 @@
-//! What a lake brings to the disk: files, folders, and entries of a log that others wrote.
+//! What a lake brings to the disk: files, folders, and entries of a log that others wrote; and what time it is there.
 
 use std::io::ErrorKind;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, futimens};
 
 use super::LakeError;
 
@@ -51,4 +54,24 @@ pub(super) async fn sync(to_disk: &ToDisk, paths: Vec<PathBuf>) -> Result<(), La
         Ok(())
     });
     syncing.await.unwrap_or(Err(LakeError::Stopping))
+}
+
+/// Says of a file or a folder that it was changed now, and gives that moment: by whoever stamps files there, whose clock may
+/// be another than the node's own. It takes no room.
+pub(super) fn touch(path: &Path) -> std::io::Result<SystemTime> {
+    let file = std::fs::File::open(path)?;
+    let keep = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+    futimens(&file, &Timestamps { last_access: keep, last_modification: now })?;
+    file.metadata()?.modified()
+}
+
+/// Looks whether a data file is as long as when it was written: one that is empty or gone would else pass for one without
+/// rows.
+pub(super) fn is_whole(path: &Path, bytes: u64) -> std::io::Result<()> {
+    let found = std::fs::metadata(path)?.len();
+    if found == bytes {
+        return Ok(());
+    }
+    Err(std::io::Error::other(format!("it has {found} bytes and was written with {bytes}")))
 }

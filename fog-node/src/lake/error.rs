@@ -1,6 +1,7 @@
 //! What can go wrong with a lake.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use deltalake::DeltaTableError;
 
@@ -33,6 +34,22 @@ pub enum LakeError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// A data file that a table names can't be read.
+    #[error(
+        "data file {} can't be read: {source}; check the disk, and put the file back from a copy of the lake: until then queries that need its rows fail", .path.display()
+    )]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: Arc<dyn std::error::Error + Send + Sync>,
+    },
+    /// Several things have failed, while the rest was done.
+    #[error("{}", told(.0))]
+    Several(
+        /// Each of them.
+        Vec<LakeError>,
+    ),
     /// The process ends while a file is brought to the disk.
     #[error("the process is stopping")]
     Stopping,
@@ -62,6 +79,43 @@ pub enum LakeError {
         /// How often we tried.
         attempts: usize,
     },
+}
+
+/// How many of several failures are told.
+const TOLD: usize = 3;
+
+fn told(failures: &[LakeError]) -> String {
+    let mut texts: Vec<_> = failures.iter().take(TOLD).map(ToString::to_string).collect();
+    if failures.len() > TOLD {
+        texts.push(format!("and {} more", failures.len() - TOLD));
+    }
+    texts.join("; ")
+}
+
+/// What has failed while the rest went on.
+#[derive(Debug, Default)]
+pub(crate) struct Failures(Vec<LakeError>);
+
+impl Failures {
+    /// What was done; or none, and the failure is kept.
+    pub(crate) fn note<T>(&mut self, result: Result<T, LakeError>) -> Option<T> {
+        result.map_err(|error| self.0.push(error)).ok()
+    }
+
+    /// What was done, if nothing has failed.
+    ///
+    /// # Errors
+    /// All that has failed.
+    pub(crate) fn or<T>(mut self, done: T) -> Result<T, LakeError> {
+        match (self.0.pop(), self.0.is_empty()) {
+            (None, _) => Ok(done),
+            (Some(only), true) => Err(only),
+            (Some(last), false) => {
+                self.0.push(last);
+                Err(LakeError::Several(self.0))
+            }
+        }
+    }
 }
 
 pub(crate) trait Context<T> {

@@ -21,8 +21,9 @@
 //! - What [`Lake::commit`] has returned from is on the disk.
 //! - A node may be stopped at any moment and for any time, by its system or by whoever hosts that, and no clock has to tell. Others
 //!   go on meanwhile, and drop what is older than two hours: files that no entry names yet, and entries of the log
-//!   that a checkpoint covers. So the files of an entry are looked for right before it is written, and right after it a
-//!   checkpoint that had overtaken it: such an entry is none, and is written again at the end of the log.
+//!   that a checkpoint covers. So the files of an entry are claimed right before it is written ([`sweep`]), and right after it a
+//!   checkpoint is looked for that had overtaken it: such an entry is none, and is written again at the end of the log.
+//! - What fails in one table, or in one file of it, keeps upkeep and derivation of the others from nothing.
 //! - One commit, one derivation and one compaction at a time per [`Lake`]; none waits for another, nor do queries.
 //!
 //! Each commit leaves a small file per table. [`Lake::compact`] and [`Lake::sweep`] have to be called every now and
@@ -44,6 +45,9 @@ mod pause_tests;
 mod raw;
 pub mod schema;
 mod settle;
+mod sweep;
+#[cfg(test)]
+mod sweep_tests;
 #[cfg(test)]
 mod sync_tests;
 mod table;
@@ -66,6 +70,7 @@ pub use admit::{Journal, Refusal};
 pub use commit::{CommitReport, Guard};
 pub use compact::CompactReport;
 pub use derive::DeriveReport;
+pub(crate) use error::Failures;
 pub use error::LakeError;
 pub use raw::{Append, RawTable, RawTables};
 pub use views::{TABLES, VIEWS};
@@ -84,7 +89,7 @@ pub struct Lake {
     sessions: Table,
     committing: Mutex<()>,
     deriving: Mutex<derive::Progress>,
-    compacting: Mutex<()>,
+    compacting: Mutex<compact::Unreadable>,
 }
 
 impl Lake {
@@ -118,7 +123,7 @@ impl Lake {
             limits,
             committing: Mutex::new(()),
             deriving: Mutex::new(derive::Progress::default()),
-            compacting: Mutex::new(()),
+            compacting: Mutex::new(compact::Unreadable::default()),
         })
     }
 

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use deltalake::protocol::checkpoints::{cleanup_metadata, create_checkpoint};
 use tempfile::TempDir;
@@ -12,7 +11,6 @@ use super::columns::judged;
 use super::table::RETENTION;
 use super::tests::rows::{Journal as Rows, NOON, edge};
 use super::tests::{commit, lake, one, position, some};
-use super::upkeep_tests::Later;
 use super::*;
 
 const COUNT: &str = "SELECT count(*) FROM readings_raw";
@@ -24,9 +22,15 @@ fn entry(table: &Table, folder: &TempDir, version: u64) -> PathBuf {
 
 /// Makes a checkpoint of a table, and has all but the newest entry be so old that they are dropped for it.
 async fn goes_by(table: &Table, folder: &TempDir) {
+    goes_by_to(table, folder, table.reload().await.expect("a snapshot").version().expect("a version")).await;
+}
+
+/// The same of the entries before a version.
+async fn goes_by_to(table: &Table, folder: &TempDir, newest: u64) {
     let snapshot = table.reload().await.expect("a snapshot");
-    create_checkpoint(&snapshot, None).await.expect("a checkpoint");
-    let newest = snapshot.version().expect("a version");
+    let mut at = snapshot.clone();
+    at.load_version(newest).await.expect("that version");
+    create_checkpoint(&at, None).await.expect("a checkpoint");
     let long_ago = SystemTime::now() - 2 * RETENTION;
     for version in 0..newest {
         let file = std::fs::File::options().write(true).open(entry(table, folder, version));
@@ -87,7 +91,7 @@ async fn files_that_were_swept_before_their_entry_was_written_are_never_named() 
     let batch = judged(&first.readings, stopped.limits).expect("rows");
     let written = stopped.readings.write_files(head.table(), vec![batch]).await.expect("written");
     let others = Lake::open(folder.path()).await.expect("the same lake");
-    assert_eq!(others.sweep_by(Some(Arc::new(Later))).await.expect("swept"), written.len());
+    assert_eq!(others.sweep_after(Duration::ZERO).await.expect("swept"), written.len());
     let app = Journal { edge: edge(), incarnation: Incarnation(7) }.app_id();
     let appended = stopped.readings.append_files(&head, written, vec![(app, 99)]).await;
     assert_eq!(appended.expect("nothing is wrong"), Append::Outdated);

@@ -35,7 +35,7 @@ use deltalake::{DeltaTable, DeltaTableError, TableProperty};
 
 use super::LakeError;
 use super::admit::Journal;
-use super::disk::{ToDisk, sync, sync_entries};
+use super::disk::{ToDisk, is_whole, sync, sync_entries};
 use super::error::QueryContext as _;
 use super::head::{Head, Position, entry};
 use super::log::newest_checkpoint;
@@ -140,7 +140,7 @@ impl Table {
         let reading = |source| table_error(self.name, "read", source);
         let seen = self.head();
         let since = seen.version() + 1;
-        let overtaken = self.is_overtaken(&seen)?;
+        let overtaken = self.is_overtaken(seen.version())?;
         let followed = if overtaken { None } else { seen.followed().await.map_err(reading)? };
         let head = match followed {
             Some(head) => head,
@@ -206,14 +206,11 @@ impl Table {
         positions: Vec<(String, u64)>,
     ) -> Result<Append, LakeError> {
         let writing = |source| table_error(self.name, "written", source);
-        if !self.are_there(&adds) {
-            return Ok(Append::Outdated);
-        }
         let transactions = positions
             .iter()
             .map(|(app, position)| Transaction::new(app, i64::try_from(*position).unwrap_or(i64::MAX)));
         let entry = CommitData::new(
-            adds.into_iter().map(Action::Add).collect(),
+            adds.iter().cloned().map(Action::Add).collect(),
             DeltaOperation::Write { mode: SaveMode::Append, partition_by: None, predicate: None },
             Default::default(),
             transactions.collect(),
@@ -221,13 +218,16 @@ impl Table {
         let entry = entry.get_bytes().map_err(|source| writing(source.into()))?;
         let version = onto.version() + 1;
         let log = onto.table().log_store();
+        if !self.claim(&adds)? {
+            return Ok(Append::Outdated);
+        }
         match log.write_commit_entry(version, CommitOrBytes::LogBytes(entry), Default::default()).await {
             Ok(()) => {}
             Err(TransactionError::VersionAlreadyExists(_)) => return Ok(Append::Outdated),
             Err(error) => return Err(writing(error.into())),
         }
         self.sync_log(version).await?;
-        if self.is_overtaken(onto)? {
+        if self.is_overtaken(onto.version())? {
             tracing::warn!(
                 table = self.name,
                 version,
@@ -239,17 +239,17 @@ impl Table {
         Ok(Append::Done)
     }
 
-    /// Whether a checkpoint stands after a head: then the number after it may have been given, and dropped with what it
-    /// named.
-    fn is_overtaken(&self, head: &Head) -> Result<bool, LakeError> {
+    /// Whether a checkpoint stands after a version: then the number after it may have been given, and dropped with what it
+    /// named; and what stands there by now may be an entry that nobody reads.
+    pub(super) fn is_overtaken(&self, version: u64) -> Result<bool, LakeError> {
         let log = self.log();
         let newest = newest_checkpoint(&log).map_err(|source| LakeError::Folder { path: log, source })?;
-        Ok(newest > Some(head.version()))
+        Ok(newest > Some(version))
     }
 
-    /// Whether data files that no entry names yet are still there: others sweep away what is older than [`RETENTION`].
-    pub(super) fn are_there(&self, adds: &[Add]) -> bool {
-        adds.iter().all(|add| self.folder.join(&add.path).exists())
+    /// Where its data files are.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     fn log(&self) -> PathBuf {
@@ -345,8 +345,9 @@ impl Table {
                 match action {
                     Action::Add(add) if add.data_change => {
                         // A compaction may have taken it out of the table; it is on the disk until the
-                        // retention is over.
-                        if !self.folder.join(&add.path).exists() {
+                        // retention is over. Of one that is damaged whoever reads the table hears.
+                        let bytes = u64::try_from(add.size).unwrap_or_default();
+                        if is_whole(&self.folder.join(&add.path), bytes).is_err() {
                             return Ok(None);
                         }
                         added.push(address(to, &add.path));

@@ -1,12 +1,11 @@
 //! Compaction and sweeping: what a reader sees, what a writer knows, and what is derived stay as they were.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use deltalake::operations::vacuum::Clock;
 use futures::StreamExt as _;
 use tempfile::TempDir;
 
-use super::table::RETENTION;
 use super::tests::rows::{Journal as Rows, NOON};
 use super::tests::{ask, commit, lake, one, position, some};
 use super::*;
@@ -34,16 +33,6 @@ async fn files(table: &Table) -> usize {
 fn on_disk(table: &str, folder: &TempDir) -> usize {
     let entries = std::fs::read_dir(folder.path().join(table)).expect("a folder");
     entries.filter(|e| e.as_ref().is_ok_and(|e| e.path().extension().is_some_and(|e| e == "parquet"))).count()
-}
-
-/// A clock that is ahead by more than files are kept.
-#[derive(Debug)]
-pub(super) struct Later;
-
-impl Clock for Later {
-    fn current_timestamp_millis(&self) -> i64 {
-        jiff::Timestamp::now().as_millisecond() + RETENTION.as_millis() as i64 + 60_000
-    }
 }
 
 #[tokio::test]
@@ -122,7 +111,7 @@ async fn what_a_killed_compaction_has_left_is_never_read_and_swept_after_two_hou
     lake.compact(TARGET).await.expect("compacted");
     assert_eq!(one(&lake, COUNT).await, 200);
     assert_eq!(lake.sweep().await.expect("swept"), 0, "it might be one that is being written");
-    let deleted = lake.sweep_by(Some(Arc::new(Later))).await.expect("swept");
+    let deleted = lake.sweep_after(Duration::ZERO).await.expect("swept");
     assert_eq!(deleted, 61);
     assert!(!written.exists());
     assert_eq!(on_disk("readings_raw", &folder), 1);

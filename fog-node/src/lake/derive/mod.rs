@@ -15,6 +15,7 @@ mod query;
 mod session_rows;
 mod sessions;
 
+use super::error::Failures;
 use super::raw::Append;
 use super::table::Table;
 use super::{Lake, LakeError};
@@ -45,15 +46,16 @@ pub struct DeriveReport {
 }
 
 impl Lake {
-    /// Brings the derived tables up to the raw ones.
+    /// Brings the derived tables up to the raw ones, each whatever becomes of the other.
     ///
     /// # Errors
     /// When a table can't be read or written; the next call does what this one didn't.
     pub async fn derive(&self) -> Result<DeriveReport, LakeError> {
         let mut progress = self.deriving.lock().await;
-        let intervals = self.derive_intervals(&mut progress).await?;
-        let sessions = self.derive_sessions(&mut progress).await?;
-        Ok(DeriveReport { intervals, sessions })
+        let mut failures = Failures::default();
+        let intervals = failures.note(self.derive_intervals(&mut progress).await).unwrap_or_default();
+        let sessions = failures.note(self.derive_sessions(&mut progress).await).unwrap_or_default();
+        failures.or(DeriveReport { intervals, sessions })
     }
 }
 
