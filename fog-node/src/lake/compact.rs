@@ -8,7 +8,7 @@
 //! - No row changes and no position moves: the commit says of each file that it carries no new data, and derivations
 //!   pass over it.
 //! - Appends don't wait for it. It may be tried again after another commit, since it brings no row; it is given up when
-//!   that commit has taken out one of its files or changed the table.
+//!   that commit has taken out one of its files or changed the table, or when others have made a checkpoint since.
 //! - What it replaces stays on the disk for [`RETENTION`], for queries that have begun. A compaction that is cut off
 //!   leaves files that the table doesn't know, and [`Lake::sweep`] takes them then.
 //! - A file that can't be read is left alone, and all others are merged without it; it is told for as long as the table
@@ -246,6 +246,10 @@ pub(super) async fn replace(
                 return Ok(None);
             }
             version += 1;
+        }
+        // Then it isn't known which files the dropped entries took out.
+        if table.is_overtaken(snapshot.version().unwrap_or_default())? {
+            return Ok(None);
         }
         // Another's entry that this one stands on lasts before it does.
         table.sync_entries(snapshot.version().unwrap_or_default()..=version).await?;

@@ -100,6 +100,59 @@ async fn files_that_were_swept_before_their_entry_was_written_are_never_named() 
     assert_eq!(one(&stopped, COUNT).await, 20);
 }
 
+/// A table in which entry 2 was dropped, and another node that had been stopped has written one of that number; what the log
+/// says from 3 on holds.
+async fn with_an_entry_that_nobody_reads(lake: &Lake, folder: &TempDir, rows: &mut Rows) {
+    let stopped = Lake::open(folder.path()).await.expect("the same lake");
+    let head = stopped.readings.head();
+    assert_eq!(head.version(), 1);
+    commit(lake, vec![some(rows, NOON + 600)]).await;
+    for round in 0..3 {
+        commit(lake, vec![some(rows, NOON + 1200 + round * 20)]).await;
+    }
+    goes_by_to(&lake.readings, folder, 3).await;
+    assert!(!entry(&lake.readings, folder, 2).exists());
+    let late = stopped.readings.append(&head, Vec::new(), vec![("late".to_owned(), 1)]).await;
+    assert_eq!(late.expect("nothing is wrong"), Append::Outdated);
+    assert!(entry(&lake.readings, folder, 2).exists(), "the entry that nobody reads");
+}
+
+#[tokio::test]
+async fn an_entry_that_nobody_reads_hides_no_rows_from_a_derivation() {
+    let (folder, lake) = lake().await;
+    let mut rows = Rows::new(7);
+    commit(&lake, vec![some(&mut rows, NOON)]).await;
+    assert_eq!(lake.derive().await.expect("derived").intervals, 1);
+    with_an_entry_that_nobody_reads(&lake, &folder, &mut rows).await;
+    lake.derive().await.expect("derived");
+    assert_eq!(one(&lake, "SELECT sum(readings) FROM intervals").await, 50);
+}
+
+#[tokio::test]
+async fn a_compaction_that_was_stopped_does_not_bring_rows_again_that_others_have_merged() {
+    let (folder, lake) = lake().await;
+    let others = Lake::open(folder.path()).await.expect("the same lake");
+    let mut rows = Rows::new(7);
+    for round in 0..20 {
+        commit(&others, vec![some(&mut rows, NOON + round * 20)]).await;
+    }
+    let table = &lake.readings;
+    let snapshot = table.reload().await.expect("a snapshot");
+    let bin = compact::active(table, &snapshot).await.expect("files");
+    let paths = bin.iter().map(|file| table::address(&snapshot, &file.path)).collect();
+    let merged = table.rows_in(paths).await.expect("rows").collect().await.expect("rows");
+    let mut merged = table.write_files(&snapshot, merged).await.expect("written");
+    merged.iter_mut().for_each(|add| add.data_change = false);
+    assert_eq!(others.compact(64 << 20).await.expect("compacted").replaced, 60);
+    for round in 0..3 {
+        commit(&others, vec![some(&mut rows, NOON + 600 + round * 20)]).await;
+    }
+    goes_by_to(&others.readings, &folder, 22).await;
+    std::fs::copy(entry(table, &folder, 22), entry(table, &folder, 21)).expect("an entry that nobody reads");
+    let replaced = compact::replace(table, &snapshot, &bin, merged).await.expect("nothing is wrong");
+    assert_eq!((replaced, one(&others, COUNT).await), (None, 230));
+}
+
 #[tokio::test]
 async fn positions_read_in_one_pass_are_those_that_are_looked_up_one_by_one() {
     let (folder, lake) = lake().await;

@@ -140,9 +140,10 @@ impl Table {
         let reading = |source| table_error(self.name, "read", source);
         let seen = self.head();
         let since = seen.version() + 1;
-        let overtaken = self.is_overtaken(seen.version())?;
-        let followed = if overtaken { None } else { seen.followed().await.map_err(reading)? };
-        let head = match followed {
+        let followed = seen.followed().await;
+        // Looked at after the entries were read: what stands below a checkpoint may be what nobody reads.
+        let overtaken = self.is_overtaken(since - 1)?;
+        let head = match if overtaken { None } else { followed.map_err(reading)? } {
             Some(head) => head,
             None => Head::of(&self.reload().await?).map_err(reading)?,
         };
@@ -339,6 +340,10 @@ impl Table {
         let reading = |source| table_error(self.name, "read", source);
         let log = to.log_store();
         let mut added = Vec::new();
+        // Entries are dropped from the first on: where this one is there, what stands after it is what was written first.
+        if entry(&log, since).await.map_err(reading)?.is_none() {
+            return Ok(None);
+        }
         for version in since + 1..=to.version().unwrap_or_default() {
             let Some(actions) = entry(&log, version).await.map_err(reading)? else { return Ok(None) };
             for action in actions {
