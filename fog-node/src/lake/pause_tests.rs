@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, SystemTime};
 
 use deltalake::protocol::checkpoints::{cleanup_metadata, create_checkpoint};
@@ -106,7 +107,7 @@ async fn with_an_entry_that_nobody_reads(lake: &Lake, folder: &TempDir, rows: &m
     let stopped = Lake::open(folder.path()).await.expect("the same lake");
     let head = stopped.readings.head();
     assert_eq!(head.version(), 1);
-    commit(lake, vec![some(rows, NOON + 600)]).await;
+    commit(lake, vec![rows.reading("cp-2", NOON, 3680, 5).cut()]).await;
     for round in 0..3 {
         commit(lake, vec![some(rows, NOON + 1200 + round * 20)]).await;
     }
@@ -125,7 +126,44 @@ async fn an_entry_that_nobody_reads_hides_no_rows_from_a_derivation() {
     assert_eq!(lake.derive().await.expect("derived").intervals, 1);
     with_an_entry_that_nobody_reads(&lake, &folder, &mut rows).await;
     lake.derive().await.expect("derived");
-    assert_eq!(one(&lake, "SELECT sum(readings) FROM intervals").await, 50);
+    assert_eq!(one(&lake, "SELECT sum(readings) FROM intervals").await, 41);
+}
+
+#[test]
+fn a_position_is_not_taken_from_an_entry_that_nobody_reads_wherever_the_node_was_stopped() {
+    // So that all threads that read files can be held up at once.
+    const THREADS: usize = 8;
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(THREADS).build().expect("a runtime");
+    runtime.block_on(async {
+        let (folder, lake) = lake().await;
+        let mut rows = Rows::new(7);
+        commit(&lake, vec![some(&mut rows, NOON)]).await;
+        let stopped = Lake::open(folder.path()).await.expect("the same lake");
+        for round in 1..4 {
+            commit(&lake, vec![some(&mut rows, NOON + round * 20)]).await;
+        }
+        goes_by_to(&lake.readings, &folder, 3).await;
+        let checkpoint = entry(&lake.readings, &folder, 3).with_extension("checkpoint.parquet");
+        std::fs::rename(&checkpoint, folder.path().join("later")).expect("not there yet");
+        let held = Arc::new(Barrier::new(THREADS + 1));
+        for _ in 0..THREADS {
+            let held = held.clone();
+            tokio::task::spawn_blocking(move || held.wait());
+        }
+        let mut refreshing = Box::pin(stopped.readings.refresh());
+        assert!(
+            futures::poll!(refreshing.as_mut()).is_pending(),
+            "it is stopped before it reads the next entry"
+        );
+        std::fs::rename(folder.path().join("later"), &checkpoint).expect("there now");
+        let late = r#"{"txn":{"appId":"late","version":1}}"#;
+        std::fs::write(entry(&lake.readings, &folder, 2), late).expect("an entry that nobody reads");
+        held.wait();
+        let head = refreshing.await.expect("readable");
+        assert_eq!(head.version(), 4);
+        assert_eq!(stopped.readings.position(&head, "late").await.expect("readable"), None);
+    });
 }
 
 #[tokio::test]
