@@ -116,12 +116,12 @@ async fn compact_table(
                 Some(file) => drop(unreadable.insert(path, Damaged { file, why: source })),
                 None => break,
             },
-            Err(error) => drop(failures.note::<()>(Err(error))),
+            Err(error) => failures.push(error),
         }
     }
     for (path, damaged) in unreadable.iter().filter(|(path, _)| path.starts_with(table.folder())) {
         let (path, source) = (path.clone(), damaged.why.clone());
-        failures.note::<()>(Err(LakeError::Unreadable { path, source }));
+        failures.push(LakeError::Unreadable { path, source });
     }
     Ok(report)
 }

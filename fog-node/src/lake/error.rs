@@ -99,7 +99,12 @@ pub(crate) struct Failures(Vec<LakeError>);
 impl Failures {
     /// What was done; or none, and the failure is kept.
     pub(crate) fn note<T>(&mut self, result: Result<T, LakeError>) -> Option<T> {
-        result.map_err(|error| self.0.push(error)).ok()
+        result.map_err(|error| self.push(error)).ok()
+    }
+
+    /// Keeps a failure.
+    pub(crate) fn push(&mut self, error: LakeError) {
+        self.0.push(error);
     }
 
     /// What was done, if nothing has failed.
