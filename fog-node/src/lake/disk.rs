@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, futimens};
+use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens};
 
 use super::LakeError;
 
@@ -60,9 +60,9 @@ pub(super) async fn sync(to_disk: &ToDisk, paths: Vec<PathBuf>) -> Result<(), La
 /// be another than the node's own. It takes no room.
 pub(super) fn touch(path: &Path) -> std::io::Result<SystemTime> {
     let file = std::fs::File::open(path)?;
-    let keep = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    // Both: to set one of the two takes whoever owns it, and not just whoever may write there.
     let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
-    futimens(&file, &Timestamps { last_access: keep, last_modification: now })?;
+    futimens(&file, &Timestamps { last_access: now, last_modification: now })?;
     file.metadata()?.modified()
 }
 
