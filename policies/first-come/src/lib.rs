@@ -10,10 +10,11 @@
 //!   the second, and so on.
 //!
 //! A vehicle is *full* once it has drawn less than a bound for some time while it might draw more. It stays so until it
-//! draws again, which it can when nobody else wants its slot. That is what the state keeps, per stay.
+//! draws again, which it can when nobody else wants its slot. That is what the state keeps, per stay, also while the
+//! vehicle doesn't ask: an edge shows one that has to rest as if it were only plugged in.
 
 use wattle_policy::memory::{Mark, Memory};
-use wattle_policy::room::{self, Asking, Room};
+use wattle_policy::room::{self, Room};
 use wattle_policy::settings::{self, Setting, Values};
 use wattle_policy::text::{amps, number, span};
 use wattle_policy::{Charger, Description, Plan, Policy, Snapshot};
@@ -56,7 +57,7 @@ impl Policy for FirstCome {
     fn decide(snapshot: &Snapshot, settings: &str, state: &[u8]) -> Result<Plan, String> {
         let values = settings::read(SETTINGS, settings).map_err(|faults| faults.join("; "))?;
         let mut line = room::asking(snapshot)?;
-        let memory = look(snapshot, &line, &Memory::read(state), &values);
+        let memory = look(snapshot, &Memory::read(state), &values);
         line.sort_by_cached_key(|one| (is_full(&memory, one.charger), one.by_arrival()));
         let mut room = Room::new(snapshot, &line);
         let served = match values.choice("mode") {
@@ -119,23 +120,28 @@ fn is_full(memory: &Memory, charger: &Charger) -> bool {
     memory.of(charger).is_some_and(|mark| mark.flag)
 }
 
-/// What is to be remembered of those who ask, with what they draw now.
-fn look(snapshot: &Snapshot, asking: &[Asking<'_>], before: &Memory, values: &Values) -> Memory {
+/// What is to be remembered of all who are plugged in, with what they draw now. Those who ask come first, should there be too many.
+fn look(snapshot: &Snapshot, before: &Memory, values: &Values) -> Memory {
     let mut memory = Memory::default();
-    for one in asking {
-        let draw = one.charger.draw.l1.max(one.charger.draw.l2).max(one.charger.draw.l3);
-        let (may_draw, draws) = (one.charger.setpoint > 0, i64::from(draw) >= values.number("full_below_ma"));
-        let before = before.of(one.charger);
-        let mark = match (may_draw, draws) {
-            (true, true) => None,
-            (true, false) => Some(waiting_for_draw(before, snapshot.now, values.number("full_after_s"))),
-            (false, _) => before.filter(|mark| mark.flag),
-        };
-        if let Some(mark) = mark {
-            memory.keep(one.charger, mark);
+    let asking = snapshot.chargers.iter().filter(|charger| charger.asks());
+    let others = snapshot.chargers.iter().filter(|charger| !charger.asks() && charger.session.is_some());
+    for charger in asking.chain(others) {
+        if let Some(mark) = mark(charger, before.of(charger), snapshot.now, values) {
+            memory.keep(charger, mark);
         }
     }
     memory
+}
+
+/// The mark of a vehicle. Only while it asks is drawing little a sign that it is full.
+fn mark(charger: &Charger, before: Option<Mark>, now: i64, values: &Values) -> Option<Mark> {
+    let draw = charger.draw.l1.max(charger.draw.l2).max(charger.draw.l3);
+    let (may_draw, draws) = (charger.setpoint > 0, i64::from(draw) >= values.number("full_below_ma"));
+    match (may_draw, draws) {
+        (true, true) => None,
+        (true, false) if charger.asks() => Some(waiting_for_draw(before, now, values.number("full_after_s"))),
+        _ => before.filter(|mark| mark.flag),
+    }
 }
 
 /// The mark of a vehicle that may draw and hardly does: since when, and whether it is full.

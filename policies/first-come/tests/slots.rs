@@ -84,6 +84,61 @@ fn a_full_vehicle_may_stay_while_nobody_waits_and_charges_again_when_it_wants() 
     }
 }
 
+/// An edge shows a vehicle that has to rest as plugged in and not asking.
+#[test]
+fn a_full_vehicle_that_had_to_rest_is_full_afterwards_too() {
+    let mut car_park = CarPark::new(80, 3);
+    car_park.draw(0, 500);
+    (0..61).for_each(|_| car_park.expect(&[32, 32, 0]));
+    for _ in 0..3 {
+        car_park.expect(&[0, 32, 32]);
+        car_park.snapshot.chargers[0].state = ChargerState::Plugged;
+        (0..600).for_each(|_| car_park.expect(&[0, 32, 32]));
+        car_park.snapshot.chargers[0].state = ChargerState::Waiting;
+    }
+    car_park.snapshot.chargers[0].session.as_mut().expect("it stays").id = "another".into();
+    car_park.expect(&[32, 32, 0]);
+}
+
+#[test]
+fn a_full_vehicle_that_draws_what_people_give_it_is_full_no_more() {
+    let mut car_park = CarPark::new(80, 3);
+    car_park.draw(0, 500);
+    (0..61).for_each(|_| car_park.expect(&[32, 32, 0]));
+    car_park.expect(&[0, 32, 32]);
+    let given = |car_park: &mut CarPark, draw: i32| {
+        let charger = &mut car_park.snapshot.chargers[0];
+        (charger.state, charger.setpoint) = (ChargerState::Plugged, 16_000);
+        charger.draw = [draw, 0, 0].into();
+        car_park.expect(&[0, 32, 32]);
+        car_park.snapshot.chargers[0].state = ChargerState::Waiting;
+    };
+    given(&mut car_park, 999);
+    car_park.expect(&[0, 32, 32]);
+    given(&mut car_park, 1_000);
+    car_park.expect(&[32, 32, 0]);
+}
+
+#[test]
+fn to_draw_little_without_asking_makes_no_vehicle_full() {
+    let mut car_park = CarPark::new(80, 3);
+    (0..50).for_each(|_| car_park.expect(&[32, 32, 0]));
+    car_park.draw(0, 0);
+    (0..50).for_each(|_| car_park.expect(&[32, 32, 0]));
+    for (state, online) in [(ChargerState::Plugged, true), (ChargerState::Charging, false)] {
+        for _ in 0..100 {
+            let charger = &mut car_park.snapshot.chargers[0];
+            (charger.state, charger.online, charger.setpoint) = (state, online, 32_000);
+            let plan = car_park.decide();
+            (car_park.state, car_park.snapshot.now) = (plan.state, car_park.snapshot.now + 1_000_000);
+        }
+    }
+    (car_park.snapshot.chargers[0].state, car_park.snapshot.chargers[0].online) =
+        (ChargerState::Charging, true);
+    (0..60).for_each(|_| car_park.expect(&[32, 32, 0]));
+    car_park.expect(&[0, 32, 32]);
+}
+
 #[test]
 fn one_that_leaves_makes_room_at_once() {
     let mut car_park = CarPark::new(80, 3);

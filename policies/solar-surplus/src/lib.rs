@@ -11,7 +11,8 @@
 //! What the surplus has beyond the minima is shared evenly, in whole steps. Power is current times 230 V times the
 //! phases that a charger loads. Where no surplus is known there is none.
 //!
-//! The state keeps, per stay, whether it charges, and since when it should be otherwise.
+//! The state keeps, per stay, whether it charges, and since when it should be otherwise. That goes on while a vehicle
+//! doesn't ask, since an edge shows one that has to rest as if it were only plugged in: for it, too, there has been enough.
 
 use wattle_policy::memory::{Mark, Memory};
 use wattle_policy::room::{self, Asking, Room};
@@ -65,10 +66,10 @@ impl Policy for SolarSurplus {
         let values = settings::read(SETTINGS, settings).map_err(|faults| faults.join("; "))?;
         let mut line = room::asking(snapshot)?;
         line.sort_by_cached_key(Asking::by_arrival);
-        Ok(match values.choice("mode") {
-            "minimum" => minimum(snapshot, &line),
-            _ => surplus_only(snapshot, &line, &Memory::read(state), &values),
-        })
+        match values.choice("mode") {
+            "minimum" => Ok(minimum(snapshot, &line)),
+            _ => surplus_only(snapshot, &line, state, &values),
+        }
     }
 }
 
@@ -94,38 +95,71 @@ fn minimum(snapshot: &Snapshot, line: &[Asking<'_>]) -> Plan {
     Plan { allocations: room.allocations(reason), state: Vec::new() }
 }
 
-fn surplus_only(snapshot: &Snapshot, line: &[Asking<'_>], before: &Memory, values: &Values) -> Plan {
-    let mut deserved = Room::new(snapshot, line);
+fn surplus_only(
+    snapshot: &Snapshot,
+    line: &[Asking<'_>],
+    state: &[u8],
+    values: &Values,
+) -> Result<Plan, String> {
+    let mut staying = room::staying(snapshot)?;
+    staying.sort_by_cached_key(Asking::by_arrival);
+    let mut deserved = Room::new(snapshot, &staying);
     deserved.limit_total(surplus_ma(snapshot), "the surplus");
-    let mut memory = Memory::default();
-    let marks: Vec<Mark> = line
-        .iter()
-        .enumerate()
-        .map(|(position, one)| {
-            let first = Mark { flag: one.charger.setpoint > 0, since: None };
-            let before = before.of(one.charger).unwrap_or(first);
-            let mark = turn(before, deserved.admit(position), snapshot.now, values);
-            memory.keep(one.charger, mark);
-            mark
-        })
-        .collect();
+    let marks = marks(snapshot, &staying, &mut deserved, &Memory::read(state), values);
+    // Those who ask stand in the same order there.
+    let asking: Vec<usize> =
+        (0..staying.len()).filter(|position| staying[*position].charger.asks()).collect();
     let mut room = Room::new(snapshot, line);
     let charging: Vec<usize> =
-        (0..line.len()).filter(|position| marks[*position].flag && room.admit(*position)).collect();
+        (0..line.len()).filter(|position| marks[asking[*position]].flag && room.admit(*position)).collect();
     share_surplus(snapshot, &mut room, &charging);
     let told = told(snapshot);
     let reason = |position: usize| {
-        let mark = marks[position];
+        let mark = marks[asking[position]];
         let left = |delay: &str| span(values.number(delay) - mark.seconds(snapshot.now).unwrap_or(0));
         let text = match (mark.flag, mark.since) {
             (true, None) => room.reason(position),
             (true, Some(_)) => room.reason(position) + "; stops in " + &left("stop_after_s"),
-            (false, None) => deserved.reason(position),
+            (false, None) => deserved.reason(asking[position]),
             (false, Some(_)) => "standby: starts in ".to_string() + &left("start_after_s"),
         };
         text + &told
     };
-    Plan { allocations: room.allocations(reason), state: memory.bytes() }
+    let allocations = room.allocations(reason);
+    Ok(Plan { allocations, state: memory(&staying, &marks).bytes() })
+}
+
+/// What is to be remembered of each that stays. Who doesn't ask takes nothing of what those behind it deserve.
+fn marks(
+    snapshot: &Snapshot,
+    staying: &[Asking<'_>],
+    deserved: &mut Room<'_>,
+    before: &Memory,
+    values: &Values,
+) -> Vec<Mark> {
+    let mark = |(position, one): (usize, &Asking<'_>)| {
+        let charger = one.charger;
+        let first = Mark { flag: charger.setpoint > 0, since: None };
+        let before = before.of(charger).unwrap_or(first);
+        let should = if charger.asks() { deserved.admit(position) } else { deserved.fits(position) };
+        if !should && !charger.asks() && charger.setpoint == 0 {
+            // It doesn't charge, so there is nothing to go on with.
+            return Mark::default();
+        }
+        turn(before, should, snapshot.now, values)
+    };
+    staying.iter().enumerate().map(mark).collect()
+}
+
+/// The marks, of those who ask first, should there be too many.
+fn memory(staying: &[Asking<'_>], marks: &[Mark]) -> Memory {
+    let mut memory = Memory::default();
+    for asks in [true, false] {
+        for (one, mark) in staying.iter().zip(marks).filter(|(one, _)| one.charger.asks() == asks) {
+            memory.keep(one.charger, *mark);
+        }
+    }
+    memory
 }
 
 /// Whether a vehicle charges from now on, when it should by the surplus of this moment.

@@ -2,7 +2,7 @@
 
 use policy_solar_surplus::{SETTINGS, SolarSurplus};
 use wattle_policy::kit::{self, NewCharger, Site, charger};
-use wattle_policy::{Phase, Plan, Policy, Series, Signals, Snapshot};
+use wattle_policy::{ChargerState, Phase, Plan, Policy, Series, Signals, Snapshot};
 
 const MINIMUM: &str = r#"{"mode":"minimum"}"#;
 
@@ -137,6 +137,65 @@ fn one_that_charges_already_goes_on_and_has_the_stop_delay() {
     assert_eq!(roof.second(""), [0]);
 }
 
+/// An edge shows a vehicle that has to rest as plugged in and not asking.
+#[test]
+fn one_that_had_to_rest_starts_at_once_if_there_has_been_enough_meanwhile() {
+    let mut roof = Roof::new(&[single("a").with(|charger| charger.setpoint = 6_000)]);
+    roof.shine(500);
+    (0..181).for_each(|_| drop(roof.second("")));
+    roof.show(0, ChargerState::Plugged);
+    roof.shine(3_000);
+    (0..600).for_each(|_| assert_eq!(roof.second(""), [0]));
+    roof.show(0, ChargerState::Waiting);
+    assert_eq!(roof.second(""), [13]);
+}
+
+#[test]
+fn what_is_missing_of_the_delay_after_a_rest_is_waited_for() {
+    let mut roof = Roof::new(&[single("a")]);
+    roof.shine(3_000);
+    (0..20).for_each(|_| assert_eq!(roof.second(""), [0]));
+    roof.show(0, ChargerState::Plugged);
+    (0..30).for_each(|_| assert_eq!(roof.second(""), [0]));
+    roof.show(0, ChargerState::Waiting);
+    (0..10).for_each(|_| assert_eq!(roof.second(""), [0]));
+    assert_eq!(roof.second(""), [13]);
+}
+
+#[test]
+fn a_rest_in_which_there_was_too_little_counts_for_nothing() {
+    for before in [0, 30, 70] {
+        let mut roof = Roof::new(&[single("a")]);
+        roof.shine(3_000);
+        (0..before).for_each(|_| drop(roof.second("")));
+        roof.show(0, ChargerState::Plugged);
+        assert_eq!(roof.second(""), [0]);
+        (0..300).for_each(|_| assert_eq!(roof.second(""), [0]));
+        roof.shine(500);
+        assert_eq!(roof.second(""), [0]);
+        roof.show(0, ChargerState::Waiting);
+        assert_eq!(roof.second(""), [0], "it was off, so it takes nothing from the grid");
+        roof.shine(3_000);
+        (0..60).for_each(|_| assert_eq!(roof.second(""), [0]));
+        assert_eq!(roof.second(""), [13], "after {before} s");
+    }
+}
+
+#[test]
+fn one_that_rests_takes_nothing_of_what_others_deserve_and_deserves_nothing_that_those_before_it_have() {
+    let mut roof = Roof::new(&[single("a"), single("b")]);
+    roof.show(0, ChargerState::Plugged);
+    roof.shine(2_000);
+    (0..60).for_each(|_| assert_eq!(roof.second(""), [0, 0]));
+    assert_eq!(roof.second(""), [0, 8]);
+    let mut roof = Roof::new(&[single("a"), single("b")]);
+    roof.show(1, ChargerState::Plugged);
+    roof.shine(2_000);
+    (0..300).for_each(|_| drop(roof.second("")));
+    roof.show(1, ChargerState::Waiting);
+    (0..300).for_each(|_| assert_eq!(roof.second(""), [8, 0]));
+}
+
 #[test]
 fn wrong_settings_are_named_with_value_and_reason() {
     assert_eq!(
@@ -160,6 +219,10 @@ impl Roof {
     fn shine(&mut self, watts: i64) {
         let surplus = Series { start: self.snapshot.now, step_ms: 86_400_000, values: vec![watts] };
         self.snapshot.signals = Signals { surplus: Some(surplus), ..Signals::default() };
+    }
+
+    fn show(&mut self, charger: usize, state: ChargerState) {
+        self.snapshot.chargers[charger].state = state;
     }
 
     fn decide(&self, settings: &str) -> Plan {

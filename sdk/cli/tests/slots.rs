@@ -6,22 +6,28 @@ mod built;
 use std::sync::{Arc, Mutex};
 
 use built::component;
-use wattle_edge_core::{Heard, Part, Stay};
+use wattle_edge_core::{Control, Heard, Part, Stay};
 use wattle_policy_host::{Host, Limits};
 use wattle_rig::Rig;
 use wattle_rig::parts::{amps, input, model};
-use wattle_wire::Micros;
+use wattle_wire::{Micros, Millis};
 
 const TWO: &str = r#"{"mode":"slots","slots":2}"#;
 const SECOND: i64 = 1_000;
 
 /// A site of 80 A with three chargers of 32 A on one phase, at most two at once.
 fn car_park() -> Rig {
+    car_park_with(|_| {})
+}
+
+fn car_park_with(change: impl FnOnce(&mut Control)) -> Rig {
     let limits = Limits { deadline: std::time::Duration::from_secs(20), ..Limits::default() };
     let host = Host::new(limits).expect("this machine runs the runtime");
     let policy = host.load(&component("first-come")).expect("a sound component");
     let state = Arc::new(Mutex::new(Vec::new()));
-    let mut rig = Rig::new(model(80.0, &["cp-1", "cp-2", "cp-3"]));
+    let mut model = model(80.0, &["cp-1", "cp-2", "cp-3"]);
+    change(&mut model.control);
+    let mut rig = Rig::new(model);
     rig.policy = Box::new(move |snapshot| {
         let mut state = state.lock().map_err(|error| error.to_string())?;
         let decided = policy.decide(snapshot, TWO, &state).map_err(|error| error.to_string())?;
@@ -106,4 +112,18 @@ fn a_draw_of_an_amp_in_between_starts_the_minute_anew() {
     }
     rig.vehicles[0].takes = amps(0.5);
     check(&mut rig, 63, [0, 32, 32]);
+}
+
+#[test]
+fn a_full_vehicle_that_has_rested_for_its_least_time_off_takes_no_slot_back() {
+    let mut rig = car_park_with(|control| control.least_off_ms = Millis(120_000));
+    for index in 0..3 {
+        arrive(&mut rig, index);
+        rig.run_ms(SECOND);
+    }
+    rig.vehicles[0].takes = amps(0.5);
+    check(&mut rig, 65, [0, 32, 32]);
+    for _ in 0..50 {
+        check(&mut rig, 10, [0, 32, 32]);
+    }
 }

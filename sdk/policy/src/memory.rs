@@ -1,6 +1,7 @@
 //! Memory: what a policy keeps of each stay from one decision to the next, as bytes of state.
 //!
-//! One mark per stay: a flag, and since when something holds. What is remembered of a stay ends with it; at most
+//! One mark per stay: a flag, and since when something holds. What is remembered of a stay ends with it. A policy keeps what the
+//! next decision shall find, also of a vehicle that doesn't ask: one that has to rest is shown so. At most
 //! [`Memory::MOST`] stays are remembered, further ones are not. Bytes that this version hasn't written
 //! are as good as none, so a policy starts anew rather than on rubbish.
 //!

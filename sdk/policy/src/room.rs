@@ -31,7 +31,7 @@ mod tests;
 use crate::text::{amps, number};
 use crate::{Allocation, Phase, Snapshot};
 
-pub use asking::{Asking, asking};
+pub use asking::{Asking, asking, staying};
 
 /// What is left, and who has got what.
 ///
@@ -218,6 +218,23 @@ impl<'a> Room<'a> {
             self.among[*place] += 1;
         }
         true
+    }
+
+    /// Whether [`Room::admit`] would give a charger something, or has.
+    ///
+    /// ```
+    /// use wattle_policy::{kit::Site, room::{self, Room}};
+    ///
+    /// let snapshot = Site::new([10_000, 0, 0]).asking("a").asking("b").snapshot();
+    /// let order = room::asking(&snapshot).unwrap();
+    /// let mut room = Room::new(&snapshot, &order);
+    /// assert!(room.fits(0) && room.fits(1));
+    /// room.admit(1);
+    /// assert!(!room.fits(0) && room.fits(1));
+    /// ```
+    pub fn fits(&self, position: usize) -> bool {
+        let fits = |least| self.shortage(position, least).is_none();
+        self.seats[position].amount > 0 || self.order[position].least.is_some_and(fits)
     }
 
     /// Gives a charger that was admitted as much more as fits.

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use crate::{Charger, Phase, Snapshot};
 
-/// A charger that asks.
+/// A charger that asks, or one of [`staying`].
 ///
 /// ```
 /// use wattle_policy::{kit::{Site, charger}, room};
@@ -139,9 +139,31 @@ impl Asking<'_> {
 /// assert_eq!(asking.len(), 2);
 /// ```
 pub fn asking(snapshot: &Snapshot) -> Result<Vec<Asking<'_>>, String> {
+    those(snapshot, Charger::asks)
+}
+
+/// The chargers that ask, and those that could any moment because a vehicle stays there, in order of registration. An edge
+/// shows a vehicle that has to rest as one that doesn't ask.
+///
+/// # Errors
+/// As of [`asking()`].
+///
+/// ```
+/// use wattle_policy::{ChargerState, kit::{Site, charger}, room};
+///
+/// let site = Site::new([20_000; 3]).asking("a").charger(charger("rests").state(ChargerState::Plugged));
+/// let snapshot = site.snapshot();
+/// assert_eq!(room::asking(&snapshot).unwrap().len(), 1);
+/// assert_eq!(room::staying(&snapshot).unwrap().len(), 2);
+/// ```
+pub fn staying(snapshot: &Snapshot) -> Result<Vec<Asking<'_>>, String> {
+    those(snapshot, |charger| charger.asks() || charger.session.is_some())
+}
+
+fn those(snapshot: &Snapshot, which: impl Fn(&Charger) -> bool) -> Result<Vec<Asking<'_>>, String> {
     let chargers = snapshot.chargers.iter().enumerate();
     chargers
-        .filter(|(_, charger)| charger.asks())
+        .filter(|(_, charger)| which(charger))
         .map(|(index, charger)| {
             Ok(Asking { index, charger, path: path(snapshot, charger)?, least: least(charger) })
         })
