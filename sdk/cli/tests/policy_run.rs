@@ -45,6 +45,30 @@ fn without_the_envelope_there_is_a_plan_alone_and_the_state_is_kept() {
 }
 
 #[test]
+fn the_state_that_a_run_leaves_is_what_the_next_one_begins_with() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (settings, state) = (folder.path().join("settings.json"), folder.path().join("state"));
+    let decide = |way: &str| {
+        std::fs::write(&settings, json!({ "way": way }).to_string()).expect("writable");
+        run(&["hostile", "--snapshot", EXAMPLE, "--settings", text(&settings), "--state", text(&state)])
+    };
+    for told in 1..=3 {
+        let printed = json_of(&decide("remember"));
+        let expected =
+            json!({ "charger": "cp-1", "limit_ma": 10_000, "reason": format!("call 1 of {told}") });
+        assert_eq!((&printed["plan"], &printed["state"]), (&json!([expected]), &json!(format!("0{told}"))));
+        assert_eq!(std::fs::read(&state).expect("left by the run"), [told]);
+    }
+    for way in ["refuse", "trap", "spin", "a long state"] {
+        assert_eq!(decide(way).status.code(), Some(1), "{way}");
+        assert_eq!(std::fs::read(&state).expect("as it was"), [3], "{way}: a run without a plan leaves none");
+    }
+    let without = json_of(&run(&["hostile", "--snapshot", EXAMPLE, "--state", text(&state)]));
+    assert_eq!((&without["plan"], &without["state"]), (&json!([]), &json!("")), "no settings name a way");
+    assert_eq!(std::fs::read(&state).expect("left by the run"), b"");
+}
+
+#[test]
 fn a_policy_that_wants_more_memory_is_told_how_to_get_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("large.wasm");
@@ -74,9 +98,66 @@ fn what_is_wrong_with_a_snapshot_is_named_with_its_place() {
     check(|s| s["chargers"][2]["circuit"] = json!(2), "`chargers[2].circuit` is no index of `circuits`");
     check(|s| s["chargers"][2]["phases"] = json!([]), "`chargers[2].phases` has to name one to three phases");
     check(|s| s["chargers"][2]["phases"] = json!(["L1", "L1"]), "`chargers[2].phases` has to name");
+}
+
+/// As the page says.
+#[test]
+fn what_is_out_of_its_bounds_in_a_snapshot_is_named_with_its_place() {
+    let takes = |change: fn(&mut Value)| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = changed(folder.path(), change);
+        json_of(&run(&["hostile", "--snapshot", text(&file)]));
+    };
+    let check = |change: fn(&mut Value), expected: &str| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = changed(folder.path(), change);
+        refused(&["hostile", "--snapshot", text(&file)], expected);
+    };
+    takes(|s| s["site"] = json!("Az09._:-".repeat(8)));
+    check(|s| s["site"] = json!("x".repeat(65)), "site: a name has 65 bytes; use at most 64");
+    check(|s| s["circuits"][1]["id"] = json!(""), "circuits[1].id: a name is empty");
+    check(|s| s["chargers"][0]["id"] = json!("cp 1"), "chargers[0].id: a name holds ' '");
+    check(|s| s["chargers"][0]["session"]["id"] = json!("é"), "chargers[0].session.id: a name holds 'é'");
+    check(
+        |s| s["chargers"][0]["session"]["user"] = json!("a/b"),
+        "chargers[0].session.user: a name holds '/'",
+    );
+    takes(|s| s["circuits"][0]["limit_ma"] = json!([i32::MIN, 0, i32::MAX]));
+    check(
+        |s| s["circuits"][0]["limit_ma"][2] = json!(2_147_483_648_u32),
+        "circuits[0].limit_ma[2]: invalid value",
+    );
+    check(|s| s["circuits"][0]["limit_ma"] = json!([1, 2]), "circuits[0].limit_ma: invalid length 2");
+    check(
+        |s| s["chargers"][0]["max_ma"] = json!(16_000.5),
+        "chargers[0].max_ma: invalid type: floating point",
+    );
+    check(|s| s["chargers"][0]["priority"] = json!(2_147_483_648_u32), "chargers[0].priority: invalid value");
+    check(
+        |s| s["chargers"][0]["session"]["soc_percent"] = json!(-2_147_483_649_i64),
+        "chargers[0].session.soc_percent: invalid value",
+    );
+    takes(|s| s["chargers"][0]["session"]["delivered_wh"] = json!(i64::MAX));
+    check(|s| s["now_us"] = json!(u64::MAX), "now_us: invalid value");
+    check(|s| s["chargers"][0]["circuit"] = json!(-1), "chargers[0].circuit: invalid value");
+    check(
+        |s| s["chargers"][2]["phases"] = json!(["L1", "L2", "L3", "L1"]),
+        "`chargers[2].phases` has to name",
+    );
+    check(|s| s["chargers"][2]["state"] = json!("asleep"), "chargers[2].state: unknown variant `asleep`");
+    takes(|s| {
+        let mut circuits = vec![s["circuits"][1].clone(); 1_000];
+        circuits[0] = s["circuits"][0].clone();
+        s["circuits"] = json!(circuits);
+    });
     check(
         |s| s["circuits"] = json!(vec![s["circuits"][0].clone(); 1_001]),
         "`circuits` has more than 1000 entries",
+    );
+    takes(|s| s["chargers"] = json!(vec![s["chargers"][2].clone(); 10_000]));
+    check(
+        |s| s["chargers"] = json!(vec![s["chargers"][2].clone(); 10_001]),
+        "`chargers` has more than 10000 entries",
     );
 }
 

@@ -104,7 +104,7 @@ pub struct Circuit {
     pub id: CircuitId,
     /// Index of the circuit that feeds it; none for the grid connection.
     pub parent: Option<u32>,
-    /// What the breaker allows, less the margin.
+    /// What it may carry now: the least of what its breaker, its schedule and signals from outside allow, less the margin.
     pub limit_ma: PerPhase<Milliamps>,
     /// What the chargers below it may draw together: the limit less the uncontrolled load.
     pub available_ma: PerPhase<Milliamps>,

@@ -272,7 +272,7 @@ impl Cause {
 pub struct DecidedCircuit {
     /// Its name.
     pub circuit: CircuitId,
-    /// What the breaker allows, less the margin.
+    /// What it could carry: the least of what its breaker, its schedule and signals from outside allowed, less the margin.
     pub limit_ma: PerPhase<Milliamps>,
     /// What other consumers draw.
     pub uncontrolled_ma: PerPhase<Milliamps>,
