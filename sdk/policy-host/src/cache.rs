@@ -272,6 +272,10 @@ fn open(entry: Vec<u8>, component: &Digest, maker: &Digest) -> Result<Sealed, &'
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use wasmtime::{Config, ModuleVersionStrategy};
+
     use super::*;
 
     const COMPONENT: Digest = [7; 32];
@@ -281,6 +285,12 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let cache = Cache::open(&folder.path().join("code")).expect("opened");
         (folder, cache)
+    }
+
+    fn maker_with(change: impl FnOnce(&mut Config) -> &mut Config) -> Digest {
+        let mut config = crate::host::config();
+        change(&mut config);
+        maker(&Engine::new(&config).expect("this machine compiles for it"))
     }
 
     fn names(cache: &Cache) -> Vec<String> {
@@ -329,6 +339,31 @@ mod tests {
         cache.write(&[8; 32], &MAKER, b"code").expect("written");
         fs::rename(cache.path(&[8; 32]), cache.path(&COMPONENT)).expect("moved");
         check_refused(&cache, "is of another component");
+    }
+
+    #[test]
+    fn each_version_of_the_runtime_each_target_and_each_setting_is_another_maker() {
+        let own = maker_with(|config| config);
+        assert_eq!(maker_with(|config| config), own);
+        let version = |text: &str| {
+            let version = ModuleVersionStrategy::Custom(text.into());
+            maker_with(|config| config.module_version(version).expect("short enough"))
+        };
+        let target = |system: &str| {
+            let target = format!("{}-{system}", std::env::consts::ARCH);
+            maker_with(|config| config.target(&target).expect("a target"))
+        };
+        let others = [
+            version("one"),
+            version("another"),
+            target("apple-darwin"),
+            target("unknown-freebsd"),
+            maker_with(|config| config.consume_fuel(false)),
+            maker_with(|config| config.epoch_interruption(false)),
+            maker_with(|config| config.cranelift_nan_canonicalization(false)),
+        ];
+        let makers: BTreeSet<Digest> = others.into_iter().chain([own]).collect();
+        assert_eq!(makers.len(), others.len() + 1, "{makers:?}");
     }
 
     #[test]

@@ -82,3 +82,51 @@ impl Default for Limits {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_may_take_50_ms_and_with_more_fuel_as_many_times_as_long_up_to_a_second() {
+        let limits = Limits::default();
+        let check = |fuel: u64, ms: u64| {
+            assert_eq!(limits.deadline_of(fuel), Duration::from_millis(ms), "{fuel} units");
+        };
+        check(0, 50);
+        check(20_000_000, 50);
+        check(20_000_001, 100);
+        check(40_000_000, 100);
+        check(40_000_001, 150);
+        check(400_000_000, 1_000);
+        check(400_000_001, 1_000);
+        check(u64::MAX, 1_000);
+        assert_eq!(Limits { fuel: 0, ..limits }.deadline_of(7), Duration::from_millis(350));
+    }
+
+    /// As the table of docs/policies/writing.md says.
+    #[test]
+    fn the_default_bounds_are_those_that_authors_are_told() {
+        let expected = Limits {
+            component_bytes: 4 * 1024 * 1024,
+            fuel: 20_000_000,
+            deadline: Duration::from_millis(50),
+            memory_bytes: 16 * 1024 * 1024,
+            output_bytes: 1024 * 1024,
+            reason_bytes: 256,
+            state_bytes: 64 * 1024,
+            log_lines: 100,
+            line_bytes: 512,
+        };
+        assert_eq!(Limits::default(), expected);
+        let usual = Grants { memory_bytes: 16 << 20, fuel: 20_000_000, unasked_fuel: 20_000_000 };
+        assert_eq!(expected.usual(), usual);
+    }
+
+    #[test]
+    fn a_component_may_be_as_large_as_the_memory_that_was_granted_beyond_the_usual() {
+        let limits = Limits::default();
+        let most = |memory_bytes| limits.most_component_bytes(Grants { memory_bytes, ..limits.usual() });
+        assert_eq!([8, 16, 17, 32].map(|mib| most(mib << 20) >> 20), [4, 4, 17, 32]);
+    }
+}

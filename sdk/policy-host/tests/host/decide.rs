@@ -76,6 +76,18 @@ fn a_guest_that_outlasts_its_deadline_is_stopped() {
 }
 
 #[test]
+fn a_guest_with_more_fuel_has_as_many_times_as_long() {
+    let (deadline, fuel) = (Duration::from_millis(40), 1_000_000_000_000);
+    let host = Host::new(Limits { deadline, fuel, ..Limits::default() }).expect("runs");
+    let grants = Grants { fuel: 5 * fuel, unasked_fuel: 5 * fuel, ..host.limits().usual() };
+    let policy = host.load_within(&component("hostile"), grants).expect("sound");
+    let start = std::time::Instant::now();
+    let spun = policy.decide(&snapshot(1, Milliamps(10_000)), "spin", &[]);
+    assert_eq!(spun, Err(RunError::Deadline(5 * deadline)));
+    assert!(start.elapsed() >= 5 * deadline, "stopped after {:?}", start.elapsed());
+}
+
+#[test]
 fn a_guest_that_eats_memory_is_stopped_at_its_limit() {
     fails("allocate", |e| matches!(e, RunError::OutOfMemory(limit) if *limit == 16 << 20));
 }
