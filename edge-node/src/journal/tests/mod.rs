@@ -3,6 +3,7 @@
 mod budget;
 mod damage;
 mod faults;
+mod formats;
 mod image;
 mod names;
 mod positions;

@@ -170,6 +170,39 @@ fn former_lives_are_in_the_order_of_the_lives() {
     assert_eq!(found[0], expected[2]);
 }
 
+/// It stays there for good, to tell which life came after this one.
+#[test]
+fn any_damage_to_what_a_former_life_tells_costs_no_row_of_any_life() {
+    let (disk, old) = original();
+    let copy = disk.restored();
+    let mut journal = open(&copy).0;
+    append(&mut journal, 1);
+    journal.sync().expect("room");
+    let life = journal.incarnation();
+    drop(journal);
+    let path = folder_of(old).join(stamp::RESTORED);
+    let sound = copy.bytes(&path);
+    let flips = (0..sound.len() * 8).map(|bit| {
+        let mut bytes = sound.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        bytes
+    });
+    let cuts = (0..sound.len()).map(|len| sound[..len].to_vec());
+    for bytes in flips.chain(cuts).chain([vec![0; sound.len()], [&sound[..], b"more"].concat()]) {
+        let copy = copy.copy();
+        copy.rot(&path, bytes.clone());
+        let (_, recovery) = open(&copy);
+        assert_eq!((recovery.incarnation, recovery.last, recovery.restored_from), (life, 1, None));
+        let (mut before, recovery) = open_as(&copy, former(old));
+        assert_eq!((recovery.incarnation, recovery.last), (old, 6), "{bytes:02x?}");
+        before.seal(LATER).expect("room");
+        assert_eq!(ranges(&mut before), [(1, 2), (3, 4), (5, 6)], "{bytes:02x?}");
+        let mut folders = vec![folder_of(old)];
+        in_order(&copy, &mut folders);
+        assert_eq!(folders, [folder_of(old)]);
+    }
+}
+
 fn life_of(dir: &Path) -> Option<Incarnation> {
     let hex = dir.file_name()?.to_str()?.strip_prefix("before-")?;
     Some(Incarnation(u128::from_str_radix(hex, 16).ok()?))
