@@ -23,6 +23,8 @@
 //! The folder may be copied between two of these steps. The original goes on as the new life that `restored` names; so the
 //! copy doesn't, which `restored` tells by being another file than it says: where nothing of that life is there yet, one more
 //! takes its place, and else the copy finishes it and ends it as its former one.
+//!
+//! Where `restored` is damaged by then, that of the former life's folder says the same, from the second step on.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -124,6 +126,10 @@ pub(super) fn begin_anew_if_copied(
             change
         }
         (Found::Nothing, Declared::Begun(change)) => change,
+        (Found::Nothing, Declared::Yes) => match told_of_nameless(&**disk, dir)? {
+            Some(change) => change,
+            None => return Ok(None),
+        },
         _ => return Ok(None),
     };
     take_over(disk, options, &change, now)?;
@@ -144,6 +150,10 @@ fn change_of(
 ) -> Result<Option<Change>, JournalError> {
     let (dir, life) = (&options.dir, identity.incarnation);
     let is_other = is_other(disk, &dir.join(stamp::IDENTITY), identity.file);
+    let declared = match declared {
+        Declared::Yes => told_of(disk, dir, life).map_or(Declared::Yes, Declared::Begun),
+        told => told,
+    };
     let cut = match declared {
         Declared::No if !is_other => return Ok(None),
         Declared::Begun(change) if change.new == life && !is_other && !change.is_copied => {
@@ -173,10 +183,30 @@ fn read_declared(disk: &dyn Disk, dir: &Path) -> Result<Declared, JournalError> 
         Err(error) => return Err(io("read", &path)(error)),
         Ok(_) => {}
     }
-    let Found::Sound(found) = stamp::read_restored(disk, dir) else { return Ok(Declared::Yes) };
+    Ok(told_in(disk, dir).map_or(Declared::Yes, Declared::Begun))
+}
+
+/// The change that the file `restored` of a folder tells, if it is sound.
+fn told_in(disk: &dyn Disk, dir: &Path) -> Option<Change> {
+    let Found::Sound(found) = stamp::read_restored(disk, dir) else { return None };
     let stamp::Restored { former, cut, new, file } = found;
-    let is_copied = is_other(disk, &path, file);
-    Ok(Declared::Begun(Change { former, cut, new, is_copied }))
+    let is_copied = is_other(disk, &dir.join(RESTORED), file);
+    Some(Change { former, cut, new, is_copied })
+}
+
+/// What the folder of a life tells of its end.
+fn told_of(disk: &dyn Disk, dir: &Path, former: Incarnation) -> Option<Change> {
+    told_in(disk, &folder_of(dir, former)).filter(|change| change.former == former)
+}
+
+/// The change that a journal is in which has no name: the last of those that the folders of its former lives tell. One that was
+/// opened since then has written how far the lake is.
+fn told_of_nameless(disk: &dyn Disk, dir: &Path) -> Result<Option<Change>, JournalError> {
+    let is_open = disk.file_id(&dir.join(stamp::COMMITTED)).is_ok();
+    let folders = disk.folders(dir).map_err(io("listed", dir))?;
+    let lives = folders.iter().filter_map(|name| u128::from_str_radix(name.strip_prefix(FORMER)?, 16).ok());
+    let mut last = lives.filter_map(|life| told_of(disk, dir, Incarnation(life)));
+    Ok(last.find(|change| !is_open && told_of(disk, dir, change.new).is_none()))
 }
 
 /// The last entry that the uplink may have got; none where the journal doesn't say it.

@@ -20,6 +20,8 @@ pub trait Disk: Send + Sync {
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send>>;
     /// The files in a folder with their lengths, in no order.
     fn list(&self, dir: &Path) -> io::Result<Vec<(String, u64)>>;
+    /// The folders in a folder, in no order.
+    fn folders(&self, dir: &Path) -> io::Result<Vec<String>>;
     /// A whole file; `InvalidData` when it is longer than `max_bytes`.
     fn read(&self, path: &Path, max_bytes: u64) -> io::Result<Vec<u8>>;
     /// The first bytes of a file, at most so many.
@@ -83,6 +85,17 @@ impl Disk for RealDisk {
             }
         }
         Ok(files)
+    }
+
+    fn folders(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let mut folders = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                folders.push(entry.file_name().to_string_lossy().into_owned());
+            }
+        }
+        Ok(folders)
     }
 
     fn read(&self, path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {

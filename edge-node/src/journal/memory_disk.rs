@@ -9,6 +9,7 @@
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -383,6 +384,13 @@ impl Disk for MemoryDisk {
                 (name, state.inodes[*inode].now.len() as u64)
             })
             .collect())
+    }
+
+    fn folders(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let below =
+            |path: &PathBuf| path.parent()?.strip_prefix(dir).ok()?.iter().next().map(OsStr::to_owned);
+        let names: BTreeSet<_> = self.state().names.keys().filter_map(below).collect();
+        Ok(names.into_iter().map(|name| name.to_string_lossy().into_owned()).collect())
     }
 
     fn read(&self, path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {

@@ -76,6 +76,10 @@ impl Disk for Lying {
         self.disk.list(dir)
     }
 
+    fn folders(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.disk.folders(dir)
+    }
+
     fn read(&self, path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
         let mut bytes = self.disk.read(path, max_bytes)?;
         let middle = bytes.len() / 2;

@@ -102,6 +102,18 @@ fn a_block_of_zeros_costs_the_rows_that_it_hits_and_no_number() {
     }
 }
 
+/// A small file with each bit flipped, cut at each byte, full of zeros, and with something behind it.
+pub(super) fn damages(sound: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    let flips = (0..sound.len() * 8).map(|bit| {
+        let mut bytes = sound.to_vec();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        bytes
+    });
+    let cuts = (0..sound.len()).map(|len| sound[..len].to_vec());
+    flips.chain(cuts).chain([vec![0; sound.len()], vec![0; 4096], [sound, b"more"].concat()])
+}
+
+/// Damage to `restored` is tried with `image` and `restored`.
 #[test]
 fn any_damage_to_any_small_file_is_set_aside_and_costs_no_row() {
     let disk = MemoryDisk::default();
@@ -119,15 +131,7 @@ fn any_damage_to_any_small_file_is_set_aside_and_costs_no_row() {
     }
     for name in [stamp::IDENTITY, stamp::COMMITTED, stamp::HANDED, stamp::CHECKPOINT] {
         let path = PathBuf::from(DIR).join(name);
-        let sound = disk.bytes(&path);
-        let flips = (0..sound.len() * 8).map(|bit| {
-            let mut bytes = sound.clone();
-            bytes[bit / 8] ^= 1 << (bit % 8);
-            bytes
-        });
-        let cuts = (0..sound.len()).map(|len| sound[..len].to_vec());
-        let zeros = [vec![0; sound.len()], vec![0; 4096], [&sound[..], b"more"].concat()];
-        for bytes in flips.chain(cuts).chain(zeros) {
+        for bytes in damages(&disk.bytes(&path)) {
             let disk = disk.copy();
             disk.rot(&path, bytes.clone());
             let (mut journal, recovery) = open(&disk);

@@ -346,3 +346,85 @@ fn an_entry_is_handed_out_only_once_that_is_on_the_disk() {
     disk.lose_power();
     open(&disk).0.free(4).expect("it was handed out");
 }
+
+/// What a folder of a journal and those of its former lives bring up: which life, and which reading.
+fn brought(disk: &MemoryDisk) -> Vec<(Incarnation, i64)> {
+    let mut readings = Vec::new();
+    let (mut journal, recovery) = open(disk);
+    readings.extend(goes_up(&mut journal).into_iter().map(|(_, which)| (recovery.incarnation, which)));
+    drop(journal);
+    for id in disk.files("/identity") {
+        let dir = id.parent().expect("a folder");
+        if dir != Path::new(DIR) && !dir.ends_with("aside") {
+            let (mut former, found) =
+                open_as(disk, Options { dir: dir.into(), is_former: true, ..options() });
+            readings.extend(goes_up(&mut former).into_iter().map(|(_, which)| (found.incarnation, which)));
+        }
+    }
+    readings.sort_by_key(|(_, which)| *which);
+    readings
+}
+
+/// Each reading once, those that were handed out before the image was made in the life that has handed them out, and all
+/// others in another.
+fn check_brought(disk: &MemoryDisk, old: Incarnation, context: &str) {
+    let brought = brought(disk);
+    let which: Vec<_> = brought.iter().map(|(_, which)| *which).collect();
+    assert_eq!(which, Vec::from_iter(1..=10), "{context}");
+    let kept = brought.iter().filter(|(life, _)| *life == old).map(|(_, which)| *which);
+    assert_eq!(kept.collect::<Vec<_>>(), [1, 2, 3, 4], "{context}");
+    assert!(!disk.files("/restored").contains(&Path::new(DIR).join(stamp::RESTORED)), "{context}");
+}
+
+/// The disk of an image that was declared a copy and lost its power after so many steps of its new life; none when that was begun by then.
+fn cut_at(disk: &MemoryDisk, step: usize, seed: u64) -> Option<MemoryDisk> {
+    let image = disk.copy();
+    open(&image).0.declare_restored().expect("room");
+    let end = image.steps() + step;
+    image.fail_at(end, Fault::PowerCut, true);
+    drop(recovery::open(Arc::new(image.clone()), options(), Micros(0)));
+    let is_begun = image.steps() <= end;
+    match seed {
+        0 => image.lose_power(),
+        _ => image.lose_power_but(faults::chance(seed * 1_000_003 + step as u64)),
+    }
+    (!is_begun).then_some(image)
+}
+
+#[test]
+fn damage_to_what_tells_of_a_copy_costs_no_row_at_any_step_of_its_new_life() {
+    let (disk, old) = run();
+    let path = Path::new(DIR).join(stamp::RESTORED);
+    for seed in 0..2 {
+        let mut steps = 0;
+        while let Some(image) = cut_at(&disk, steps, seed) {
+            if image.files("/restored").contains(&path) {
+                let sound = image.bytes(&path);
+                let middle = sound.len() / 2;
+                let flipped = sound.iter().enumerate().map(|(at, byte)| byte ^ u8::from(at == middle));
+                for bytes in [flipped.collect(), sound[..middle].to_vec(), vec![0; sound.len()]] {
+                    let image = image.copy();
+                    image.rot(&path, bytes.clone());
+                    check_brought(&image, old, &format!("step {steps}, seed {seed}: {bytes:02x?}"));
+                }
+            }
+            steps += 1;
+        }
+        assert!(steps > 30, "{steps}");
+    }
+}
+
+#[test]
+fn any_damage_to_what_tells_of_a_copy_costs_no_row() {
+    let (disk, old) = run();
+    let path = Path::new(DIR).join(stamp::RESTORED);
+    let has_no_name =
+        |image: &MemoryDisk| !image.files("/identity").contains(&Path::new(DIR).join(stamp::IDENTITY));
+    let image = (0..).find_map(|step| cut_at(&disk, step, 0).filter(has_no_name));
+    let image = image.expect("it has no name for a while");
+    for bytes in damage::damages(&image.bytes(&path)) {
+        let image = image.copy();
+        image.rot(&path, bytes.clone());
+        check_brought(&image, old, &format!("{bytes:02x?}"));
+    }
+}

@@ -27,6 +27,30 @@ fn a_journal_on_a_real_disk_comes_back_as_it_was() {
 }
 
 #[test]
+fn a_new_life_on_a_real_disk_is_gone_on_with_though_what_tells_of_it_is_damaged() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path();
+    let options = Options { dir: dir.into(), ..options() };
+    let (mut journal, first) = Journal::open(options.clone(), Micros(0)).expect("opened");
+    append(&mut journal, 3);
+    journal.sync().expect("room");
+    journal.declare_restored().expect("room");
+    drop(journal);
+    let (journal, second) = Journal::open(options.clone(), Micros(0)).expect("opened");
+    assert_eq!((second.restored_from, second.last), (Some(first.incarnation), 3));
+    drop(journal);
+    // As it was before it got its name.
+    for name in [stamp::IDENTITY, stamp::COMMITTED] {
+        std::fs::remove_file(dir.join(name)).expect("there");
+    }
+    std::fs::write(dir.join(stamp::RESTORED), b"WRST").expect("written");
+    let (_, again) = Journal::open(options, Micros(0)).expect("opened");
+    assert_eq!((again.incarnation, again.last), (second.incarnation, 3));
+    assert_eq!(again.restored_from, Some(first.incarnation));
+    assert!(!dir.join(stamp::RESTORED).exists());
+}
+
+#[test]
 fn two_journals_never_share_a_life() {
     let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];
     let lives = folders.map(|folder| {

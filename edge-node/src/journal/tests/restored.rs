@@ -181,14 +181,7 @@ fn any_damage_to_what_a_former_life_tells_costs_no_row_of_any_life() {
     let life = journal.incarnation();
     drop(journal);
     let path = folder_of(old).join(stamp::RESTORED);
-    let sound = copy.bytes(&path);
-    let flips = (0..sound.len() * 8).map(|bit| {
-        let mut bytes = sound.clone();
-        bytes[bit / 8] ^= 1 << (bit % 8);
-        bytes
-    });
-    let cuts = (0..sound.len()).map(|len| sound[..len].to_vec());
-    for bytes in flips.chain(cuts).chain([vec![0; sound.len()], [&sound[..], b"more"].concat()]) {
+    for bytes in damage::damages(&copy.bytes(&path)) {
         let copy = copy.copy();
         copy.rot(&path, bytes.clone());
         let (_, recovery) = open(&copy);
