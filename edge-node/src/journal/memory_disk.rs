@@ -16,49 +16,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::disk::{Disk, DiskFile};
 
-/// How a disk fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// No room: `ENOSPC`. A write keeps half of its bytes. Removing and syncing work.
-    Full,
-    /// The device fails: `EIO`. A write keeps half of its bytes; what a failed sync should have kept is lost.
-    Failing,
-    /// The process is killed in the step: a write keeps half of its bytes, and they last if they should.
-    Killed,
-    /// Nothing can be changed: `EROFS`.
-    ReadOnly,
-    /// The power goes before the step: it and everything after it fails, reading too, until [`MemoryDisk::lose_power`].
-    PowerCut,
-}
+mod fault;
+mod inode;
 
-impl Fault {
-    fn error(self) -> io::Error {
-        match self {
-            Self::Full => io::ErrorKind::StorageFull.into(),
-            Self::Failing => io::Error::other("the device has failed"),
-            Self::Killed => io::Error::other("the process is dead"),
-            Self::ReadOnly => io::ErrorKind::ReadOnlyFilesystem.into(),
-            Self::PowerCut => io::Error::other("the power is off"),
-        }
-    }
-}
-
-#[derive(Clone, Default)]
-struct Inode {
-    now: Vec<u8>,
-    lasting: Vec<u8>,
-}
-
-impl Inode {
-    /// Behind the last byte that doesn't last as it is.
-    fn end_of_new(&self) -> usize {
-        if self.now.len() > self.lasting.len() {
-            return self.now.len();
-        }
-        let differs = self.now.iter().zip(&self.lasting).rposition(|(a, b)| a != b);
-        differs.map_or(self.now.len(), |last| last + 1)
-    }
-}
+pub use fault::Fault;
+use inode::Inode;
 
 #[derive(Clone)]
 enum Change {
