@@ -86,7 +86,9 @@ impl Consumer {
             for _ in 0..MOST {
                 let Some((offset, message)) = kafka.read(partition, self.next[&partition]) else { break };
                 self.next.insert(partition, offset + 1);
-                let Take::Offer(generation) = self.intake.message(partition, offset, &message.header) else {
+                let Take::Offer(generation) =
+                    self.intake.message(partition, offset, &message.header, now(agenda))
+                else {
                     continue;
                 };
                 match Segment::decode(&message.bytes) {
@@ -124,7 +126,7 @@ impl Consumer {
                 kafka.keep_offset(self.fog, partition, next);
             }
         }
-        let told = self.intake.positions().into_iter();
+        let told = self.intake.positions(now(agenda)).into_iter();
         told.map(|(journal, position)| KafkaEvent::Told {
             key: position_key(&journal.edge, journal.incarnation),
             position,

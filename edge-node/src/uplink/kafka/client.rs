@@ -182,7 +182,7 @@ fn run(settings: &Settings, queue: &Receiver<Command>, news: &mpsc::Sender<News>
     let consumer = consumer(settings, listener.clone())?;
     let partition = ours(&consumer, &faults, settings, &connection.segments_topic, deadline)?;
     let heard = ours(&consumer, &faults, settings, &connection.positions_topic, deadline)?;
-    let position = read_position(&consumer, &faults, settings, heard, deadline)?;
+    let position = read_position(&consumer, &faults, settings, heard, news)?;
     let producer = producer(settings, listener)?;
     // What went wrong on the way to the first answers is over.
     drop(faults.take());
@@ -261,31 +261,57 @@ fn ours(
     }
 }
 
-/// Reads the partition of positions to its end and gives the newest of ours.
+/// Reads the partition of positions to its end and gives the newest of ours. That takes as long as it takes while messages come.
 fn read_position(
     consumer: &BaseConsumer<Listener>,
     faults: &Faults,
     settings: &Settings,
     partition: i32,
-    deadline: Instant,
+    news: &mpsc::Sender<News>,
 ) -> Result<Option<Position>, String> {
     let KafkaConfig { positions_topic, .. } = &settings.kafka.connection;
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(positions_topic, partition, Offset::Beginning).map_err(unusable)?;
     consumer.assign(&list).map_err(unusable)?;
     let (mut found, mut trouble) = (None, None);
-    while Instant::now() < deadline {
-        match consumer.poll(LOOK) {
+    let look = || {
+        let heard = match consumer.poll(LOOK) {
             Some(Ok(message)) => {
                 found = position(settings, message.key(), message.payload()).or(found);
+                Heard::Message
             }
-            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(found),
-            Some(Err(_)) | None => {}
-        }
-        trouble = faults.take().or(trouble);
+            Some(Err(KafkaError::PartitionEOF(_))) => Heard::End,
+            Some(Err(_)) | None => Heard::Nothing,
+        };
+        trouble = faults.take().or(trouble.take());
+        // Whoever waits for it may have gone.
+        if news.is_closed() { Heard::End } else { heard }
+    };
+    if comes_to_an_end(settings.kafka.start_timeout, Instant::now, look) {
+        return Ok(found);
     }
     let trouble = trouble.map(|fault| format!(": {}", fault.text)).unwrap_or_default();
     Err(format!("positions can't be read from {positions_topic}{trouble}"))
+}
+
+/// What one look has brought.
+enum Heard {
+    Message,
+    End,
+    Nothing,
+}
+
+/// Looks until the end comes; not any more once nothing has come for `limit`.
+fn comes_to_an_end(limit: Duration, now: impl Fn() -> Instant, mut look: impl FnMut() -> Heard) -> bool {
+    let mut silent_since = now();
+    loop {
+        match look() {
+            Heard::End => return true,
+            Heard::Message => silent_since = now(),
+            Heard::Nothing if now() - silent_since >= limit => return false,
+            Heard::Nothing => {}
+        }
+    }
 }
 
 /// A message of the topic of positions, if it is ours and can be read.

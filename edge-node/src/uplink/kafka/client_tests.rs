@@ -48,6 +48,31 @@ async fn news_that_nobody_hears_wait_within_their_bound_and_none_is_lost() {
     assert_eq!(heard, Some(position));
 }
 
+/// Whether the end is reached of a partition of which something comes each so many seconds, when nothing may come for 30 s.
+fn check_reading(each: u64, messages: usize) -> bool {
+    let clock = std::cell::Cell::new(Instant::now().into_std());
+    let mut left = messages;
+    let look = || {
+        clock.set(clock.get() + Duration::from_secs(each));
+        left = left.saturating_sub(1);
+        if each > 30 {
+            Heard::Nothing
+        } else if left > 0 {
+            Heard::Message
+        } else {
+            Heard::End
+        }
+    };
+    comes_to_an_end(Duration::from_secs(30), || clock.get(), look)
+}
+
+#[test]
+fn positions_that_take_long_to_read_are_read_to_their_end_and_brokers_that_are_silent_are_not_waited_for() {
+    assert!(check_reading(1, 10_000), "as long as messages come");
+    assert!(check_reading(30, 2), "at the last moment");
+    assert!(!check_reading(31, 2));
+}
+
 fn tell(connection: &KafkaConfig, key: &str, payload: &[u8]) {
     let producer: BaseProducer =
         wattle_kafka::producer(connection, "test").expect("no secret").create().expect("a producer");

@@ -13,7 +13,8 @@
 //! - Each time that a partition is read from another place it gets a new generation: what was taken from it before is neither
 //!   committed (see [`Fences`]) nor counted.
 //! - Positions to tell are kept by journal, the newest of each. One is told after each commit, also when it is no news: so
-//!   an edge whose position was lost learns it by sending something once more.
+//!   an edge whose position was lost learns it by sending something once more. For messages that the lake has, however many of
+//!   a journal come, one is told each [`TELL_AGAIN`] and not more: who reads a topic once more doesn't fill the other.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -29,6 +30,8 @@ use crate::sources::{Fences, Outcome};
 const SEARCH_AGAIN: Micros = Micros::from_secs(600);
 /// After how long an edge is told once more that the same entries are missing.
 const ASK_AGAIN: Micros = Micros::from_secs(15);
+/// After how long a position is told once more because a message came that the lake has.
+const TELL_AGAIN: Micros = Micros::from_secs(10);
 /// How long nothing is read after the lake could not be written.
 const WAIT: Micros = Micros::from_secs(2);
 /// How many journals' positions are remembered; they spare decoding, and the lake knows them anyway.
@@ -64,6 +67,15 @@ struct Partition {
     store: Option<i64>,
 }
 
+/// How far the lake is in a journal, as far as that was told.
+#[derive(Debug)]
+struct Known {
+    position: u64,
+    told: Micros,
+    /// Whether it waits to be told once more.
+    is_due: bool,
+}
+
 /// What was counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Figures {
@@ -84,7 +96,9 @@ pub struct Figures {
 pub struct Intake {
     fences: Arc<Fences>,
     partitions: BTreeMap<i32, Partition>,
-    known: BTreeMap<Journal, u64>,
+    known: BTreeMap<Journal, Known>,
+    /// When the position of which journal is told once more, in order.
+    due: VecDeque<(Micros, Journal)>,
     asked: BTreeMap<Journal, (Option<u64>, Micros)>,
     /// The first segment beyond a journal's hole: its first sequence, and where it stands.
     beyond: BTreeMap<Journal, (u64, i32, i64)>,
@@ -101,6 +115,7 @@ impl Intake {
             fences,
             partitions: BTreeMap::new(),
             known: BTreeMap::new(),
+            due: VecDeque::new(),
             asked: BTreeMap::new(),
             beyond: BTreeMap::new(),
             tell: BTreeMap::new(),
@@ -116,7 +131,7 @@ impl Intake {
         self.partitions.insert(partition, Partition::default());
         self.seek.remove(&partition);
         // Another node may have gone on from here meanwhile; its lake may be another.
-        self.known.clear();
+        self.forget();
     }
 
     /// A partition isn't ours any more: what was taken from it is not committed.
@@ -133,16 +148,18 @@ impl Intake {
     }
 
     /// A message has come, with what its headers say.
-    pub fn message(&mut self, partition: i32, offset: i64, header: &SegmentHeader) -> Take {
+    pub fn message(&mut self, partition: i32, offset: i64, header: &SegmentHeader, now: Micros) -> Take {
         let Some(generation) = self.fences.generation(partition) else { return Take::Foreign };
         let Some(state) = self.partitions.get_mut(&partition) else { return Take::Foreign };
         self.figures.messages += 1;
         let journal = Journal::of(header);
-        let position = self.known.get(&journal).copied().filter(|known| header.to <= *known);
-        state.taken.push_back((offset, position.is_some()));
-        let Some(position) = position else { return Take::Offer(generation) };
+        let is_known = self.known.get(&journal).is_some_and(|known| header.to <= known.position);
+        state.taken.push_back((offset, is_known));
+        if !is_known {
+            return Take::Offer(generation);
+        }
         self.figures.known += 1;
-        self.tell.insert(journal, Position { sequence: Some(position), needs: false });
+        self.tell_again(journal, now);
         self.advance(partition);
         Take::Known
     }
@@ -175,7 +192,7 @@ impl Intake {
         }
         match outcome {
             Outcome::Committed(position) => {
-                self.reached(journal, position);
+                self.reached(journal, position, now);
                 self.done(partition, offset);
                 self.go_on_beyond(journal, position);
             }
@@ -216,7 +233,8 @@ impl Intake {
     }
 
     /// The positions to tell; each is told once, see [`Intake::untold`].
-    pub fn positions(&mut self) -> BTreeMap<Journal, Position> {
+    pub fn positions(&mut self, now: Micros) -> BTreeMap<Journal, Position> {
+        self.tell_due(now);
         std::mem::take(&mut self.tell)
     }
 
@@ -240,15 +258,45 @@ impl Intake {
         self.partitions.values().map(|state| state.taken.len()).sum()
     }
 
-    fn reached(&mut self, journal: &Journal, position: Option<u64>) {
+    fn reached(&mut self, journal: &Journal, position: Option<u64>, now: Micros) {
         if self.known.len() >= REMEMBERED {
-            self.known.clear();
+            self.forget();
         }
         if let Some(position) = position {
-            self.known.insert(journal.clone(), position);
+            let is_due = self.known.get(journal).is_some_and(|known| known.is_due);
+            self.known.insert(journal.clone(), Known { position, told: now, is_due });
         }
         self.asked.remove(journal);
         self.tell.insert(journal.clone(), Position { sequence: position, needs: false });
+    }
+
+    fn forget(&mut self) {
+        self.known.clear();
+        self.due.clear();
+    }
+
+    /// Tells a position once more: now, or later if it was told just now.
+    fn tell_again(&mut self, journal: Journal, now: Micros) {
+        let Some(known) = self.known.get_mut(&journal).filter(|known| !known.is_due) else { return };
+        if now - known.told >= TELL_AGAIN {
+            known.told = now;
+            // What is asked for says the same, and more.
+            self.tell.entry(journal).or_insert(Position { sequence: Some(known.position), needs: false });
+        } else {
+            known.is_due = true;
+            self.due.push_back((Micros(now.0.saturating_add(TELL_AGAIN.0)), journal));
+        }
+    }
+
+    /// Tells those that were to be told later, unless they were told since.
+    fn tell_due(&mut self, now: Micros) {
+        while let Some((_, journal)) = self.due.pop_front_if(|(at, _)| *at <= now) {
+            let Some(known) = self.known.get_mut(&journal) else { continue };
+            known.is_due = false;
+            if now - known.told >= TELL_AGAIN {
+                self.tell_again(journal, now);
+            }
+        }
     }
 
     /// Asks the edge for what is missing, unless it was asked for that just now.

@@ -39,7 +39,11 @@ impl Rig {
 
     /// A message that is offered; its generation.
     fn offered(&mut self, offset: i64, header: &SegmentHeader) -> u64 {
-        match self.intake.message(0, offset, header) {
+        self.offered_at(offset, header, 0)
+    }
+
+    fn offered_at(&mut self, offset: i64, header: &SegmentHeader, second: i64) -> u64 {
+        match self.intake.message(0, offset, header, at(second)) {
             Take::Offer(generation) => generation,
             other => panic!("{other:?}"),
         }
@@ -66,7 +70,12 @@ impl Rig {
     }
 
     fn told(&mut self) -> Vec<(Option<u64>, bool)> {
-        self.intake.positions().into_values().map(|position| (position.sequence, position.needs)).collect()
+        self.told_at(0)
+    }
+
+    fn told_at(&mut self, second: i64) -> Vec<(Option<u64>, bool)> {
+        let told = self.intake.positions(at(second)).into_values();
+        told.map(|position| (position.sequence, position.needs)).collect()
     }
 }
 
@@ -91,8 +100,55 @@ fn what_the_lake_has_is_let_go_undecoded_and_its_position_told_again() {
     let generation = rig.offered(0, &segment);
     rig.answer(generation, 0, &segment, Outcome::Committed(Some(10)), 0);
     rig.told();
-    assert_eq!(rig.intake.message(0, 1, &segment), Take::Known);
-    assert_eq!((rig.told(), rig.intake.stored()), (vec![(Some(10), false)], vec![(0, 2)]));
+    assert_eq!(rig.intake.message(0, 1, &segment, at(10)), Take::Known);
+    assert_eq!((rig.told_at(10), rig.intake.stored()), (vec![(Some(10), false)], vec![(0, 2)]));
+}
+
+#[test]
+fn a_topic_that_is_read_once_more_tells_each_journal_once_in_ten_seconds_and_the_last_time_too() {
+    let mut rig = Rig::new();
+    let segment = header("e1", 1, 1000);
+    let generation = rig.offered(0, &segment);
+    rig.answer(generation, 0, &segment, Outcome::Committed(Some(1000)), 0);
+    assert_eq!(rig.told(), [(Some(1000), false)]);
+    let mut told = Vec::new();
+    for n in 1..=1000 {
+        let second = n / 40;
+        assert_eq!(rig.intake.message(0, n, &header("e1", n as u64, n as u64), at(second)), Take::Known);
+        told.extend(rig.told_at(second).into_iter().map(|_| second));
+    }
+    assert_eq!(told, [10, 20]);
+    // Who sent the last message hears as well, though nothing comes after it.
+    assert_eq!((rig.told_at(29), rig.told_at(30)), (vec![], vec![(Some(1000), false)]));
+    assert_eq!(rig.told_at(99), []);
+}
+
+#[test]
+fn a_position_that_a_commit_has_told_is_not_told_once_more_for_what_came_before_it() {
+    let mut rig = Rig::new();
+    let (first, second) = (header("e1", 1, 10), header("e1", 11, 20));
+    let generation = rig.offered(0, &first);
+    rig.answer(generation, 0, &first, Outcome::Committed(Some(10)), 0);
+    rig.intake.message(0, 1, &first, at(1));
+    rig.offered(2, &second);
+    rig.answer(generation, 2, &second, Outcome::Committed(Some(20)), 5);
+    assert_eq!(rig.told_at(5), [(Some(20), false)]);
+    assert_eq!(rig.told_at(12), []);
+    // And what comes after it is answered.
+    rig.intake.message(0, 3, &first, at(20));
+    assert_eq!(rig.told_at(20), [(Some(20), false)]);
+}
+
+#[test]
+fn what_is_asked_for_is_not_hidden_by_a_message_that_the_lake_has() {
+    let mut rig = Rig::new();
+    let (first, beyond) = (header("e1", 1, 10), header("e1", 99, 110));
+    let generation = rig.offered(0, &first);
+    rig.answer(generation, 0, &first, Outcome::Committed(Some(10)), 0);
+    rig.told();
+    rig.stays_beyond(50, &beyond, 11);
+    rig.intake.message(0, 51, &first, at(30));
+    assert_eq!(rig.told_at(30), [(Some(10), true)]);
 }
 
 #[test]
@@ -172,7 +228,7 @@ fn what_was_taken_before_a_revocation_is_neither_committed_nor_counted() {
     rig.answer(generation, 0, &segment, Outcome::Committed(Some(10)), 0);
     assert_eq!((rig.intake.stored(), rig.told()), (vec![], vec![]));
     rig.intake.revoked(0);
-    assert_eq!(rig.intake.message(0, 1, &segment), Take::Foreign);
+    assert_eq!(rig.intake.message(0, 1, &segment, at(0)), Take::Foreign);
 }
 
 #[test]

@@ -202,7 +202,7 @@ impl Session<'_> {
             Ok(header) => header,
             Err(why) => return self.malformed(partition, offset, why),
         };
-        match self.intake.message(partition, offset, &header) {
+        match self.intake.message(partition, offset, &header, self.now()) {
             Take::Offer(generation) => {
                 let bytes = message.payload().unwrap_or_default().to_vec();
                 self.waiting.push_back(Waiting { partition, offset, generation, header, bytes });
@@ -288,7 +288,7 @@ impl Session<'_> {
     }
 
     fn tell(&mut self) {
-        let positions = self.intake.positions();
+        let positions = self.intake.positions(self.now());
         let Some(teller) = &self.teller else { return };
         metrics::counter!("wattle_fog_kafka_positions_total").increment(positions.len() as u64);
         for (journal, position) in positions.iter().filter(|(_, position)| position.needs) {

@@ -14,6 +14,14 @@ use super::listener::Listener;
 const QUESTION: Duration = Duration::from_secs(5);
 /// What our topic of segments takes, bytes: a segment of any size that edges are made for.
 const MAX_MESSAGE_BYTES: &str = "8388608";
+/// The most that keeps the topic of positions short. An edge that connects reads all of its partition, and Kafka compacts no
+/// segment that it still writes to: seven days, or a gibibyte, if nothing else was said.
+const KEPT_SHORT: [(&str, &str); 4] = [
+    ("segment.bytes", "16777216"),
+    ("segment.ms", "3600000"),
+    ("max.compaction.lag.ms", "3600000"),
+    ("min.cleanable.dirty.ratio", "0.01"),
+];
 
 /// How many partitions the topic of positions has, once both are there.
 ///
@@ -79,7 +87,8 @@ async fn make(options: &Options, missing: &[&str]) -> Result<(), String> {
         .map(|name| {
             let topic = NewTopic::new(name, options.partitions, TopicReplication::Fixed(options.replication));
             if *name == options.connection.positions_topic {
-                topic.set("cleanup.policy", "compact")
+                let compacted = topic.set("cleanup.policy", "compact");
+                KEPT_SHORT.into_iter().fold(compacted, |topic, (key, value)| topic.set(key, value))
             } else {
                 topic.set("max.message.bytes", MAX_MESSAGE_BYTES)
             }
@@ -112,13 +121,67 @@ async fn look(options: &Options) {
         return;
     };
     for config in found.into_iter().flatten() {
-        let policy = config.get("cleanup.policy").and_then(|entry| entry.value.clone());
-        if let Some(policy) = policy.filter(|policy| !policy.contains("compact")) {
+        let value = |key: &str| config.get(key).and_then(|entry| entry.value.clone());
+        if let Some(policy) = value("cleanup.policy").filter(|policy| !policy.contains("compact")) {
             tracing::warn!(
                 topic = positions,
                 policy,
                 "this topic forgets positions; set its cleanup.policy to compact, or edges send again what the lake has"
             );
         }
+        let to_set = grows(value).join(",");
+        if !to_set.is_empty() {
+            tracing::warn!(
+                topic = positions,
+                to_set,
+                "this topic grows long before it is compacted, and each edge that connects reads all of it; set these, as \
+                 docs/kafka.md says"
+            );
+        }
+    }
+}
+
+/// What lets a topic of positions grow: each setting that is above [`KEPT_SHORT`], as it should be.
+fn grows(value: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let number = |text: &str| text.parse::<f64>().unwrap_or(f64::INFINITY);
+    let above = |(key, most): &(&str, &str)| value(key).is_some_and(|value| number(&value) > number(most));
+    KEPT_SHORT.into_iter().filter(above).map(|(key, most)| format!("{key}={most}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(settings: &[(&str, &str)], expected: &[&str]) {
+        let value = |key: &str| {
+            settings.iter().find(|(setting, _)| *setting == key).map(|(_, value)| (*value).to_owned())
+        };
+        assert_eq!(grows(value), expected, "{settings:?}");
+    }
+
+    #[test]
+    fn a_topic_of_positions_that_kafkas_defaults_let_grow_is_noticed() {
+        let defaults = [
+            ("segment.bytes", "1073741824"),
+            ("segment.ms", "604800000"),
+            ("max.compaction.lag.ms", "9223372036854775807"),
+            ("min.cleanable.dirty.ratio", "0.5"),
+        ];
+        let all = [
+            "segment.bytes=16777216",
+            "segment.ms=3600000",
+            "max.compaction.lag.ms=3600000",
+            "min.cleanable.dirty.ratio=0.01",
+        ];
+        check(&defaults, &all);
+        check(&defaults[..1], &all[..1]);
+        check(&[("segment.ms", "for ever")], &all[1..2]);
+    }
+
+    #[test]
+    fn what_is_kept_shorter_still_and_brokers_that_do_not_tell_are_no_trouble() {
+        check(&KEPT_SHORT, &[]);
+        check(&[("segment.bytes", "1048576"), ("segment.ms", "60000")], &[]);
+        check(&[], &[]);
     }
 }
