@@ -4,10 +4,14 @@
 //! - An offset of Kafka says where to go on reading, and nothing else. It is kept ([`Intake::stored`]) once all messages before it
 //!   are in the lake, or are refused for good. What is there twice is told by the lake's position.
 //! - A segment that begins beyond the lake's position is a **hole**. The topic may hold what is missing, before the place where
-//!   reading began: so the partition is read once from its beginning. If the hole is still there then, the topic has lost the
-//!   segments, and the edge is told to send them again ([`Position::needs`]). The segment beyond the hole is let go: the
+//!   reading began: so the partition is read once from its beginning ([`Search`]). If the hole is still there then, the topic has lost
+//!   the segments, and the edge is told to send them again ([`Position::needs`]). The segment beyond the hole is let go: the
 //!   edge keeps it, since it is told of no position that covers it. An edge that frees on delivery has it no more: so where it
 //!   stands is remembered, and once the hole is filled, by rows or by a gap, the partition is read again from there.
+//! - A search is over when reading has come back to where it began, however long that takes, and a search that is not over
+//!   is not begun again: what is still a hole then stays one.
+//! - An edge that frees on delivery fills a hole by a gap up to all that it has freed. Whoever hasn't looked through the partition since it
+//!   was assigned doesn't know what of that the topic still holds: so it looks before it takes such a gap ([`Intake::may_take_freed`]).
 //! - A hole holds up nobody: other journals of the partition go on.
 //! - When the lake can't be written, the partition is read again from the first message that isn't in it, after a wait.
 //! - Each time that a partition is read from another place it gets a new generation: what was taken from it before is neither
@@ -26,7 +30,7 @@ use wattle_wire::uplink::SegmentHeader;
 use crate::lake::{Journal, Refusal};
 use crate::sources::{Fences, Outcome};
 
-/// After how long a partition may be read from its beginning once more.
+/// How long after a partition was read from its beginning that may be done once more.
 const SEARCH_AGAIN: Micros = Micros::from_secs(600);
 /// After how long an edge is told once more that the same entries are missing.
 const ASK_AGAIN: Micros = Micros::from_secs(15);
@@ -57,12 +61,25 @@ pub enum ReadFrom {
     Offset(i64),
 }
 
+/// The reading of a partition from its beginning.
+#[derive(Debug, Default, Clone, Copy)]
+enum Search {
+    /// There was none since the partition was assigned.
+    #[default]
+    Never,
+    /// It is over when this offset has come, at which it was begun.
+    UpTo(i64),
+    /// When it was over.
+    Over(Micros),
+}
+
 #[derive(Debug, Default)]
 struct Partition {
     /// Offsets of messages that were taken, in order, and whether they are done with.
     taken: VecDeque<(i64, bool)>,
-    /// When it was last read from its beginning.
-    searched: Option<Micros>,
+    /// The last offset before the place of reading, if that is known.
+    read: Option<i64>,
+    search: Search,
     /// The offset after the last message that is done with, unless it was stored.
     store: Option<i64>,
 }
@@ -152,6 +169,10 @@ impl Intake {
         let Some(generation) = self.fences.generation(partition) else { return Take::Foreign };
         let Some(state) = self.partitions.get_mut(&partition) else { return Take::Foreign };
         self.figures.messages += 1;
+        state.read = Some(offset);
+        if matches!(state.search, Search::UpTo(end) if offset >= end) {
+            state.search = Search::Over(now);
+        }
         let journal = Journal::of(header);
         let is_known = self.known.get(&journal).is_some_and(|known| header.to <= known.position);
         state.taken.push_back((offset, is_known));
@@ -162,6 +183,18 @@ impl Intake {
         self.tell_again(journal, now);
         self.advance(partition);
         Take::Known
+    }
+
+    /// Whether a gap that stands at `offset`, over what its edge has freed, may be offered to the lake. If not, the partition is read from
+    /// its beginning first, and the gap comes again.
+    pub fn may_take_freed(&mut self, partition: i32, offset: i64, journal: &Journal) -> bool {
+        let unsearched = |state: &Partition| matches!(state.search, Search::Never);
+        let looks =
+            !self.beyond.contains_key(journal) && self.partitions.get(&partition).is_some_and(unsearched);
+        if looks {
+            self.search(partition, offset);
+        }
+        !looks
     }
 
     /// A message has come that is no segment, or another than its headers say. It is let go.
@@ -198,7 +231,7 @@ impl Intake {
             }
             Outcome::Refused(position, Refusal::Hole { from, .. }) => {
                 if self.may_search(partition, now) {
-                    self.search(partition, now);
+                    self.search(partition, offset);
                 } else {
                     self.let_go(journal, from, partition, offset);
                     self.ask(journal, position, now);
@@ -330,18 +363,27 @@ impl Intake {
             return;
         };
         self.beyond.remove(journal);
-        self.read_from(partition, ReadFrom::Offset(offset));
+        let Some(state) = self.partitions.get(&partition) else { return };
+        if state.read.is_some_and(|read| read < offset) {
+            // It is still to come, with all that stands before it.
+            return;
+        }
+        let first = state.taken.front().map_or(offset, |(first, _)| *first);
+        self.read_from(partition, ReadFrom::Offset(first.min(offset)));
     }
 
     fn may_search(&self, partition: i32, now: Micros) -> bool {
-        let searched = self.partitions.get(&partition).and_then(|state| state.searched);
-        searched.is_none_or(|searched| now - searched >= SEARCH_AGAIN)
+        self.partitions.get(&partition).is_none_or(|state| match state.search {
+            Search::Never => true,
+            Search::UpTo(_) => false,
+            Search::Over(at) => now - at >= SEARCH_AGAIN,
+        })
     }
 
-    fn search(&mut self, partition: i32, now: Micros) {
+    fn search(&mut self, partition: i32, offset: i64) {
         self.figures.searches += 1;
         if let Some(state) = self.partitions.get_mut(&partition) {
-            state.searched = Some(now);
+            state.search = Search::UpTo(offset);
         }
         self.read_from(partition, ReadFrom::Beginning);
     }
@@ -349,6 +391,10 @@ impl Intake {
     fn read_from(&mut self, partition: i32, from: ReadFrom) {
         if let Some(state) = self.partitions.get_mut(&partition) {
             state.taken.clear();
+            state.read = match from {
+                ReadFrom::Beginning => Some(-1),
+                ReadFrom::Offset(offset) => Some(offset - 1),
+            };
             self.fences.renew(partition);
             self.seek.insert(partition, from);
         }

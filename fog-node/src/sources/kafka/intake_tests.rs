@@ -206,6 +206,93 @@ fn what_stands_beyond_a_hole_is_read_once_that_is_filled() {
 }
 
 #[test]
+fn a_hole_that_stays_is_searched_for_once_however_long_the_partition_takes_to_read() {
+    let mut rig = Rig::new();
+    let beyond = header("e1", 99, 110);
+    let generation = rig.offered(50, &beyond);
+    rig.answer(generation, 50, &beyond, hole(11), 0);
+    assert_eq!(rig.intake.seeks(), BTreeMap::from([(0, ReadFrom::Beginning)]));
+    // On the way, after more than ten minutes, another one: what is before it was read.
+    let other = header("e2", 99, 110);
+    let generation = rig.offered_at(40, &other, 700);
+    rig.answer(generation, 40, &other, hole(11), 700);
+    let generation = rig.offered_at(50, &beyond, 1400);
+    rig.answer(generation, 50, &beyond, hole(11), 1401);
+    assert_eq!((rig.intake.seeks(), rig.intake.stored()), (BTreeMap::new(), vec![(0, 51)]));
+    assert_eq!(rig.told_at(1401), [(Some(10), true), (Some(10), true)]);
+    // Ten minutes after it was read it may be read again.
+    for (offset, second, searches) in [(51, 1999, 1), (52, 2000, 2)] {
+        let generation = rig.offered_at(offset, &beyond, second);
+        rig.answer(generation, offset, &beyond, hole(11), second);
+        assert_eq!(rig.intake.figures().searches, searches, "after {second} s");
+    }
+}
+
+#[test]
+fn a_search_whose_first_message_is_gone_is_over_with_what_came_after_it() {
+    let mut rig = Rig::new();
+    let beyond = header("e1", 99, 110);
+    let generation = rig.offered(50, &beyond);
+    rig.answer(generation, 50, &beyond, hole(11), 0);
+    rig.offered_at(57, &header("e2", 1, 10), 10);
+    let generation = rig.offered_at(58, &beyond, 610);
+    rig.answer(generation, 58, &beyond, hole(11), 610);
+    assert_eq!(rig.intake.figures().searches, 2);
+}
+
+#[test]
+fn a_gap_over_what_was_freed_is_taken_once_the_partition_was_looked_through() {
+    let mut rig = Rig::new();
+    let gap = header("e1", 11, 30);
+    let journal = Journal::of(&gap);
+    rig.offered(60, &gap);
+    assert!(!rig.intake.may_take_freed(0, 60, &journal));
+    assert_eq!(rig.intake.seeks(), BTreeMap::from([(0, ReadFrom::Beginning)]));
+    assert_eq!((rig.intake.under_way(), rig.intake.stored()), (0, vec![]));
+    // What a node before this one had let go stands before it.
+    let beyond = header("e1", 21, 30);
+    let generation = rig.offered(50, &beyond);
+    let refusal = Refusal::Hole { from: 21, next: 11 };
+    rig.answer(generation, 50, &beyond, Outcome::Refused(Some(10), refusal), 0);
+    assert_eq!(rig.intake.beyond(&journal), Some(21));
+    let generation = rig.offered(60, &gap);
+    assert!(rig.intake.may_take_freed(0, 60, &journal));
+    rig.answer(generation, 60, &gap, Outcome::Committed(Some(20)), 1);
+    assert_eq!(rig.intake.seeks(), BTreeMap::from([(0, ReadFrom::Offset(50))]));
+    // Another one, of a journal of which nothing stands there, is taken at once.
+    let other = header("e2", 1, 10);
+    rig.offered(61, &other);
+    assert!(rig.intake.may_take_freed(0, 61, &Journal::of(&other)));
+    // And whoever gets the partition looks for itself.
+    rig.intake.revoked(0);
+    rig.intake.assigned(0);
+    rig.offered(62, &other);
+    assert!(!rig.intake.may_take_freed(0, 62, &Journal::of(&other)));
+}
+
+#[test]
+fn what_stands_beyond_a_hole_is_never_gone_on_from_over_what_was_not_read_yet() {
+    let mut rig = Rig::new();
+    let (beyond, other) = (header("e1", 99, 110), header("e2", 1, 10));
+    rig.stays_beyond(50, &beyond, 11);
+    // Ten minutes later another hole has the partition read from its beginning.
+    let generation = rig.offered_at(70, &header("e3", 9, 10), 600);
+    rig.answer(generation, 70, &header("e3", 9, 10), hole(1), 600);
+    assert_eq!(rig.intake.seeks(), BTreeMap::from([(0, ReadFrom::Beginning)]));
+    let filling = header("e1", 11, 98);
+    let generation = rig.offered_at(40, &filling, 601);
+    rig.answer(generation, 40, &filling, Outcome::Committed(Some(98)), 601);
+    assert_eq!(rig.intake.seeks(), BTreeMap::new(), "41 to 49 come first");
+    // What is under way before it is not passed over either.
+    let mut rig = Rig::new();
+    rig.stays_beyond(50, &beyond, 11);
+    rig.offered(45, &other);
+    let generation = rig.offered(60, &filling);
+    rig.answer(generation, 60, &filling, Outcome::Committed(Some(98)), 1);
+    assert_eq!(rig.intake.seeks(), BTreeMap::from([(0, ReadFrom::Offset(45))]));
+}
+
+#[test]
 fn what_stands_beyond_a_hole_is_another_nodes_when_the_partition_is() {
     let mut rig = Rig::new();
     let beyond = header("e1", 99, 110);

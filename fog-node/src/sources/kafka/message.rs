@@ -2,10 +2,10 @@
 
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use wattle_columns::{Segment, SegmentBuilder};
-use wattle_wire::EdgeId;
 use wattle_wire::kafka::{EDGE_HEADER, FROM_HEADER, INCARNATION_HEADER, TO_HEADER};
 use wattle_wire::row::{Gap, GapReason, Record, Row};
 use wattle_wire::uplink::{Incarnation, SegmentHeader};
+use wattle_wire::{EdgeId, Micros};
 
 /// The digits of an incarnation.
 const INCARNATION_DIGITS: usize = 32;
@@ -45,25 +45,39 @@ fn read(
     Ok(SegmentHeader { edge, incarnation: Incarnation(incarnation), from, to })
 }
 
+/// Whether a segment is nothing but a gap over what its edge has freed.
+pub(super) fn is_freed(segment: &Segment) -> bool {
+    freed(segment).is_some()
+}
+
 /// An edge that frees on delivery doesn't know what of it the topic still has: its gap ends where the topic goes on.
 pub(super) fn up_to_what_stands_beyond(segment: Segment, beyond: Option<u64>) -> Segment {
     let SegmentHeader { edge, incarnation, from, to } = &segment.header;
     let Some(last) = beyond.map(|first| first - 1).filter(|last| (*from..*to).contains(last)) else {
         return segment;
     };
-    let record = segment.records().ok().and_then(|records| <[Record; 1]>::try_from(records).ok());
-    let Some([Record { at_us, row: Row::Gap(gap), .. }]) = record else { return segment };
-    if gap.reason != GapReason::Freed {
-        return segment;
-    }
+    let Some((at_us, gap)) = freed(&segment) else { return segment };
     let row = Row::Gap(Gap { to: last, ..gap });
     let mut builder = SegmentBuilder::new(edge.clone(), *incarnation);
     let pushed = builder.push(&Record { sequence: *from, at_us, row });
     pushed.ok().and_then(|()| builder.finish()).unwrap_or(segment)
 }
 
+/// The gap over what was freed that a segment is, and when it was made.
+fn freed(segment: &Segment) -> Option<(Micros, Gap)> {
+    if segment.events.num_rows() != 1 || segment.readings.num_rows() + segment.decisions.num_rows() > 0 {
+        return None;
+    }
+    match <[Record; 1]>::try_from(segment.records().ok()?).ok()? {
+        [Record { at_us, row: Row::Gap(gap), .. }] if gap.reason == GapReason::Freed => Some((at_us, gap)),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use wattle_wire::row::EventKind;
+
     use super::*;
 
     const LIFE: &str = "0000000000000000000000000000f00d";
@@ -75,6 +89,33 @@ mod tests {
             (header.edge.as_str(), header.incarnation, header.from, header.to),
             ("e", Incarnation(0xf00d), 3, 9)
         );
+    }
+
+    /// A gap for a reason, and an event after it if that is wanted.
+    fn gap(reason: GapReason, event: bool) -> Segment {
+        let mut builder = SegmentBuilder::new(EdgeId::new("e").expect("a name"), Incarnation(1));
+        let row = Row::Gap(Gap { from: 11, to: 30, reason });
+        builder.push(&Record { sequence: 11, at_us: Micros(5), row }).expect("in order");
+        if event {
+            let site = wattle_wire::SiteId::new("depot").expect("a name");
+            let event = wattle_wire::row::Event::new(site, None, EventKind::Malformed, "");
+            let record = Record { sequence: 31, at_us: Micros(5), row: Row::Event(event) };
+            builder.push(&record).expect("in order");
+        }
+        builder.finish().expect("not empty")
+    }
+
+    #[test]
+    fn only_a_gap_over_what_was_freed_is_cut_to_what_the_topic_has_no_more() {
+        let cut = |segment: Segment, beyond| up_to_what_stands_beyond(segment, beyond).header.to;
+        for (beyond, to) in [(None, 30), (Some(21), 20), (Some(12), 11), (Some(11), 30), (Some(31), 30)] {
+            assert_eq!(cut(gap(GapReason::Freed, false), beyond), to, "{beyond:?}");
+        }
+        assert!(is_freed(&gap(GapReason::Freed, false)));
+        for (reason, event, to) in [(GapReason::Budget, false, 30), (GapReason::Freed, true, 31)] {
+            assert!(!is_freed(&gap(reason, event)));
+            assert_eq!(cut(gap(reason, event), Some(21)), to);
+        }
     }
 
     #[test]

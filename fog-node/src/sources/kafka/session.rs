@@ -232,6 +232,10 @@ impl Session<'_> {
             match Segment::decode(&waiting.bytes) {
                 Ok(segment) if segment.header == waiting.header => {
                     let (answer, journal) = (self.answer.clone(), Journal::of(&segment.header));
+                    if message::is_freed(&segment) && !self.intake.may_take_freed(partition, offset, &journal)
+                    {
+                        continue;
+                    }
                     let segment = message::up_to_what_stands_beyond(segment, self.intake.beyond(&journal));
                     let done = move |outcome| {
                         // A session that has ended reads it again.
