@@ -38,6 +38,8 @@ mod disk;
 mod error;
 #[cfg(test)]
 mod gap_tests;
+#[cfg(test)]
+pub(crate) mod guard_tests;
 mod head;
 mod log;
 #[cfg(test)]

@@ -9,5 +9,5 @@ mod listening;
 pub(crate) mod receiving;
 mod writer;
 
-pub use fence::{Fence, Fences};
+pub use fence::{Fence, Fences, UnderWay};
 pub use writer::{Answer, LakeWriter, Outcome, Room, WriterFigures, WriterLimits, outcome};

@@ -7,7 +7,7 @@
 //!
 //! Each segment is answered once: after the commit of every raw table, or with the reason for which it wasn't taken. When
 //! the lake can't be written, all segments of that commit are answered so; the edge comes back with them. A segment
-//! whose [`Fence`] doesn't hold any more is not committed.
+//! whose [`Fence`] doesn't hold any more is not committed, and whoever takes it away can wait for a commit that has begun.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -183,13 +183,15 @@ impl Run {
         let started = Instant::now();
         let mut fences: BTreeMap<Journal, Vec<Fence>> = BTreeMap::new();
         let (mut segments, mut waiting, mut rooms) = (Vec::new(), Vec::new(), Vec::new());
+        let mut under_way = Vec::new();
         for job in batch {
             let header = job.segment.header.clone();
             if let Some(fence) = job.fence {
-                if !fence.holds() {
+                let Some(begun) = fence.begin() else {
                     (job.answer)(Outcome::Fenced);
                     continue;
-                }
+                };
+                under_way.push(begun);
                 fences.entry(Journal::of(&header)).or_default().push(fence);
             }
             segments.push(job.segment);
@@ -200,7 +202,9 @@ impl Run {
             return;
         }
         let guard = |journal: &Journal| fences.get(journal).is_none_or(|all| all.iter().all(Fence::holds));
-        match self.lake.commit_guarded(segments, &guard).await {
+        let committed = self.lake.commit_guarded(segments, &guard).await;
+        drop(under_way);
+        match committed {
             Ok(report) => {
                 self.health.clear("lake");
                 self.count(&report, started);
