@@ -11,7 +11,8 @@
 //! - A search is over when reading has come back to where it began, however long that takes, and a search that is not over
 //!   is not begun again: what is still a hole then stays one.
 //! - An edge that frees on delivery fills a hole by a gap up to all that it has freed. Whoever hasn't looked through the partition since it
-//!   was assigned doesn't know what of that the topic still holds: so it looks before it takes such a gap ([`Intake::may_take_freed`]).
+//!   was assigned doesn't know what of that the topic still holds: so it looks before it takes such a gap ([`Intake::may_take_freed`]). And
+//!   rows that stand before the gap are committed before it is offered: within a commit the one that begins earlier would win.
 //! - A hole holds up nobody: other journals of the partition go on.
 //! - When the lake can't be written, the partition is read again from the first message that isn't in it, after a wait.
 //! - Each time that a partition is read from another place it gets a new generation: what was taken from it before is neither
@@ -185,16 +186,15 @@ impl Intake {
         Take::Known
     }
 
-    /// Whether a gap that stands at `offset`, over what its edge has freed, may be offered to the lake. If not, the partition is read from
-    /// its beginning first, and the gap comes again.
+    /// Whether a gap that stands at `offset`, over what its edge has freed, may be offered to the lake now. It waits for what stands
+    /// before it; and if the partition has to be looked through first, that begins, and the gap comes again.
     pub fn may_take_freed(&mut self, partition: i32, offset: i64, journal: &Journal) -> bool {
-        let unsearched = |state: &Partition| matches!(state.search, Search::Never);
-        let looks =
-            !self.beyond.contains_key(journal) && self.partitions.get(&partition).is_some_and(unsearched);
-        if looks {
+        let Some(state) = self.partitions.get(&partition) else { return false };
+        if !self.beyond.contains_key(journal) && matches!(state.search, Search::Never) {
             self.search(partition, offset);
+            return false;
         }
-        !looks
+        state.taken.front().is_some_and(|(first, _)| *first == offset)
     }
 
     /// A message has come that is no segment, or another than its headers say. It is let go.

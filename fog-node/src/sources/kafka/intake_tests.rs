@@ -271,6 +271,21 @@ fn a_gap_over_what_was_freed_is_taken_once_the_partition_was_looked_through() {
 }
 
 #[test]
+fn a_gap_over_what_was_freed_waits_for_the_rows_before_it() {
+    let mut rig = Rig::new();
+    rig.stays_beyond(40, &header("e2", 99, 110), 1);
+    let (rows, gap) = (header("e1", 21, 30), header("e1", 11, 30));
+    let generation = rig.offered(50, &rows);
+    rig.offered(60, &gap);
+    assert!(!rig.intake.may_take_freed(0, 60, &Journal::of(&gap)), "they would go into one commit");
+    assert_eq!(rig.intake.seeks(), BTreeMap::new());
+    rig.answer(generation, 50, &rows, Outcome::Committed(Some(30)), 1);
+    assert!(rig.intake.may_take_freed(0, 60, &Journal::of(&gap)));
+    rig.intake.revoked(0);
+    assert!(!rig.intake.may_take_freed(0, 60, &Journal::of(&gap)), "it is another's");
+}
+
+#[test]
 fn what_stands_beyond_a_hole_is_never_gone_on_from_over_what_was_not_read_yet() {
     let mut rig = Rig::new();
     let (beyond, other) = (header("e1", 99, 110), header("e2", 1, 10));

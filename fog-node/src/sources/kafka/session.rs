@@ -234,7 +234,8 @@ impl Session<'_> {
                     let (answer, journal) = (self.answer.clone(), Journal::of(&segment.header));
                     if message::is_freed(&segment) && !self.intake.may_take_freed(partition, offset, &journal)
                     {
-                        continue;
+                        self.waiting.push_front(waiting);
+                        return;
                     }
                     let segment = message::up_to_what_stands_beyond(segment, self.intake.beyond(&journal));
                     let done = move |outcome| {

@@ -2,21 +2,22 @@
 
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::message::Message as _;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
+use wattle_edge::config::Compression;
 use wattle_kafka::KafkaConfig;
 
 use crate::cluster::PARTITIONS;
 use crate::edge::Edge;
 use crate::fog::Fog;
-use crate::rig::{Rig, numbers, until};
+use crate::rig::{Rig, until};
 
 const GROUP: &str = "wattle-fog";
-const QUESTION: Duration = Duration::from_secs(20);
+pub const QUESTION: Duration = Duration::from_secs(20);
 
 /// Each test on librdkafka's mock and on Apache Kafka.
 macro_rules! on_mock_and_apache {
@@ -144,13 +145,7 @@ on_mock_and_apache! {
     a_fog_node_that_ends_in_order_has_kept_its_offsets(rig) {
         let (edges, fog) = settled(&rig).await;
         fog.stop().await;
-        let consumer = consumer(config(&rig), GROUP);
-        let kept = kept_offsets(&consumer, config(&rig));
-        for (partition, kept) in kept {
-            let topic = &config(&rig).segments_topic;
-            let (_, high) = consumer.fetch_watermarks(topic, partition, QUESTION).expect("watermarks");
-            assert_eq!(kept.unwrap_or(0), high, "partition {partition}");
-        }
+        assert!(is_kept_to_the_end(&group(config(&rig)), config(&rig)));
         drop(edges);
     }
 
@@ -164,6 +159,18 @@ on_mock_and_apache! {
         rig.cluster.up();
         edges.iter_mut().for_each(|edge| edge.measure(10));
         let fog = rig.fog().await;
+        finish(&rig, edges, fog).await;
+    }
+
+    segments_go_up_however_they_are_compressed(rig) {
+        let fog = rig.fog().await;
+        let mut edges = Vec::new();
+        for (n, compression) in [Compression::Zstd, Compression::Lz4, Compression::None].into_iter().enumerate() {
+            let mut edge = rig.edge(&format!("edge-{n}"));
+            edge.measure(100);
+            edge.start(rig.kafka_options(|kafka| kafka.compression = compression));
+            edges.push(edge);
+        }
         finish(&rig, edges, fog).await;
     }
 
@@ -247,38 +254,6 @@ async fn segments_that_the_topic_has_lost_are_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_topic_has_lost_and_the_edge_has_freed_is_a_gap() {
-    let rig = Rig::apache();
-    let fog = rig.fog().await;
-    let mut edge = rig.edge("edge-1");
-    edge.measure(10);
-    let options = rig.kafka_options(|kafka| kafka.free_on_delivery = true);
-    edge.start(options);
-    until("the first rows", || async {
-        fog.lake.positions(&edge.id, edge.incarnation).await.expect("positions") == Some(edge.last())
-    })
-    .await;
-    fog.stop().await;
-    let before = edge.last();
-    edge.measure(30);
-    until("the delivery", || async { edge.freed() == edge.last() }).await;
-    let lost = edge.last() - before;
-    delete_records(config(&rig)).await;
-    let fog = rig.fog().await;
-    edge.measure(10);
-    let last = edge.last();
-    until("the position", || async {
-        fog.lake.positions(&edge.id, edge.incarnation).await.expect("positions") == Some(last)
-    })
-    .await;
-    let expected = format!("{}..={}: freed", before + 1, before + lost);
-    let sql = format!("SELECT count(*) FROM events WHERE kind = 'gap' AND detail = '{expected}'");
-    assert_eq!(numbers(&fog.lake, &sql).await, [1]);
-    edge.kill().await;
-    fog.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_is_killed_again_and_again_costs_nothing() {
     let rig = Rig::apache_alone();
     let (mut edges, fog) = settled(&rig).await;
@@ -290,6 +265,26 @@ async fn a_broker_that_is_killed_again_and_again_costs_nothing() {
         rig.cluster.down();
         edges.iter_mut().for_each(|edge| edge.measure(10));
         rig.cluster.up();
+    }
+    finish(&rig, edges, fog).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_topic_of_positions_is_made_so_that_it_stays_short() {
+    let rig = Rig::apache();
+    let (edges, fog) = settled(&rig).await;
+    let topic = ResourceSpecifier::Topic(&config(&rig).positions_topic);
+    let found =
+        admin(config(&rig)).describe_configs([&topic], &AdminOptions::new()).await.expect("an answer");
+    let settings = found.into_iter().next().expect("one topic").expect("it is there");
+    for (key, expected) in [
+        ("cleanup.policy", "compact"),
+        ("segment.bytes", "16777216"),
+        ("segment.ms", "3600000"),
+        ("max.compaction.lag.ms", "3600000"),
+        ("min.cleanable.dirty.ratio", "0.01"),
+    ] {
+        assert_eq!(settings.get(key).and_then(|entry| entry.value.as_deref()), Some(expected), "{key}");
     }
     finish(&rig, edges, fog).await;
 }
@@ -308,7 +303,7 @@ async fn a_topic_that_takes_less_than_a_batch_gets_smaller_ones() {
     finish(&rig, vec![edge], fog).await;
 }
 
-fn config(rig: &Rig) -> &KafkaConfig {
+pub fn config(rig: &Rig) -> &KafkaConfig {
     rig.cluster.kafka().expect("Kafka")
 }
 
@@ -341,6 +336,20 @@ async fn goes_on(edges: &[Edge]) {
     .await;
 }
 
+/// Somebody who asks for the group's offsets.
+pub fn group(config: &KafkaConfig) -> BaseConsumer {
+    consumer(config, GROUP)
+}
+
+/// Whether the group has kept the end of each partition.
+pub fn is_kept_to_the_end(group: &BaseConsumer, config: &KafkaConfig) -> bool {
+    kept_offsets(group, config).into_iter().all(|(partition, kept)| {
+        let topic = &config.segments_topic;
+        let (_, high) = group.fetch_watermarks(topic, partition, QUESTION).expect("watermarks");
+        kept.unwrap_or(0) == high
+    })
+}
+
 /// The group's offset of each partition, if it has one.
 fn kept_offsets(consumer: &BaseConsumer, config: &KafkaConfig) -> Vec<(i32, Option<i64>)> {
     let mut list = TopicPartitionList::new();
@@ -358,11 +367,11 @@ fn consumer(config: &KafkaConfig, group: &str) -> BaseConsumer {
     settings.set("enable.auto.commit", "false").create().expect("a consumer")
 }
 
-fn producer(config: &KafkaConfig) -> BaseProducer {
+pub fn producer(config: &KafkaConfig) -> BaseProducer {
     wattle_kafka::producer(config, "test").expect("no secret").create().expect("a producer")
 }
 
-fn admin(config: &KafkaConfig) -> AdminClient<DefaultClientContext> {
+pub fn admin(config: &KafkaConfig) -> AdminClient<DefaultClientContext> {
     wattle_kafka::base(config, "test").expect("no secret").create().expect("an admin")
 }
 
@@ -402,7 +411,7 @@ fn play_again(config: &KafkaConfig) {
     producer.flush(QUESTION).expect("sent");
 }
 
-async fn delete_records(config: &KafkaConfig) {
+pub async fn delete_records(config: &KafkaConfig) {
     let mut list = TopicPartitionList::new();
     for partition in 0..PARTITIONS {
         list.add_partition_offset(&config.segments_topic, partition, Offset::End).expect("fits");

@@ -5,12 +5,13 @@
 //! acknowledged is in its table once ([`rig::Rig::settles`]).
 //!
 //! What a mock can't do, and what has no meaning on the direct way, is tested where it can be: `kafka` has the tests of topics
-//! and groups, `secure` those of certificates and passwords.
+//! and groups, `freed` those of edges that free on delivery, `secure` those of certificates and passwords.
 
 mod cases;
 mod cluster;
 mod edge;
 mod fog;
+mod freed;
 mod kafka;
 mod rig;
 mod secure;

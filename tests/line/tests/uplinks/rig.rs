@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use arrow::array::AsArray as _;
 use arrow::datatypes::Int64Type;
+use arrow::util::display::array_value_to_string;
 use tempfile::TempDir;
 use tokio::time::Instant;
 use wattle_edge::uplink::kafka::Kafka;
@@ -163,6 +164,14 @@ pub async fn numbers(lake: &Lake, sql: &str) -> Vec<i64> {
     let context = lake.session_context().await.expect("a context");
     let batches = context.sql(sql).await.expect("a plan").collect().await.expect("rows");
     batches[0].columns().iter().map(|column| column.as_primitive::<Int64Type>().value(0)).collect()
+}
+
+/// The texts of a query's only column.
+pub async fn texts(lake: &Lake, sql: &str) -> Vec<String> {
+    let context = lake.session_context().await.expect("a context");
+    let batches = context.sql(sql).await.expect("a plan").collect().await.expect("rows");
+    let cell = |batch, row| array_value_to_string(batch, row).expect("printable");
+    batches.iter().flat_map(|batch| (0..batch.num_rows()).map(|row| cell(batch.column(0), row))).collect()
 }
 
 /// Looks again and again until it is so. As the kit's `wait_for`, for looks that wait themselves: both ends of the line run in
