@@ -15,7 +15,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig};
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 use wattle_kafka::{Faults, KafkaConfig};
 use wattle_wire::EdgeId;
@@ -74,16 +74,7 @@ impl Client {
     ) -> Result<Self, LinkError> {
         let (commands, queue) = channel();
         let (told, news) = mpsc::channel(MAX_NEWS);
-        let key = position_key(edge, incarnation);
-        let settings = Settings {
-            kafka: kafka.clone(),
-            // What is open, and one more segment of any size.
-            queue_kbytes: (2 * options.max_in_flight_bytes + limit) / 1024 + 1024,
-            limit,
-            message_bytes: limit + 4096,
-            edge: edge.clone(),
-            key,
-        };
+        let settings = Settings::new(kafka, options, limit, edge, incarnation);
         let thread = std::thread::Builder::new().name("kafka-uplink".into());
         let run = move || {
             if let Err(text) = run(&settings, &queue, &told) {
@@ -126,6 +117,20 @@ struct Settings {
     edge: EdgeId,
     /// Of our positions.
     key: String,
+}
+
+impl Settings {
+    fn new(kafka: &Kafka, options: &Options, limit: usize, edge: &EdgeId, incarnation: Incarnation) -> Self {
+        Self {
+            kafka: kafka.clone(),
+            // What is open, and one more segment of any size.
+            queue_kbytes: (2 * options.max_in_flight_bytes + limit) / 1024 + 1024,
+            limit,
+            message_bytes: limit + 4096,
+            edge: edge.clone(),
+            key: position_key(edge, incarnation),
+        }
+    }
 }
 
 /// What librdkafka calls back.
@@ -206,6 +211,12 @@ fn consumer(settings: &Settings, listener: Listener) -> Result<BaseConsumer<List
 }
 
 fn producer(settings: &Settings, listener: Listener) -> Result<BaseProducer<Listener>, String> {
+    let mut config = producer_settings(settings)?;
+    overridden(&mut config, settings);
+    config.create_with_context(listener).map_err(unusable)
+}
+
+fn producer_settings(settings: &Settings) -> Result<ClientConfig, String> {
     let kafka = &settings.kafka;
     let mut config = wattle_kafka::producer(&kafka.connection, &client_id(settings))
         .map_err(|error| format!("kafka.sasl: {error}"))?;
@@ -215,11 +226,10 @@ fn producer(settings: &Settings, listener: Listener) -> Result<BaseProducer<List
         // Brokers hold a topic's limit against the batch, not against each message of it.
         .set("batch.size", settings.limit.to_string())
         .set("queue.buffering.max.kbytes", settings.queue_kbytes.to_string());
-    overridden(&mut config, settings);
-    config.create_with_context(listener).map_err(unusable)
+    Ok(config)
 }
 
-fn overridden(config: &mut rdkafka::ClientConfig, settings: &Settings) {
+fn overridden(config: &mut ClientConfig, settings: &Settings) {
     for (key, value) in &settings.kafka.overrides {
         config.set(key, value);
     }

@@ -4,6 +4,7 @@ use rdkafka::mocking::MockCluster;
 use tokio::time::{Instant, sleep};
 
 use super::*;
+use crate::config::Compression;
 use crate::uplink::Way;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -46,6 +47,27 @@ async fn news_that_nobody_hears_wait_within_their_bound_and_none_is_lost() {
         }
     }
     assert_eq!(heard, Some(position));
+}
+
+#[test]
+fn a_segment_is_compressed_as_configured_and_never_given_up() {
+    for compression in [Compression::Zstd, Compression::Lz4, Compression::None] {
+        let kafka = Kafka { compression, ..Kafka::new(KafkaConfig::default()) };
+        let options = Options::on(Way::Kafka(kafka.clone()));
+        let edge = EdgeId::new("edge-1").expect("a name");
+        let settings = Settings::new(&kafka, &options, 100_000, &edge, Incarnation(7));
+        let settings = producer_settings(&settings).expect("no secret");
+        let effective = settings.create_native_config().expect("librdkafka takes them");
+        for (key, expected) in [
+            ("compression.type", compression.as_str()),
+            ("enable.idempotence", "true"),
+            ("acks", "-1"),
+            ("message.timeout.ms", "0"),
+            ("batch.size", "100000"),
+        ] {
+            assert_eq!(effective.get(key).expect("a setting"), expected, "{key}");
+        }
+    }
 }
 
 /// Whether the end is reached of a partition of which something comes each so many seconds, when nothing may come for 30 s.

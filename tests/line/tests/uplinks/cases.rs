@@ -77,7 +77,8 @@ pub async fn an_outage_that_outlasts_every_timeout_costs_nothing(rig: Rig) {
         fog.take().expect("there").kill().await;
     }
     rig.cluster.down();
-    // Five times what any request may take here, as five minutes are five times a minute.
+    // Five times what any request may take here, as five minutes are five times a minute. librdkafka's message timeout doesn't
+    // shrink with that: that it is off, sdk/kafka/tests/settings.rs asks of librdkafka itself.
     let outage = 5 * rig.cluster.request_timeout();
     let mut measuring = tokio::time::interval(outage / 50);
     for _ in 0..50 {
