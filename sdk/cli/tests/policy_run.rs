@@ -170,6 +170,10 @@ fn a_policy_or_settings_that_can_not_be_used_end_with_2() {
     let settings = folder.path().join("settings.json");
     std::fs::write(&settings, "{\"amps\": 3}").expect("writable");
     refused(&["equal-share", "--snapshot", EXAMPLE, "--settings", text(&settings)], "settings.json: ");
+    let longer = folder.path().join("longer.json");
+    let example = std::fs::read_to_string(EXAMPLE).expect("there");
+    std::fs::write(&longer, example + "and more").expect("writable");
+    refused(&["equal-share", "--snapshot", text(&longer)], "longer.json: trailing characters");
 }
 
 fn run(arguments: &[&str]) -> Output {

@@ -13,7 +13,7 @@ pub enum Fault {
     Killed,
     /// Nothing can be changed: `EROFS`.
     ReadOnly,
-    /// The power goes before the step: it and everything after it fails, reading too, until [`MemoryDisk::lose_power`].
+    /// The power goes before the step: it and everything after it fails, reading too, until [`super::MemoryDisk::lose_power`].
     PowerCut,
 }
 

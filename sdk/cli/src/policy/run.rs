@@ -197,6 +197,7 @@ fn snapshot(file: &Path) -> Result<Snapshot, Usage> {
     let mut reader = serde_json::Deserializer::from_str(&text);
     let snapshot: Snapshot = serde_path_to_error::deserialize(&mut reader)
         .map_err(|error| unusable(file, &format!("{}: {}", error.path(), error.inner())))?;
+    reader.end().map_err(|error| unusable(file, &error))?;
     snapshot.check().map_err(|error| unusable(file, &error))?;
     Ok(snapshot)
 }
