@@ -51,13 +51,12 @@ impl Rig {
     }
 
     fn delays(&self, circuit: usize) -> Delays {
-        let below = self.vehicles.iter().enumerate();
-        let below = below.filter(|(index, _)| self.paths[self.circuit_of(*index)].contains(&circuit));
+        let chargers = self.machine.model().chargers.iter().zip(&self.vehicles);
+        let below = chargers.filter(|(charger, _)| self.paths[charger.circuit].contains(&circuit));
         let unmeasured = self.hidden()[circuit] != PerPhase::default();
         let first = Delays { deaf: self.is_deaf(circuit), unmeasured, ..Delays::default() };
-        below.fold(first, |delays, (index, vehicle)| Delays {
-            // One whose setpoints are over draws its safe current.
-            offline: delays.offline || vehicle.offline && self.watch.is_told(index),
+        below.fold(first, |delays, (_, vehicle)| Delays {
+            offline: delays.offline || vehicle.offline,
             lost: delays.lost || self.now < vehicle.missed_until,
             disobeyed: delays.disobeyed || vehicle.disobeys.is_some(),
             ..delays

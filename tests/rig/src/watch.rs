@@ -74,11 +74,6 @@ impl Watch {
         self.told.iter_mut().for_each(|told| told.retain(|told| told.expires_at > now));
     }
 
-    /// Whether it may still obey something that it was told.
-    pub fn is_told(&self, charger: usize) -> bool {
-        !self.told[charger].is_empty()
-    }
-
     /// What a charger counts with that draws `draw`, as the machine counts it: what is drawn beyond the setpoint beyond the noise.
     pub fn counted(&self, charger: usize, safe: Milliamps, draw: Milliamps) -> Milliamps {
         let told = self.told[charger].iter().map(|told| told.limit).fold(safe, Milliamps::max);

@@ -18,8 +18,7 @@
 //!   each less the least that the chargers' latest readings showed or that they were told since, and by the
 //!   upper bound of the one that was settled last: while draws change, raises wait.
 //! - A charger that has been silent for [`Times::silence`] is not waited for: it drew something between nothing and
-//!   its last reading, and never more than what was reserved for it at the moment of the meter reading. Nor is one that had nothing
-//!   reserved and was not seen to draw: chargers without a vehicle may send seldom.
+//!   its last reading, and never more than what was reserved for it at the moment of the meter reading.
 //! - Below zero only where there is generation.
 //! - When the machine has just begun nothing is settled, and who was not heard yet may draw something: the load is then the newest
 //!   meter reading less the latest readings of those who were heard.

@@ -287,18 +287,13 @@ impl Station {
     }
 
     /// The bounds of its draw about a moment, as far as they are known at `now`. Of one that is silent nobody knows
-    /// whether it still draws; it drew no more than what was reserved for it. One that might draw nothing and was not seen to isn't
-    /// waited for.
+    /// whether it still draws; it drew no more than what was reserved for it.
     pub(super) fn drawn_about(&self, charger: &Charger, moment: Micros, now: Micros, times: Times) -> Range {
         let range = self.track.range(times.told_from(moment), moment + times.guard);
-        if range.is_complete {
+        if range.is_complete || !self.is_silent(now, times) {
             return range;
         }
         let most = range.most.zip(self.reserved_at(charger, moment, now, times), Milliamps::min);
-        let is_idle = range.most.zip(most, Milliamps::max) == PerPhase::default();
-        if !is_idle && !self.is_silent(now, times) {
-            return range;
-        }
         Range { least: PerPhase::all(Milliamps::ZERO), most, is_complete: true }
     }
 }

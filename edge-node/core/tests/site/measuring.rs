@@ -87,21 +87,6 @@ fn an_excess_beside_a_charger_that_draws_less_than_it_may_and_does_not_measure_e
 }
 
 #[test]
-fn one_that_may_draw_nothing_and_says_nothing_is_not_waited_for() {
-    let mut rig = Rig::new(model(30.0, &["cp-1", "cp-2"]));
-    // It draws less than it may, so that only a settled reading tells how much the load is.
-    rig.vehicles[0].takes = amps(2.0);
-    rig.ask(&[0]);
-    rig.run_ms(6_000);
-    assert_eq!(rig.setpoints(), [30, 0]);
-    rig.vanish(1, true);
-    rig.extra_grace_ms = 400;
-    rig.set_home(5.0);
-    rig.run_ms(800);
-    assert_eq!(rig.setpoints(), [25, 0]);
-}
-
-#[test]
 fn an_excess_beside_a_charger_that_measures_nothing_ends_soon_also_where_the_meter_speaks_seldom() {
     let mut site = model(20.0, &["cp-1"]);
     (site.chargers[0].max_ma, site.control.meter_stale_ms) = (amps(16.0), Millis(10_000));
