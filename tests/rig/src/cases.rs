@@ -350,7 +350,11 @@ impl Case {
                 let load = PerPhase(load.map(|load| Milliamps(load - generated)));
                 rig.set_load(*circuit.get(&metered), load);
             }
-            Act::Silence(meter, silent) => rig.silence(meter.index(metered.len()), *silent),
+            Act::Silence(meter, silent) => {
+                rig.silence(meter.index(metered.len()), *silent);
+                let unknown = (0..rig.vehicles.len()).filter(|index| !rig.is_watched(*index));
+                unknown.collect::<Vec<_>>().into_iter().for_each(|index| rig.disobey(index, None));
+            }
             Act::Ask(charger, asks) => {
                 rig.want(charger.index(rig.vehicles.len()), *asks);
             }

@@ -63,11 +63,12 @@ impl Rig {
         })
     }
 
-    /// Whether a charger measures itself what it draws, or a meter above it does.
+    /// Whether a charger measures itself what it draws, or a meter above it does that speaks.
     pub(crate) fn is_watched(&self, index: usize) -> bool {
         let vehicle = &self.vehicles[index];
+        let meters = self.machine.model().meters.iter().zip(&self.silent_meters);
         let is_metered =
-            |circuit: &usize| self.machine.model().meters.iter().any(|meter| meter.circuit == *circuit);
+            |circuit: &usize| meters.clone().any(|(meter, silent)| meter.circuit == *circuit && !silent);
         vehicle.measures >= vehicle.wired.len() || self.paths[self.circuit_of(index)].iter().any(is_metered)
     }
 
