@@ -427,14 +427,8 @@ fn start_devices(
     let mut devices = Vec::new();
     let mut routes = Vec::new();
     for (index, (site, address)) in sites.iter().zip(actors).enumerate() {
-        SystemMachine::forget_older(
-            machines.iter_mut().filter(|((of, _), _)| *of == site.file.id).filter_map(|(_, machine)| {
-                match machine {
-                    PeerMachine::System(system) => Some(&mut **system),
-                    PeerMachine::Device(_) => None,
-                }
-            }),
-        );
+        let here = machines.iter_mut().filter(|((of, _), _)| *of == site.file.id);
+        SystemMachine::forget_older(here.filter_map(|(_, machine)| machine.system_mut()));
         for peer in peers(&site.file) {
             let key = (site.file.id.clone(), peer.id.clone());
             let Some(mut machine) = machines.remove(&key) else { continue };

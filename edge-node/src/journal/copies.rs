@@ -50,13 +50,8 @@ const FORMER: &str = "before-";
 /// # Errors
 /// When the folder can't be listed.
 pub fn former(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() && entry.file_name().to_string_lossy().starts_with(FORMER) {
-            found.push(entry.path());
-        }
-    }
+    let folders = RealDisk.folders(dir)?.into_iter().filter(|name| name.starts_with(FORMER));
+    let mut found: Vec<_> = folders.map(|name| dir.join(name)).collect();
     in_order(&RealDisk, &mut found);
     Ok(found)
 }

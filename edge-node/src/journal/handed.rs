@@ -43,16 +43,15 @@ impl Journal {
         &mut self,
         sequence: Option<u64>,
     ) -> Result<Option<(SegmentHeader, Bytes)>, JournalError> {
-        let mut filled = self.fill_holes();
+        let filled = self.fill_holes();
+        let after = sequence.unwrap_or(0).max(self.committed.at);
+        // What stands before a hole goes up although that can't be filled yet, as on a full disk: so there is room again.
+        let next = self.segments.index_after(after).map(|index| &self.segments.list[index].segment.header);
+        if next.is_none_or(|header| header.from > after + 1) {
+            filled?;
+        }
         for mended in [false, true] {
-            let Some(index) = self.segments.index_after(sequence.unwrap_or(0)) else {
-                return filled.map(|()| None);
-            };
-            // What stands before a hole goes up although that can't be filled yet, as on a full disk: so there is room again.
-            let begins = self.segments.list[index].segment.header.from;
-            if begins > sequence.unwrap_or(self.committed.at).max(self.committed.at) + 1 {
-                std::mem::replace(&mut filled, Ok(()))?;
-            }
+            let Some(index) = self.segments.index_after(sequence.unwrap_or(0)) else { return Ok(None) };
             let sealed = self.segments.list[index].segment.clone();
             let lenient = self.reading_tries.again(sealed.header.from);
             match segments::read(&self.place, &sealed, lenient)? {

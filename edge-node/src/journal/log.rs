@@ -165,11 +165,9 @@ impl Log {
             self.place.disk.sync_dir(&self.place.dir).map_err(io("synced", &self.place.dir))?;
             open.named = true;
         }
-        let header =
-            if open.len == 0 { frame::header(self.place.incarnation, open.first) } else { Vec::new() };
-        let bytes = match header.is_empty() {
-            true => Cow::Borrowed(&self.pending),
-            false => Cow::Owned([header, self.pending.clone()].concat()),
+        let bytes = match open.len {
+            0 => Cow::Owned([&frame::header(self.place.incarnation, open.first), &self.pending[..]].concat()),
+            _ => Cow::Borrowed(&self.pending[..]),
         };
         if lasting && self.synced == self.written {
             open.file.write_lasting(open.len, &bytes).map_err(io("written", &open.path))?;

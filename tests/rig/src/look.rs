@@ -51,16 +51,19 @@ impl Rig {
     }
 
     fn delays(&self, circuit: usize) -> Delays {
-        let chargers = self.machine.model().chargers.iter().zip(&self.vehicles);
-        let below = chargers.filter(|(charger, _)| self.paths[charger.circuit].contains(&circuit));
         let unmeasured = self.hidden()[circuit] != PerPhase::default();
         let first = Delays { deaf: self.is_deaf(circuit), unmeasured, ..Delays::default() };
-        below.fold(first, |delays, (_, vehicle)| Delays {
+        self.below(circuit).map(|index| &self.vehicles[index]).fold(first, |delays, vehicle| Delays {
             offline: delays.offline || vehicle.offline,
             lost: delays.lost || self.now < vehicle.missed_until,
             disobeyed: delays.disobeyed || vehicle.disobeys.is_some(),
             ..delays
         })
+    }
+
+    /// The chargers that a circuit feeds.
+    pub(crate) fn below(&self, circuit: usize) -> impl Iterator<Item = usize> {
+        (0..self.vehicles.len()).filter(move |index| self.paths[self.circuit_of(*index)].contains(&circuit))
     }
 
     /// Whether a charger measures itself what it draws, or a meter above it does that speaks.
@@ -102,9 +105,8 @@ impl Rig {
     pub(crate) fn forget_silences(&mut self) {
         for circuit in 0..self.loads.len() {
             if self.is_deaf(circuit) {
-                let below = |index: &usize| self.paths[self.circuit_of(*index)].contains(&circuit);
-                let those = (0..self.vehicles.len()).filter(below);
-                let may = those.fold(PerPhase::default(), |sum, index| sum + self.counted(index));
+                let may =
+                    self.below(circuit).fold(PerPhase::default(), |sum, index| sum + self.counted(index));
                 self.watch.excuses.add(circuit, Cause::Silence, may, self.now);
             }
         }

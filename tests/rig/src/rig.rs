@@ -283,11 +283,9 @@ impl Rig {
     /// All that flows through a circuit.
     pub fn flow(&self, circuit: usize) -> PerPhase<Milliamps> {
         let mut flow = self.load(circuit);
-        for (index, charger) in self.machine.model().chargers.iter().enumerate() {
-            if self.paths[charger.circuit].contains(&circuit) {
-                for phase in self.loaded(index) {
-                    flow[*phase] += self.draw(index);
-                }
+        for index in self.below(circuit) {
+            for phase in self.loaded(index) {
+                flow[*phase] += self.draw(index);
             }
         }
         flow

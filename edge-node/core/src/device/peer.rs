@@ -26,6 +26,14 @@ impl PeerMachine {
         }
     }
 
+    /// The machine of a system.
+    pub fn system_mut(&mut self) -> Option<&mut SystemMachine> {
+        match self {
+            Self::Device(_) => None,
+            Self::System(machine) => Some(machine),
+        }
+    }
+
     /// The state for a checkpoint.
     pub fn state(&self) -> Vec<u8> {
         match self {

@@ -70,8 +70,8 @@ impl Anomaly {
             Self::NoSession => draw >= REAL_DRAW && station.stay.is_none(),
             Self::NoDraw => {
                 let may = station.ledger.newest().is_some_and(|told| told.limit >= charger.min_ma);
-                let is_measured = charger.wired().iter().any(|phase| station.measures(*phase));
-                asks && may && is_measured && draw < REAL_DRAW
+                let is_measured = || charger.wired().iter().any(|phase| station.measures(*phase));
+                asks && may && draw < REAL_DRAW && is_measured()
             }
         }
     }

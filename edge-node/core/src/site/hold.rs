@@ -86,7 +86,8 @@ impl SiteMachine {
     /// What its highest power comes to on each phase.
     fn allowed(&self, index: usize) -> Option<Milliamps> {
         let charger = &self.model.chargers[index];
-        self.most_power(index).map(|power| self.on_each(charger.circuit, charger.wired(), power))
+        self.most_power(index)
+            .map(|power| self.on_each(charger.circuit, charger.wired().iter().copied(), power))
     }
 
     /// The highest power of a charger and of who charges there.

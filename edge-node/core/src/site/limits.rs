@@ -65,14 +65,19 @@ impl SiteMachine {
             Limit::Power(power) => {
                 let breaker = self.model.circuits[circuit].limit_ma;
                 let phases = Phase::ALL.into_iter().filter(|phase| breaker[*phase] > Milliamps::ZERO);
-                PerPhase::all(self.on_each(circuit, &phases.collect::<Vec<_>>(), power))
+                PerPhase::all(self.on_each(circuit, phases, power))
             }
         }
     }
 
     /// The current on each of these phases of a circuit at which they take a power together, rounded down.
-    pub(super) fn on_each(&self, circuit: usize, phases: &[Phase], power: Watts) -> Milliamps {
-        let volts: Millivolts = phases.iter().map(|phase| self.voltage(circuit, *phase)).sum();
+    pub(super) fn on_each(
+        &self,
+        circuit: usize,
+        phases: impl Iterator<Item = Phase>,
+        power: Watts,
+    ) -> Milliamps {
+        let volts: Millivolts = phases.map(|phase| self.voltage(circuit, phase)).sum();
         let current = i64::from(power.0.max(0)) * 1_000_000 / i64::from(volts.0.max(1));
         Milliamps(i32::try_from(current).unwrap_or(i32::MAX))
     }

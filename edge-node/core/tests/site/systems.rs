@@ -254,6 +254,25 @@ fn after_a_restart_the_last_word_counts_as_before_whoever_said_it() {
 }
 
 #[test]
+fn a_state_that_does_not_say_when_something_was_told_is_read_and_any_later_word_goes_before_it() {
+    let by_hand = r#"{"manual":{"charger":"cp-1","current_ma":7000}}"#;
+    let first = postcard::to_extend(&(vec![by_hand], None::<String>), vec![1]).expect("plain data");
+    let mut other = (*model()).clone();
+    other.systems[0].may = vec![Right::Manual];
+    let mut systems = [SystemMachine::new(Arc::new(other), 0), ems()];
+    systems[1].restore(&first).expect("of the version before");
+    let again = |systems: &mut [SystemMachine]| {
+        SystemMachine::forget_older(systems.iter_mut());
+        let mut out = DeviceOutput::default();
+        systems.iter_mut().for_each(|system| system.again(NOW, &mut out));
+        out.inputs.len()
+    };
+    assert_eq!(again(&mut systems), 1);
+    say(&mut systems[0], r#"{"manual":{"charger":"cp-1"}}"#, NOW);
+    assert_eq!(again(&mut systems), 0);
+}
+
+#[test]
 fn a_damaged_state_is_refused_and_what_no_longer_fits_the_site_is_left_out() {
     let mut machine = ems();
     say(&mut machine, r#"{"manual":{"charger":"cp-2","current_ma":7000}}"#, NOW);

@@ -1,7 +1,5 @@
 //! What is known of a charger, and what was done to its proposal.
 
-use std::fmt::Display;
-
 use wattle_wire::message::ChargerState;
 use wattle_wire::{Micros, Milliamps};
 
@@ -135,7 +133,7 @@ impl View<'_> {
             ));
         }
         let user = self.machine.user(index).filter(|user| user.max_power == self.machine.most_power(index));
-        let whose = user.map_or(&charger.id as &dyn Display, |user| &user.id);
+        let whose = user.map_or_else(|| charger.id.to_string(), |user| user.id.to_string());
         Some(format!("may have {most} at most: that is the highest power of {whose}"))
     }
 
