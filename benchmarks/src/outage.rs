@@ -3,7 +3,7 @@
 //!
 //! The source is virtual ([`VirtualSite`]), the journal and its disk are real: rows are appended and written once a virtual
 //! second, checkpoints are made once a virtual minute, files are sealed when they are due. Only fsync is not waited for
-//! (`sync = "off"`), which changes no byte: forty hours would need 150,000 of them. All bytes of the folder count,
+//! (`sync = "off"`), which changes no byte: a week would need 600,000 of them. All bytes of the folder count,
 //! as the file system tells them.
 
 use std::path::Path;
@@ -20,8 +20,7 @@ use crate::report::Report;
 use crate::virtual_site::{DEVICES, START, VirtualSite};
 
 const DAY: i64 = 86_400;
-/// Readings on disk when the node is restarted.
-const READINGS: i64 = 10_000_000;
+const WEEK: i64 = 7 * DAY;
 const GIB: f64 = (1 << 30) as f64;
 /// What a checkpoint of this many devices comes to, bytes.
 const CHECKPOINT_BYTES: usize = DEVICES * 512;
@@ -51,12 +50,9 @@ fn fill(options: &Options, report: &mut Report) -> Result<()> {
     let (mut journal, _) = Journal::open(options.clone(), Micros::from_secs(START))?;
     let state = vec![0xA5; CHECKPOINT_BYTES];
     let (started, mut readings) = (Instant::now(), 0);
-    for second in 0.. {
+    for second in 0..WEEK {
         if second == DAY {
             add_day(&options.dir, &journal, report)?;
-        }
-        if readings >= READINGS {
-            break;
         }
         for (at, row) in site.second(second)? {
             journal.append(at, row)?;
@@ -68,35 +64,37 @@ fn fill(options: &Options, report: &mut Report) -> Result<()> {
         }
         journal.seal(Micros::from_secs(START + second + 1))?;
     }
-    ensure!(journal.stats().dropped == 0, "rows were dropped");
+    let stats = journal.stats();
+    ensure!(stats.dropped == 0 && stats.depth as i64 > readings, "a week is not all there");
+    let (on_disk, _) = bytes_on_disk(&options.dir)?;
+    let limit = ("a GiB in MB", GIB / 1e6);
+    report.add("outage", "a week of it, everything included,", (on_disk / 1e6, "MB"), limit);
     let speed = readings as f64 / started.elapsed().as_secs_f64();
     let real_time = DEVICES as f64;
     report.add("outage", "the journal takes and seals", (speed, "readings/s"), ("the site gives", real_time));
     Ok(())
 }
 
-fn add_day(dir: &Path, journal: &Journal, report: &mut Report) -> Result<()> {
-    let readings = DAY as f64 * DEVICES as f64;
-    let mut sealed = 0;
-    let mut on_disk = 0;
+/// What all files of the folder come to, and what the segments do.
+fn bytes_on_disk(dir: &Path) -> Result<(f64, f64)> {
+    let (mut all, mut sealed) = (0, 0);
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
         let bytes = entry.metadata()?.len();
-        on_disk += bytes;
+        all += bytes;
         if entry.file_name().to_string_lossy().ends_with(".wseg") {
             sealed += bytes;
         }
     }
+    Ok((all as f64, sealed as f64))
+}
+
+fn add_day(dir: &Path, journal: &Journal, report: &mut Report) -> Result<()> {
+    let readings = DAY as f64 * DEVICES as f64;
+    let (on_disk, sealed) = bytes_on_disk(dir)?;
     let stats = journal.stats();
     ensure!(stats.dropped == 0 && stats.depth as f64 > readings, "a day is not all there");
-    let (on_disk, sealed) = (on_disk as f64, sealed as f64);
     report.add("outage", "a day of 66 devices takes", (on_disk / 1e6, "MB"), ("a GiB in MB", GIB / 1e6));
-    report.add(
-        "outage",
-        "a week of it, everything included,",
-        (7.0 * on_disk / 1e6, "MB"),
-        ("a GiB in MB", GIB / 1e6),
-    );
     report.add(
         "outage",
         "sealed, events and decisions included,",
@@ -110,12 +108,13 @@ fn add_day(dir: &Path, journal: &Journal, report: &mut Report) -> Result<()> {
 /// The node is restarted as if it had been killed: with a minute of rows behind the last checkpoint.
 fn recover(options: &Options, report: &mut Report) -> Result<Journal> {
     let started = Instant::now();
-    let (journal, recovery) = Journal::open(options.clone(), Micros::from_secs(START + 2 * DAY))?;
+    let (journal, recovery) = Journal::open(options.clone(), Micros::from_secs(START + WEEK))?;
     let opened = started.elapsed();
     let replayed = recovery.rows.collect::<Result<Vec<_>, _>>()?.len();
     let took = started.elapsed().as_secs_f64();
+    let readings = WEEK * DEVICES as i64;
     let case = format!(
-        "restart with {READINGS} readings on disk, {replayed} of them replayed ({opened:.2?} to open),"
+        "restart with {readings} readings on disk, {replayed} of them replayed ({opened:.2?} to open),"
     );
     report.add("outage", case, (took, "s"), ("limit", 2.0));
     Ok(journal)

@@ -160,6 +160,9 @@ impl Journal {
     }
 
     fn tick(&mut self, ctx: &mut Context<Self>) {
+        if !self.committing && self.group.log().is_sync_due() {
+            self.commit_or_retry(ctx);
+        }
         self.seal(ctx);
         let stats = self.group.log().stats();
         let now = self.shared.clock.now();

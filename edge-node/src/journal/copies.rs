@@ -13,7 +13,8 @@
 //! made is among it, and comes to the lake a second time if the original has sent it.
 //!
 //! # Order
-//! A new life is begun in steps, each on the disk before the next; the opening after a cut does the rest:
+//! A new life is begun in steps, each on the disk before the next, but for the first, which the second makes last as well; the
+//! opening after a cut does the rest:
 //! 1. `restored` says which life ends, after which number, and which begins, and which file it is itself.
 //! 2. The former life's folder gets its `identity` and a `restored` that stays, then the files. None is written over.
 //! 3. `identity` goes.
@@ -236,6 +237,7 @@ fn move_out(disk: &dyn Disk, options: &Options, change: &Change) -> Result<(), J
     disk.make_dir(&former).map_err(io("made", &former))?;
     stamp::write_identity(disk, &former, &options.edge, life)?;
     stamp::write_restored(disk, &former, life, change.cut, change.new)?;
+    disk.sync_dir(&former).map_err(io("synced", &former))?;
     for (name, _) in disk.list(dir).map_err(io("listed", dir))? {
         let is_position = [stamp::COMMITTED, stamp::HANDED, stamp::CHECKPOINT].contains(&name.as_str());
         if is_position || log::parse_name(&name).is_some() || seal::parse_name(&name).is_some() {
@@ -269,7 +271,8 @@ fn take_over(
     stamp::write_identity(&**disk, dir, &options.edge, change.new)
 }
 
+/// Ends a change whose new life has its name. Should `restored` come back after that, it is ended again.
 fn end(disk: &dyn Disk, dir: &Path) -> Result<(), JournalError> {
-    remove(disk, &dir.join(RESTORED))?;
-    disk.sync_dir(dir).map_err(io("synced", dir))
+    disk.sync_dir(dir).map_err(io("synced", dir))?;
+    remove(disk, &dir.join(RESTORED))
 }

@@ -36,8 +36,9 @@ pub trait Disk: Send + Sync {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// Makes the bytes of a file last that another process wrote.
-    fn sync_file(&self, path: &Path) -> io::Result<()>;
+    /// Makes the bytes of a file last that another process wrote, or of which a sync has failed. They are written once more:
+    /// a system that could not write them takes them for written all the same, and no sync says so twice.
+    fn rewrite(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a folder last.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 }
@@ -135,8 +136,13 @@ impl Disk for RealDisk {
         fs::remove_file(path)
     }
 
-    fn sync_file(&self, path: &Path) -> io::Result<()> {
-        File::open(path)?.sync_all()
+    fn rewrite(&self, path: &Path) -> io::Result<()> {
+        let (bytes, file) = (fs::read(path)?, OpenOptions::new().write(true).open(path)?);
+        match file.write_all_at(&bytes, 0) {
+            // Full, and a file system that writes nothing in place: the sync has to do.
+            Err(error) if error.kind() != io::ErrorKind::StorageFull => Err(error),
+            _ => file.sync_all(),
+        }
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -177,11 +183,13 @@ pub(super) const UNFINISHED: &str = ".tmp";
 /// Puts a whole file under `name`: after this it is there with these bytes, before it as it was, and nothing
 /// between, whenever the power goes.
 pub(crate) fn replace(disk: &dyn Disk, dir: &Path, name: &str, bytes: &[u8]) -> Result<(), JournalError> {
-    replace_by(disk, dir, name, |_| bytes.to_vec())
+    put(disk, dir, name, |_| bytes.to_vec())?;
+    disk.sync_dir(dir).map_err(io("synced", dir))
 }
 
-/// As [`replace`], with bytes that may depend on the [`Disk::file_id`] of the file.
-pub(super) fn replace_by(
+/// As [`replace`], but what was there before may come back until the folder is synced; and the bytes may depend on the
+/// [`Disk::file_id`] of the file.
+pub(super) fn put(
     disk: &dyn Disk,
     dir: &Path,
     name: &str,
@@ -197,6 +205,5 @@ pub(super) fn replace_by(
         let _ = disk.remove(&unfinished);
         return Err(io("written", &path)(error));
     }
-    disk.rename(&unfinished, &path).map_err(io("renamed", &path))?;
-    disk.sync_dir(dir).map_err(io("synced", dir))
+    disk.rename(&unfinished, &path).map_err(io("renamed", &path))
 }

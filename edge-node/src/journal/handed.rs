@@ -151,7 +151,7 @@ impl Journal {
         if there.is_ok_and(|bytes| bytes.len() == RESERVE_BYTES) {
             return;
         }
-        if let Err(error) = disk::replace(&**disk, dir, RESERVE, &[0xA5; RESERVE_BYTES]) {
+        if let Err(error) = disk::put(&**disk, dir, RESERVE, |_| vec![0xA5; RESERVE_BYTES]) {
             tracing::debug!(%error, "no room for the journal's reserve yet");
         }
     }

@@ -48,8 +48,8 @@ struct OpenFile {
     first: u64,
     /// The bytes that are known to be written; under the policy `batch` also to last.
     len: u64,
-    /// Whether its name lasts.
-    named: bool,
+    /// Whether a sync of it has failed: what it has may be lost by then, whatever the next one says.
+    failed: bool,
     oldest_at: Micros,
 }
 
@@ -74,8 +74,8 @@ pub(super) struct Log {
     found: Option<(PathBuf, u64)>,
     /// Positions that were found, which are written in place.
     found_positions: Vec<PathBuf>,
-    /// Whether that, and the names in the folder, may not last yet.
-    unsure: bool,
+    /// Whether names in the folder may not last yet: of what was found, or of a new log file.
+    unsure_names: bool,
 }
 
 impl Log {
@@ -105,7 +105,7 @@ impl Log {
             synced,
             found,
             found_positions,
-            unsure: true,
+            unsure_names: true,
         }
     }
 
@@ -135,10 +135,10 @@ impl Log {
     /// a sync that has failed is never trusted to have kept anything.
     pub(super) fn write(&mut self, lasting: bool) -> Result<(), JournalError> {
         if lasting {
-            self.keep_found()?;
+            self.keep_found_bytes()?;
         }
         if self.written + 1 == self.next && (!lasting || self.synced == self.written) {
-            return Ok(());
+            return if lasting { self.keep_names() } else { Ok(()) };
         }
         if self.open.is_none() {
             self.open = Some(self.create()?);
@@ -160,11 +160,10 @@ impl Log {
     }
 
     fn write_pending(&mut self, lasting: bool) -> Result<(), JournalError> {
-        let Some(open) = self.open.as_mut() else { return Ok(()) };
-        if lasting && !open.named {
-            self.place.disk.sync_dir(&self.place.dir).map_err(io("synced", &self.place.dir))?;
-            open.named = true;
+        if lasting {
+            self.keep_names()?;
         }
+        let Some(open) = self.open.as_mut() else { return Ok(()) };
         let bytes = match open.len {
             0 => Cow::Owned([&frame::header(self.place.incarnation, open.first), &self.pending[..]].concat()),
             _ => Cow::Borrowed(&self.pending[..]),
@@ -174,7 +173,10 @@ impl Log {
         } else {
             open.file.write_at(open.len, &bytes).map_err(io("written", &open.path))?;
             if lasting {
-                open.file.sync().map_err(io("synced", &open.path))?;
+                let failed = std::mem::replace(&mut open.failed, true);
+                let kept = if failed { self.place.disk.rewrite(&open.path) } else { open.file.sync() };
+                kept.map_err(io("synced", &open.path))?;
+                open.failed = false;
             }
         }
         open.len += bytes.len() as u64;
@@ -184,17 +186,29 @@ impl Log {
     /// Makes last what was found when the journal was opened, names too: it is in the machines' memory by now, acknowledged
     /// when it comes again, and about to be sealed.
     pub(super) fn keep_found(&mut self) -> Result<(), JournalError> {
-        if !self.unsure {
-            return Ok(());
-        }
+        self.keep_found_bytes()?;
+        self.keep_names()
+    }
+
+    fn keep_found_bytes(&mut self) -> Result<(), JournalError> {
         let disk = &*self.place.disk;
         if let Some((path, last)) = &self.found {
-            sync_if_there(disk, path)?;
+            rewrite_if_there(disk, path)?;
             self.synced = self.synced.max(*last);
+            self.found = None;
         }
-        self.found_positions.iter().try_for_each(|path| sync_if_there(disk, path))?;
-        self.place.disk.sync_dir(&self.place.dir).map_err(io("synced", &self.place.dir))?;
-        self.unsure = false;
+        while let Some(path) = self.found_positions.last() {
+            rewrite_if_there(disk, path)?;
+            self.found_positions.pop();
+        }
+        Ok(())
+    }
+
+    fn keep_names(&mut self) -> Result<(), JournalError> {
+        if self.unsure_names {
+            self.place.disk.sync_dir(&self.place.dir).map_err(io("synced", &self.place.dir))?;
+            self.unsure_names = false;
+        }
         Ok(())
     }
 
@@ -206,8 +220,9 @@ impl Log {
             aside::move_file(&self.place, &name(first))?;
         }
         self.created = Some(first);
+        self.unsure_names = true;
         let file = self.place.disk.create(&path).map_err(io("created", &path))?;
-        Ok(OpenFile { file, path, first, len: 0, named: false, oldest_at: self.pending_at })
+        Ok(OpenFile { file, path, first, len: 0, failed: false, oldest_at: self.pending_at })
     }
 
     /// Closes the file that is written, after making it last; the next row begins another.
@@ -266,9 +281,9 @@ impl Log {
     }
 }
 
-/// Makes a file last; one that is gone, as what is sealed and freed, is no error.
-pub(super) fn sync_if_there(disk: &dyn Disk, path: &Path) -> Result<(), JournalError> {
-    match disk.sync_file(path) {
+/// Makes a file last that was found; one that is gone, as what is sealed and freed, is no error.
+pub(super) fn rewrite_if_there(disk: &dyn Disk, path: &Path) -> Result<(), JournalError> {
+    match disk.rewrite(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         result => result.map_err(io("synced", path)),
     }

@@ -120,9 +120,7 @@ impl State {
         };
         self.room = self.room.map(|room| room.saturating_sub((offset + fits).saturating_sub(len)));
         if fits > 0 {
-            let file = &mut self.inodes[inode].now;
-            file.resize(file.len().max(offset + fits), 0);
-            file[offset..offset + fits].copy_from_slice(&bytes[..fits]);
+            self.inodes[inode].write(offset, &bytes[..fits]);
         }
         let result = match fault {
             Some(fault) => Err(fault.error()),
@@ -139,7 +137,7 @@ impl State {
 
     fn power_is_back(&mut self) {
         self.names = self.lasting_names.clone();
-        self.inodes.iter_mut().for_each(|inode| inode.now = inode.lasting.clone());
+        self.inodes.iter_mut().for_each(Inode::lose_power);
         self.changes.clear();
         self.locks.clear();
         self.off = false;
@@ -269,7 +267,7 @@ impl MemoryDisk {
     /// Puts a file there as it is, for good.
     pub fn put(&self, path: &Path, bytes: Vec<u8>) {
         let mut state = self.state();
-        state.inodes.push(Inode { now: bytes.clone(), lasting: bytes });
+        state.inodes.push(Inode::of(bytes));
         let inode = state.inodes.len() - 1;
         state.names.insert(path.to_path_buf(), inode);
         state.lasting_names.insert(path.to_path_buf(), inode);
@@ -282,7 +280,7 @@ impl MemoryDisk {
     pub fn rot(&self, path: &Path, bytes: Vec<u8>) {
         let mut state = self.state();
         let inode = state.names[path];
-        state.inodes[inode] = Inode { now: bytes.clone(), lasting: bytes };
+        state.inodes[inode] = Inode::of(bytes);
     }
 
     /// Removes a file for good.
@@ -421,9 +419,12 @@ impl Disk for MemoryDisk {
         Ok(())
     }
 
-    fn sync_file(&self, path: &Path) -> io::Result<()> {
+    fn rewrite(&self, path: &Path) -> io::Result<()> {
         let inode = self.state().inode(path)?;
-        MemoryFile { disk: self.clone(), path: path.to_path_buf(), inode }.sync()
+        let bytes = self.state().inodes[inode].now.clone();
+        let mut file = MemoryFile { disk: self.clone(), path: path.to_path_buf(), inode };
+        file.write_at(0, &bytes)?;
+        file.sync()
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -466,7 +467,9 @@ impl DiskFile for MemoryFile {
         if cut {
             return Err(Fault::PowerCut.error());
         }
-        if fault != Some(Fault::Failing) && !state.skips(&self.path) {
+        if fault == Some(Fault::Failing) {
+            state.inodes[self.inode].fail_sync();
+        } else if !state.skips(&self.path) {
             let (offset, inode) = (offset as usize, &mut state.inodes[self.inode]);
             inode.lasting.resize(inode.lasting.len().max(offset + fits), 0);
             inode.lasting[offset..offset + fits].copy_from_slice(&bytes[..fits]);
@@ -478,11 +481,13 @@ impl DiskFile for MemoryFile {
         let mut state = self.disk.state();
         state.syncs += 1;
         if let Some(fault) = state.step().filter(|fault| *fault != Fault::Full) {
+            if fault == Fault::Failing {
+                state.inodes[self.inode].fail_sync();
+            }
             return Err(fault.error());
         }
         if !state.skips(&self.path) {
-            let inode = &mut state.inodes[self.inode];
-            inode.lasting = inode.now.clone();
+            state.inodes[self.inode].sync();
         }
         Ok(())
     }

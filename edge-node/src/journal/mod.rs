@@ -223,7 +223,7 @@ impl Journal {
     pub fn sync(&mut self) -> Result<u64, JournalError> {
         let lasting = match self.options.sync {
             SyncPolicy::Batch => true,
-            SyncPolicy::Interval(length) => self.synced_at.elapsed().as_millis() as i64 >= length.0,
+            SyncPolicy::Interval(length) => self.interval_is_over(length),
             SyncPolicy::Off => false,
         };
         self.keep_identity()?;
@@ -236,6 +236,17 @@ impl Journal {
         }
         self.note_room();
         Ok(self.log.written)
+    }
+
+    /// Whether what was acknowledged under the policy `interval` has waited for the disk for as long as that says, as the last
+    /// rows before a silence do: then [`Journal::sync`] is due.
+    pub fn is_sync_due(&self) -> bool {
+        let SyncPolicy::Interval(length) = self.options.sync else { return false };
+        self.log.synced < self.log.written && self.interval_is_over(length)
+    }
+
+    fn interval_is_over(&self, length: Millis) -> bool {
+        self.synced_at.elapsed().as_millis() as i64 >= length.0
     }
 
     /// Writes the buffer; on a full disk also in the room of log that makes way.
@@ -277,6 +288,7 @@ impl Journal {
     /// When the log can't be made to last.
     pub fn seal_job(&mut self, now: Micros) -> Result<Option<SealJob>, JournalError> {
         self.now = self.now.max(now);
+        self.segments.look_at_oldest(&self.place, self.opened_at);
         let after = Micros::from(self.seal_after());
         // What is in a segment is in the log too as long as the checkpoint needs it, whenever the power goes.
         self.log.keep_found()?;

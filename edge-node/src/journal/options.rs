@@ -98,8 +98,7 @@ pub struct Stats {
     pub bytes: u64,
     /// What waits in memory for the disk, bytes.
     pub buffered_bytes: usize,
-    /// When the oldest entry that the lake doesn't have was taken, to the segment; none when it has all, or when
-    /// the segment is from before a restart.
+    /// When the oldest entry that the lake doesn't have was taken, to the segment; none when it has all.
     pub oldest_at: Option<Micros>,
     /// How many entries went under the byte budget since the journal was opened.
     pub dropped: u64,

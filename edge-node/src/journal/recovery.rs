@@ -119,6 +119,7 @@ pub(super) fn open(
     if repaired != Repaired::default() {
         tracing::warn!(?repaired, "journal was repaired while it was opened");
     }
+    journal.segments.look_at_oldest(&journal.place, now);
     journal.keep_positions();
     journal.keep_reserve();
     Ok((journal, Recovery { incarnation, last, checkpoint, rows, repaired, restored_from }))

@@ -10,7 +10,7 @@ use wattle_wire::{EdgeId, Micros};
 
 use super::disk::Disk;
 use super::error::{JournalError, io};
-use super::log::{Place, remove, sync_if_there};
+use super::log::{Place, remove, rewrite_if_there};
 use super::recovery::left_over;
 use super::seal::{SealedRef, name, parse_name};
 use super::stamp;
@@ -96,7 +96,7 @@ impl Segments {
                 }
             }
         }
-        let committed = || sync_if_there(&*place.disk, &place.dir.join(stamp::COMMITTED)).is_ok();
+        let committed = || rewrite_if_there(&*place.disk, &place.dir.join(stamp::COMMITTED)).is_ok();
         if !needless.is_empty() && committed() && place.disk.sync_dir(&place.dir).is_ok() {
             needless.iter().for_each(|path| left_over(&*place.disk, path));
         }
@@ -165,6 +165,16 @@ impl Segments {
             next = header.to + 1;
         }
         holes
+    }
+
+    /// Finds out when the first entry was taken, where an opening has read no more of its segment than whose it is. One that can't
+    /// be read counts from `otherwise` on.
+    pub(super) fn look_at_oldest(&mut self, place: &Place, otherwise: Micros) {
+        let Some(first) = self.list.front_mut().filter(|first| first.oldest_at.is_none()) else { return };
+        let bytes = read(place, &first.segment, true).ok().flatten();
+        let records = bytes.and_then(|bytes| Segment::decode(&bytes).ok()?.records().ok());
+        let oldest = records.and_then(|records| records.first().map(|record| record.at_us));
+        first.oldest_at = oldest.or(Some(otherwise));
     }
 
     /// Removes the segments that end at or before `committed`.

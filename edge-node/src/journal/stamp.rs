@@ -19,7 +19,7 @@ use std::path::Path;
 use wattle_wire::EdgeId;
 use wattle_wire::uplink::Incarnation;
 
-use super::disk::{Disk, replace, replace_by};
+use super::disk::{Disk, put, replace};
 use super::error::JournalError;
 use super::position;
 
@@ -122,13 +122,14 @@ fn body<'a>(bytes: &'a [u8], magic: &[u8; 4], newest: u8) -> Result<(u8, &'a [u8
     Ok((*format, body))
 }
 
+/// Writes who the journal is. It lasts once the folder is synced.
 pub(super) fn write_identity(
     disk: &dyn Disk,
     dir: &Path,
     edge: &EdgeId,
     incarnation: Incarnation,
 ) -> Result<(), JournalError> {
-    replace_by(disk, dir, IDENTITY, |id| {
+    put(disk, dir, IDENTITY, |id| {
         let (number, id) = (incarnation.0.to_le_bytes(), id.to_le_bytes());
         framed(IDENTITY, IDENTITY_FORMAT, &[&number, &id, edge.as_str().as_bytes()])
     })
@@ -187,6 +188,7 @@ pub(super) struct Restored {
     pub(super) file: Option<u128>,
 }
 
+/// Writes what a change of lives is. It lasts once the folder is synced.
 pub(super) fn write_restored(
     disk: &dyn Disk,
     dir: &Path,
@@ -195,7 +197,7 @@ pub(super) fn write_restored(
     new: Incarnation,
 ) -> Result<(), JournalError> {
     let (former, cut, new) = (former.0.to_le_bytes(), cut.to_le_bytes(), new.0.to_le_bytes());
-    replace_by(disk, dir, RESTORED, |id| framed(RESTORED, FORMAT, &[&former, &cut, &new, &id.to_le_bytes()]))
+    put(disk, dir, RESTORED, |id| framed(RESTORED, FORMAT, &[&former, &cut, &new, &id.to_le_bytes()]))
 }
 
 pub(super) fn read_restored(disk: &dyn Disk, dir: &Path) -> Found<Restored> {

@@ -184,10 +184,11 @@ fn rows_are_true(rows: &Rows, truth: &mut Truth) {
         let journaled = truth.journals.get(journal);
         for (sequence, found) in found {
             let expected = journaled.and_then(|journaled| journaled.rows.get(sequence));
+            let original = journaled.and_then(|journaled| journaled.original.get(sequence));
             let is_true = match found {
                 // Whether there was a reason for it is looked at by itself.
                 Found::Gap(_) => true,
-                Found::Row(key) => expected == Some(key),
+                Found::Row(key) => expected == Some(key) || original == Some(key),
             };
             if !is_true {
                 wrong.get_or_insert_with(|| {

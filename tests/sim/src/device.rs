@@ -5,7 +5,7 @@ use wattle_device_core::{
     Charger, ChargerConfig, Input, LineConfig, Measurement, Meter, MeterConfig, Now, Output, PaceConfig,
     Publish, Start,
 };
-use wattle_wire::message::{self, Phases, Reading, Session};
+use wattle_wire::message::{self, Ack, Phases, Reading, Session};
 use wattle_wire::topic::Channel;
 use wattle_wire::{Micros, Milliamps, UserId};
 
@@ -35,6 +35,8 @@ pub struct Device {
     /// What is in its storage.
     stored: Option<Vec<u8>>,
     skips_store: bool,
+    /// Whether it takes the broker's word for what it has sent.
+    forgets: bool,
     /// Which start of it this is, for the world.
     pub life: u64,
     machine: Option<Machine>,
@@ -56,6 +58,7 @@ impl Device {
             sense: plan.sense,
             stored: None,
             skips_store: switch == Some(Switch::DeviceStore),
+            forgets: plan.forgets,
             life: 0,
             machine: None,
             started_at: 0,
@@ -213,13 +216,17 @@ impl Device {
     }
 
     fn input(&mut self, input: Input<'_>, agenda: &mut Agenda, truth: &mut Truth) {
+        self.tell(input, agenda);
+        self.carry_out(agenda, truth);
+    }
+
+    fn tell(&mut self, input: Input<'_>, agenda: &Agenda) {
         let now = self.now(agenda);
         match &mut self.machine {
             Some(Machine::Charger(charger)) => charger.handle(now, input),
             Some(Machine::Meter(meter)) => meter.handle(now, input),
-            None => return,
+            None => {}
         }
-        self.carry_out(agenda, truth);
     }
 
     /// Does what the machine wants done, in order.
@@ -242,6 +249,10 @@ impl Device {
         let Some(conn) = self.conn else { return };
         if let Some(key) = key_of(self.index, publish.channel, &publish.payload) {
             truth.published(key, &publish.payload);
+            if self.forgets {
+                let said = message::encode(&Ack { boot: key.boot, from: key.seq, to: key.seq });
+                self.tell(Input::Message { channel: Channel::Ack, payload: &said }, agenda);
+            }
         }
         agenda.send(conn, Way::Up, Event::Broker(self.edge, BrokerEvent::Published { conn, publish }));
     }

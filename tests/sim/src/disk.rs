@@ -10,13 +10,18 @@ use wattle_edge::journal::{Disk, DiskFile};
 
 use crate::switch::Switch;
 
+/// Begins the name of the folder of a former life.
+const FORMER: &str = "before-";
+/// Stands for a disk on which nothing was named yet.
+const NOTHING: &str = "";
+
 /// A disk that says of one kind of fsync that it is done, and doesn't do it; or one on which log files rot.
 pub struct Lying {
     disk: MemoryDisk,
     /// The beginning of the names of files whose bytes are not made to last.
     bytes: Option<&'static str>,
-    /// The beginning of the names that are not made to last.
-    name: Option<&'static str>,
+    /// The beginnings of the names that are not made to last.
+    names: &'static [&'static str],
     /// Whether what a process before this one wrote isn't made to last.
     found: bool,
     /// Whether a lasting write is a write and then a sync.
@@ -30,27 +35,27 @@ pub struct Lying {
 impl Lying {
     /// The disk without what `switch` takes away.
     pub fn over(disk: MemoryDisk, switch: Option<Switch>) -> Arc<dyn Disk> {
-        let (bytes, name) = match switch {
-            Some(Switch::LogBytes) => (Some("log-"), None),
-            Some(Switch::LogName) => (None, Some("log-")),
-            Some(Switch::SegmentBytes) => (Some("segment-"), None),
-            Some(Switch::SegmentName) => (None, Some("segment-")),
-            Some(Switch::CommittedBytes) => (Some("committed"), None),
-            Some(Switch::CommittedName) => (None, Some("committed")),
-            Some(Switch::HandedBytes) => (Some("handed"), None),
-            Some(Switch::HandedName) => (None, Some("handed")),
-            Some(Switch::RestoredBytes) => (Some("restored"), None),
-            Some(Switch::RestoredName) => (None, Some("restored")),
-            Some(Switch::CheckpointBytes) => (Some("checkpoint"), None),
-            Some(Switch::CheckpointName) => (None, Some("checkpoint")),
-            Some(Switch::IdentityBytes) => (Some("identity"), None),
-            Some(Switch::IdentityName) => (None, Some("identity")),
-            Some(Switch::FoundBytes | Switch::LogRead | Switch::LogAtOnce) => (None, None),
+        let (bytes, names): (_, &[_]) = match switch {
+            Some(Switch::LogBytes) => (Some("log-"), &[]),
+            // Nothing was named in this process, or the last thing that an opening makes.
+            Some(Switch::LogName) => (None, &["log-", NOTHING, "reserve"]),
+            Some(Switch::SegmentBytes) => (Some("segment-"), &[]),
+            Some(Switch::SegmentName) => (None, &["segment-"]),
+            Some(Switch::CommittedBytes) => (Some("committed"), &[]),
+            Some(Switch::HandedBytes) => (Some("handed"), &[]),
+            Some(Switch::PositionName) => (None, &["committed", "handed"]),
+            Some(Switch::RestoredBytes) => (Some("restored"), &[]),
+            Some(Switch::FormerName) => (None, &[FORMER]),
+            Some(Switch::CheckpointBytes) => (Some("checkpoint"), &[]),
+            Some(Switch::CheckpointName) => (None, &["checkpoint"]),
+            Some(Switch::IdentityBytes) => (Some("identity"), &[]),
+            Some(Switch::IdentityName) => (None, &["identity"]),
+            Some(Switch::FoundBytes | Switch::LogRead | Switch::LogAtOnce) => (None, &[]),
             _ => return Arc::new(disk),
         };
         let is = |other| switch == Some(other);
         let (found, in_two, rots) = (is(Switch::FoundBytes), is(Switch::LogAtOnce), is(Switch::LogRead));
-        Arc::new(Self { disk, bytes, name, found, in_two, rots, named: Mutex::default() })
+        Arc::new(Self { disk, bytes, names, found, in_two, rots, named: Mutex::default() })
     }
 
     fn has_named(&self, path: &Path) {
@@ -61,6 +66,15 @@ impl Lying {
 fn begins(path: &Path, with: Option<&str>) -> bool {
     let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
     with.is_some_and(|with| name.starts_with(with))
+}
+
+/// Whether a name is one of these, or is in a folder of which that is so.
+fn is_below(path: &Path, names: &[&str]) -> bool {
+    let of_former = path.parent().filter(|dir| begins(dir, Some(FORMER)));
+    names.iter().any(|name| match *name {
+        NOTHING => path.as_os_str().is_empty(),
+        name => begins(of_former.unwrap_or(path), Some(name)),
+    })
 }
 
 impl Disk for Lying {
@@ -115,15 +129,19 @@ impl Disk for Lying {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.disk.remove(path)
+        self.disk.remove(path)?;
+        if begins(path, Some("identity")) {
+            self.has_named(path);
+        }
+        Ok(())
     }
 
-    fn sync_file(&self, path: &Path) -> io::Result<()> {
-        if self.found { Ok(()) } else { self.disk.sync_file(path) }
+    fn rewrite(&self, path: &Path) -> io::Result<()> {
+        if self.found { Ok(()) } else { self.disk.rewrite(path) }
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let lies = begins(&self.named.lock().unwrap_or_else(PoisonError::into_inner), self.name);
+        let lies = is_below(&self.named.lock().unwrap_or_else(PoisonError::into_inner), self.names);
         if lies { Ok(()) } else { self.disk.sync_dir(dir) }
     }
 }

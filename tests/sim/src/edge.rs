@@ -13,7 +13,7 @@ use wattle_wire::uplink::Incarnation;
 use crate::agenda::{Agenda, Conn, MS, SECOND, Way};
 use crate::event::{BrokerEvent, EdgeEvent, Event, FogEvent};
 use crate::invariant::Invariant;
-use crate::plan::Plan;
+use crate::plan::{IMAGE_IS_OFF, Plan};
 use crate::process::{Effect, Process};
 use crate::site::Site;
 use crate::switch::Switch;
@@ -70,6 +70,8 @@ pub struct Settings {
     pub kafka: bool,
     /// Whether the journal waits for the disk.
     pub syncs: bool,
+    /// How long its disk takes for a batch at most.
+    pub sync_takes: u64,
     /// The journal's byte budget.
     pub budget_bytes: u64,
     /// The size of a segment.
@@ -86,6 +88,7 @@ impl Edge {
             switch,
             kafka: plan.kafka,
             syncs: plan.syncs,
+            sync_takes: plan.sync_takes,
             budget_bytes: plan.budget_bytes,
             segment_bytes: plan.segment_bytes,
         };
@@ -239,6 +242,40 @@ impl Edge {
         }
     }
 
+    /// An image of its disk is taken: its files are the same files, as they would be after a loss of power.
+    pub fn take_image(&mut self) {
+        if self.doomed.is_none() && !self.is_broken {
+            let image = self.disk.copy();
+            image.lose_power();
+            self.backup = Some(image);
+        }
+    }
+
+    /// The machine is lost, and one with the image of its disk runs a while later.
+    pub fn restore_image(&mut self, agenda: &mut Agenda) {
+        if self.doomed.is_some() || self.is_broken {
+            return;
+        }
+        if let Some(image) = self.backup.take() {
+            self.truth.borrow_mut().note(|| format!("edge {} goes on with an image", self.index));
+            self.truth.borrow_mut().imaged(self.index);
+            self.disk = image;
+            self.end_process(agenda);
+            self.start_after(IMAGE_IS_OFF, agenda);
+        }
+    }
+
+    /// Its folder is declared to be a copy, and it starts again.
+    fn begin_anew(&mut self, agenda: &mut Agenda) {
+        if let Some(process) = &mut self.process
+            && process.declare_restored()
+        {
+            self.truth.borrow_mut().note(|| format!("edge {} is declared to be a copy", self.index));
+            self.end_process(agenda);
+            self.start_again(agenda);
+        }
+    }
+
     /// It doesn't come back to its broker.
     pub fn leave_broker(&mut self, agenda: &mut Agenda) {
         self.cut_broker(agenda);
@@ -316,9 +353,13 @@ impl Edge {
     }
 
     fn start_again(&mut self, agenda: &mut Agenda) {
+        let off = agenda.random.between(200 * MS, 8 * SECOND);
+        self.start_after(off, agenda);
+    }
+
+    fn start_after(&mut self, off: u64, agenda: &mut Agenda) {
         self.life += 1;
         self.links.clear();
-        let off = agenda.random.between(200 * MS, 8 * SECOND);
         agenda.after(off, Event::StartEdge(self.index));
     }
 
@@ -357,6 +398,7 @@ impl Edge {
                     agenda.send_far(conn, Way::Up, Event::Fog(*fog, ANY_LIFE, segment));
                 }
             }
+            Effect::BeginAnew => self.begin_anew(agenda),
             Effect::ToKafka(conn, event) => agenda.send_far(conn, Way::Up, Event::Kafka(event)),
             Effect::HangUp(conn) => {
                 let notices = agenda.random.below(SECOND);

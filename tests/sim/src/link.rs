@@ -1,6 +1,6 @@
 //! An edge's end of the way up, direct or through Kafka: the product's sender over a connection that the world cuts.
 
-use wattle_edge::journal::Journal;
+use wattle_edge::journal::{Journal, JournalError};
 use wattle_edge::uplink::kafka::Kafka;
 use wattle_edge::uplink::sender::{Offer, Sender, Step};
 use wattle_edge::uplink::{Options, direct_rules, gap};
@@ -12,6 +12,7 @@ use wattle_wire::uplink::{Committed, Hello};
 use crate::agenda::{Agenda, Conn, MS, SECOND};
 use crate::event::{EdgeEvent, KafkaEvent};
 use crate::process::Effect;
+use crate::switch::Switch;
 use crate::truth::{JournalName, SharedTruth};
 
 const FIRST_WAIT: u64 = 200 * MS;
@@ -25,6 +26,7 @@ pub struct Link {
     options: Options,
     truth: SharedTruth,
     name: JournalName,
+    switch: Option<Switch>,
     /// Which edge it is of, in which life, if segments go through Kafka.
     kafka: Option<(usize, u64)>,
     up: Option<Up>,
@@ -44,9 +46,15 @@ struct Up {
 
 impl Link {
     /// No connection yet.
-    pub fn new(hello: Hello, name: JournalName, truth: SharedTruth, kafka: Option<(usize, u64)>) -> Self {
+    pub fn new(
+        hello: Hello,
+        name: JournalName,
+        truth: SharedTruth,
+        switch: Option<Switch>,
+        kafka: Option<(usize, u64)>,
+    ) -> Self {
         let options = Options::new("");
-        Self { hello, options, truth, name, kafka, up: None, wait: FIRST_WAIT, heard: 0 }
+        Self { hello, options, truth, name, switch, kafka, up: None, wait: FIRST_WAIT, heard: 0 }
     }
 
     /// The connection.
@@ -96,7 +104,7 @@ impl Link {
         };
         let is_owed = up.sender.open().0 > 0;
         if let Some(sequence) = news {
-            if !self.free(sequence, log) {
+            if !self.free(sequence, log, effects) {
                 return self.hang_up(agenda, effects);
             }
             self.wait = FIRST_WAIT;
@@ -172,19 +180,25 @@ impl Link {
             effects.push(Effect::After(wait, EdgeEvent::Probe(up.conn)));
         }
         if let Some(sequence) = freed
-            && !self.free(sequence, log)
+            && !self.free(sequence, log, effects)
         {
             self.hang_up(agenda, effects);
         }
     }
 
     /// Frees the journal; tells whether it could.
-    fn free(&self, sequence: u64, log: &mut Journal) -> bool {
-        let freed = log.free(sequence);
-        if freed.is_ok() {
-            self.truth.borrow_mut().freed(self.name, sequence);
+    fn free(&self, sequence: u64, log: &mut Journal, effects: &mut Vec<Effect>) -> bool {
+        match log.free(sequence) {
+            Ok(()) => self.truth.borrow_mut().freed(self.name, sequence),
+            Err(JournalError::Ahead { .. }) if self.switch == Some(Switch::AheadCheck) => {}
+            Err(error) => {
+                if matches!(error, JournalError::Ahead { .. }) {
+                    effects.push(Effect::BeginAnew);
+                }
+                return false;
+            }
         }
-        freed.is_ok()
+        true
     }
 
     /// The connection is gone.

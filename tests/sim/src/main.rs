@@ -41,7 +41,7 @@ fn main() -> ExitCode {
 }
 
 fn one(args: &Args, seed: u64) -> ExitCode {
-    let plan = wattle_sim::Plan::of(&mut Random::new(seed)).with_copies(seed);
+    let plan = wattle_sim::Plan::of(&mut Random::new(seed)).with_rare(seed);
     println!("{plan:#?}");
     let write = |line: String| {
         if args.trace {

@@ -20,6 +20,13 @@ pub enum Fault {
         /// After how many.
         steps: usize,
     },
+    /// At the next start of the edge's process its machine loses its power, after so many changes of the disk.
+    CutPowerAtStart {
+        /// Which.
+        edge: usize,
+        /// After how many.
+        steps: usize,
+    },
     /// The edge's process is killed so, and its machine loses its power.
     CutPower {
         /// Which.
@@ -109,6 +116,17 @@ pub enum Fault {
         /// Which.
         edge: usize,
     },
+    /// An image of the edge's disk is taken.
+    TakeImage {
+        /// Which.
+        edge: usize,
+    },
+    /// The edge's machine is lost, and one with the image of its disk runs a while later. Once the lake is found to be ahead of
+    /// that, it is declared to be a copy.
+    RestoreImage {
+        /// Which.
+        edge: usize,
+    },
     /// The second edge, which was set up with the first one's name at its broker, is given another broker.
     PartTwins,
 }
@@ -143,6 +161,10 @@ pub struct Plan {
     pub segment_bytes: u64,
     /// How many messages a device keeps.
     pub ring: usize,
+    /// Whether a device takes the broker's word: it keeps nothing for the edge to ask for again.
+    pub forgets: bool,
+    /// How long the journal's disk takes for a batch at most.
+    pub sync_takes: u64,
     /// How many messages the broker delivers before it waits for acknowledgements.
     pub broker_window: usize,
     /// How many messages the broker keeps for the edge; it drops what is more.
@@ -157,6 +179,8 @@ pub struct Plan {
 
 /// How long what doesn't pass by itself lasts at most.
 pub const LONGEST_FAULT: u64 = 20 * SECOND;
+/// How long it takes until an image runs in the place of the machine that was lost: what that had sent is in the lake by then.
+pub const IMAGE_IS_OFF: u64 = 120 * SECOND;
 
 impl Plan {
     /// The world of a seed.
@@ -175,6 +199,8 @@ impl Plan {
             budget_bytes: random.pick(&[1 << 30, 20_000, 6_000]),
             segment_bytes: random.pick(&[1 << 10, 2 << 20]),
             ring: random.pick(&[16, 1024, 1024]),
+            forgets: false,
+            sync_takes: 5 * MS,
             broker_window: random.pick(&[5, 20, 100]),
             broker_queue: random.pick(&[None, None, Some(20)]),
             duplicates: random.pick(&[0, 0, 10]),
@@ -186,16 +212,33 @@ impl Plan {
         plan
     }
 
-    /// The same with what few worlds have: copies of an edge, by chances of its own, so that the other worlds stay as they are.
+    /// The same with what few worlds have, by chances of its own, so that the other worlds stay as they are.
     #[must_use]
-    pub fn with_copies(mut self, seed: u64) -> Self {
+    pub fn with_rare(mut self, seed: u64) -> Self {
         let mut random = Random::new(!seed);
-        match seed % 8 {
-            3 => self.restore_backups(&mut random),
-            5 => self.pair_twins(&mut random),
+        match seed % 16 {
+            2 | 10 => self.begin_on_full_disks(&mut random),
+            3 | 11 => self.restore_backups(&mut random),
+            4 => {
+                self.restore_backups(&mut random);
+                self.cut_power_of_copies(&mut random);
+            }
+            12 => self.restore_an_image(&mut random),
+            5 | 13 => self.pair_twins(&mut random),
+            6 | 14 => self.trust_the_broker(&mut random),
             _ => {}
         }
         self
+    }
+
+    fn begin_on_full_disks(&mut self, random: &mut Random) {
+        for edge in 0..self.edges {
+            self.faults.push((0, Fault::FillDisk { edge, bytes: random.below(20_000) as usize }));
+            if self.syncs {
+                let (at, steps) = (random.below(30 * SECOND), random.below(30) as usize);
+                self.faults.push((at, Fault::CutPower { edge, steps }));
+            }
+        }
     }
 
     fn restore_backups(&mut self, random: &mut Random) {
@@ -206,6 +249,40 @@ impl Plan {
             self.faults.push((at, Fault::BackUp { edge }));
             at += random.below(self.active / 4);
             self.faults.push((at, Fault::Restore { edge }));
+        }
+    }
+
+    /// Where nothing else goes wrong in between, so that what the original has sent is in the lake before the image runs.
+    fn restore_an_image(&mut self, random: &mut Random) {
+        let edge = random.below(self.edges as u64) as usize;
+        let at = random.between(SECOND, self.active / 2);
+        let then = at + random.between(SECOND, self.active / 4);
+        self.faults.retain(|(fault_at, _)| *fault_at + LONGEST_FAULT < at || *fault_at > then + IMAGE_IS_OFF);
+        self.faults.push((at, Fault::TakeImage { edge }));
+        self.faults.push((then, Fault::RestoreImage { edge }));
+        self.active += IMAGE_IS_OFF;
+    }
+
+    /// The power goes while a copy begins its new life.
+    fn cut_power_of_copies(&mut self, random: &mut Random) {
+        let restores = self.faults.clone().into_iter().filter_map(|(at, fault)| match fault {
+            Fault::Restore { edge } if self.syncs => Some((at, edge)),
+            _ => None,
+        });
+        let cuts = restores
+            .map(|(at, edge)| (at, Fault::CutPowerAtStart { edge, steps: random.below(30) as usize }));
+        self.faults.extend(cuts);
+    }
+
+    /// Nobody keeps a message but the broker, while a slow disk has the edge wait with its acknowledgements.
+    fn trust_the_broker(&mut self, random: &mut Random) {
+        self.forgets = true;
+        self.sync_takes = 2 * SECOND;
+        for _ in 0..random.between(1, 4) {
+            let (at, edge) = (random.below(self.active), random.below(self.edges as u64) as usize);
+            self.faults.push((at, Fault::CutBroker { edge }));
+            let steps = random.below(5) as usize;
+            self.faults.push((at + random.below(2 * SECOND), Fault::KillEdge { edge, steps }));
         }
     }
 

@@ -35,7 +35,7 @@ use crate::link::Link;
 use crate::site::Site;
 use crate::store::Told;
 use crate::switch::Switch;
-use crate::truth::SharedTruth;
+use crate::truth::{JournalName, SharedTruth};
 
 /// How often the journal looks for rows to seal.
 const TICK: u64 = 250 * MS;
@@ -60,6 +60,8 @@ pub enum Effect {
     Segment(Conn, Vec<u8>, Bytes),
     /// It ends the connection to the fog node.
     HangUp(Conn),
+    /// The lake is ahead of it: somebody is told, and declares its folder to be a copy.
+    BeginAnew,
     /// It asks something of Kafka.
     ToKafka(Conn, KafkaEvent),
 }
@@ -86,6 +88,7 @@ struct Delivery {
 pub struct Process {
     site: Rc<Site>,
     switch: Option<Switch>,
+    sync_takes: u64,
     anchor: Anchor,
     anchored_at: u64,
     machines: Machines,
@@ -110,11 +113,17 @@ pub struct Process {
 
 /// A journal of a former life, with its way up.
 struct Former {
+    name: JournalName,
     log: Journal,
     link: Link,
 }
 
 impl Former {
+    /// Which life it is, and its last entry.
+    fn reach(&self) -> (JournalName, u64) {
+        (self.name, self.log.stats().next_sequence - 1)
+    }
+
     /// Whether the lake has all of it.
     fn is_done(&self) -> bool {
         let stats = self.log.stats();
@@ -147,7 +156,11 @@ fn formers(
             known = restore::restore_former(recovery, machines, known)?;
         }
         let kafka = edge.settings.kafka.then_some((edge.index, edge.life));
-        formers.push(Former { log, link: Link::new(hello, name, truth.clone(), kafka) });
+        formers.push(Former {
+            name,
+            log,
+            link: Link::new(hello, name, truth.clone(), edge.settings.switch, kafka),
+        });
     }
     Ok((formers, known))
 }
@@ -190,6 +203,7 @@ impl Process {
         if switch == Some(Switch::FormerLife) {
             formers.clear();
         }
+        truth.borrow_mut().moved(&formers.iter().map(Former::reach).collect::<Vec<_>>(), journal);
         let covered = recovery.checkpoint.as_ref().map(|(sequence, _)| *sequence);
         truth.borrow_mut().note(|| format!("states to {covered:?}, {repaired:?}"));
         truth.borrow_mut().opened(journal, recovery.last, log.stats().committed);
@@ -213,6 +227,7 @@ impl Process {
         let hello = Hello { edge: edge.id.clone(), incarnation: journal.1 };
         let mut process = Self {
             switch,
+            sync_takes: edge.settings.sync_takes,
             anchor: Anchor::towards(wall_us, wall_us),
             anchored_at: agenda.now(),
             machines,
@@ -233,6 +248,7 @@ impl Process {
                 hello,
                 journal,
                 truth.clone(),
+                switch,
                 edge.settings.kafka.then_some((edge.index, edge.life)),
             ),
             formers,
@@ -280,6 +296,11 @@ impl Process {
         (stats.next_sequence - 1, if is_done { stats.committed } else { 0 })
     }
 
+    /// Declares its folder to be a copy; tells whether the disk lets it.
+    pub fn declare_restored(&mut self) -> bool {
+        self.group.log().declare_restored().is_ok()
+    }
+
     /// Whether nothing waits for the journal.
     pub fn is_idle(&self) -> bool {
         self.inbox.is_empty() && self.outbox.is_empty() && !self.group.waits()
@@ -316,7 +337,7 @@ impl Process {
                 self.group.push(std::mem::take(&mut self.outbox));
                 if !self.committing {
                     self.committing = true;
-                    effects.push(Effect::After(agenda.random.below(5 * MS), EdgeEvent::Commit));
+                    effects.push(Effect::After(agenda.random.below(self.sync_takes), EdgeEvent::Commit));
                 }
             }
             EdgeEvent::Commit => {

@@ -10,7 +10,7 @@ pub enum Switch {
     LogAtOnce,
     /// The fsync of what a killed process has written, before the next one relies on it.
     FoundBytes,
-    /// The fsync of the folder after a log file was made.
+    /// The fsync of the folder after a log file was made, or before anything relies on the names that an opening has found.
     LogName,
     /// The fsync of a segment.
     SegmentBytes,
@@ -18,23 +18,21 @@ pub enum Switch {
     SegmentName,
     /// The fsync of the noted position of the lake.
     CommittedBytes,
-    /// The fsync of the folder after that got its name, which it gets once.
-    CommittedName,
     /// The fsync of the note of what was handed out.
     HandedBytes,
-    /// The fsync of the folder after that got its name, which it gets once.
-    HandedName,
+    /// The fsync of the folder after either got its name, which it gets once.
+    PositionName,
     /// The fsync of the note of a copy's new life.
     RestoredBytes,
-    /// The fsync of the folder after that got its name.
-    RestoredName,
+    /// The fsyncs of folders while what a copy holds of its former life moves into a folder of that.
+    FormerName,
     /// The fsync of the devices' states.
     CheckpointBytes,
     /// The fsync of the folder after these got their name.
     CheckpointName,
     /// The fsync of the journal's identity.
     IdentityBytes,
-    /// The fsync of the folder after that got its name.
+    /// The fsync of the folder after that has gone or got its name, as a copy begins a new life.
     IdentityName,
     /// That a log file is read back as it was written: one byte in its middle is another.
     LogRead,
@@ -66,6 +64,8 @@ pub enum Switch {
     CommitBeforeAnswer,
     /// What tells a copy of a journal from the journal: the files' own identity.
     NewLife,
+    /// The check that a lake isn't ahead of what was handed out.
+    AheadCheck,
     /// The way up of what a copy holds of the life that it was copied from.
     FormerLife,
 }
@@ -80,11 +80,10 @@ impl Switch {
         Self::SegmentBytes,
         Self::SegmentName,
         Self::CommittedBytes,
-        Self::CommittedName,
         Self::HandedBytes,
-        Self::HandedName,
+        Self::PositionName,
         Self::RestoredBytes,
-        Self::RestoredName,
+        Self::FormerName,
         Self::CheckpointBytes,
         Self::CheckpointName,
         Self::IdentityBytes,
@@ -104,6 +103,7 @@ impl Switch {
         Self::Settling,
         Self::CommitBeforeAnswer,
         Self::NewLife,
+        Self::AheadCheck,
         Self::FormerLife,
     ];
 }

@@ -37,6 +37,8 @@ pub struct Journaled {
     doubtful: Vec<RangeInclusive<u64>>,
     /// The last number that the journal has noted to be in the lake.
     pub freed: u64,
+    /// Of a journal that an image goes on with: what stood under its numbers on the machine that was lost.
+    pub original: BTreeMap<u64, Option<Key>>,
 }
 
 impl Journaled {
@@ -183,6 +185,27 @@ impl Truth {
         }
     }
 
+    /// A machine is lost, and an image of its disk goes on with the same journal.
+    pub fn imaged(&mut self, edge: usize) {
+        self.lost_machine(edge);
+        for (_, journaled) in self.journals.iter_mut().filter(|((of, _), _)| *of == edge) {
+            journaled.original = std::mem::take(&mut journaled.rows);
+            (journaled.durable, journaled.freed) = (0, 0);
+        }
+    }
+
+    /// What an image had not handed out has moved behind the last entry of its former life, into this one.
+    pub fn moved(&mut self, formers: &[(JournalName, u64)], new: JournalName) {
+        for (name, last) in formers {
+            let Some(former) = self.journals.get_mut(name).filter(|of| !of.original.is_empty()) else {
+                continue;
+            };
+            let rows = former.rows.split_off(&(last + 1));
+            let moved = rows.into_iter().map(|(sequence, key)| (sequence - last, key));
+            self.journals.entry(new).or_default().rows.extend(moved);
+        }
+    }
+
     /// A copy that was found has all that a journal had given numbers to up to `last`.
     pub fn copied(&mut self, journal: JournalName, last: u64) {
         self.note(|| format!("a copy of {journal:?} to {last}"));
@@ -214,6 +237,12 @@ impl Truth {
             self.violated(Invariant::OneLife, format!("the journal of edge {} has another life", journal.0));
         }
         let journaled = self.journals.entry(journal).or_default();
+        if journaled.rows.is_empty() {
+            // What an image has is what the original had.
+            journaled.rows = journaled.original.clone();
+            let kept = journaled.rows.range(..=last).filter_map(|(_, key)| key.as_ref());
+            kept.for_each(|key| _ = self.gone.remove(key));
+        }
         journaled.rows.split_off(&(last + 1));
         let Journaled { durable, freed, .. } = *journaled;
         if last > durable {

@@ -71,7 +71,7 @@ impl World {
     /// The world of a seed, without what is taken away.
     pub fn new(seed: u64, switch: Option<Switch>) -> Self {
         let mut random = Random::new(seed);
-        let plan = Plan::of(&mut random).with_copies(seed);
+        let plan = Plan::of(&mut random).with_rare(seed);
         let mut agenda = Agenda::new(random, plan.delays);
         let truth = shared_truth();
         truth.borrow_mut().tight_budget = plan.budget_bytes < 1 << 30;
@@ -212,6 +212,7 @@ impl World {
                 self.edges[edge].doom(steps, false, agenda);
                 self.edges[edge].doom_next(steps);
             }
+            Fault::CutPowerAtStart { edge, steps } => self.edges[edge].doom_next(steps),
             Fault::CutPower { edge, steps } => self.edges[edge].doom(steps, true, agenda),
             Fault::FillDisk { edge, .. } | Fault::FailDisk { edge } if self.edges[edge].is_doomed() => {}
             Fault::FillDisk { edge, bytes } => {
@@ -255,6 +256,8 @@ impl World {
             | Fault::Rebalance => self.break_kafka(fault),
             Fault::BackUp { edge } => self.edges[edge].back_up(),
             Fault::Restore { edge } => self.edges[edge].restore(agenda),
+            Fault::TakeImage { edge } => self.edges[edge].take_image(),
+            Fault::RestoreImage { edge } => self.edges[edge].restore_image(agenda),
             Fault::PartTwins => self.edges[1].leave_broker(agenda),
         }
     }

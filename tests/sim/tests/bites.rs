@@ -20,7 +20,14 @@ fn fsyncs_of_an_edge_are_missed() {
     check_in(Switch::LogAtOnce, 5043..5044, &[Invariant::RowsAreTrue]);
     check_in(Switch::FoundBytes, 741..742, &[CommittedLasts]);
     check_in(Switch::CheckpointName, 656..657, &[Invariant::NothingTwice]);
-    check_in(Switch::RestoredBytes, 19..20, &[Invariant::RowsAreTrue]);
+    check(Switch::PositionName, 100, &[CommittedLasts]);
+}
+
+#[test]
+fn fsyncs_of_a_copy_that_begins_a_new_life_are_missed() {
+    check(Switch::RestoredBytes, 200, &[Invariant::NoDamageOfItsOwn, Invariant::RowsAreTrue]);
+    check(Switch::FormerName, 100, &[Invariant::NoDamageOfItsOwn]);
+    check_in(Switch::IdentityName, 2948..2949, &[Invariant::AlwaysStarts]);
 }
 
 #[test]
@@ -33,6 +40,7 @@ fn every_fsync_of_a_lake_is_missed() {
 #[test]
 fn the_order_of_sync_and_acknowledgement_is_missed() {
     check(Switch::SyncBeforeAck, 20, &[Invariant::NothingLost, Invariant::ComesToRest]);
+    check_in(Switch::ConnectionOfAck, 1142..1143, &[Invariant::NothingLost]);
     check(Switch::CommitBeforeAnswer, 100, &[Invariant::NothingLost, Invariant::GapHasReason]);
 }
 
@@ -55,6 +63,7 @@ fn every_check_of_positions_is_missed() {
 fn that_a_copy_of_a_journal_is_another_life_is_missed() {
     check(Switch::NewLife, 50, &[Invariant::DurableLasts, Invariant::OneLife]);
     check(Switch::FormerLife, 200, &[Invariant::NothingLost]);
+    check(Switch::AheadCheck, 200, &[Invariant::NothingLost]);
 }
 
 /// Without `switch` one of these is violated in one of so many seeds.

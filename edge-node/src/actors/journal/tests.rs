@@ -3,12 +3,12 @@
 use std::sync::mpsc;
 
 use wattle_wire::row::{Event, EventKind, Row};
-use wattle_wire::{DeviceId, EdgeId};
+use wattle_wire::{DeviceId, EdgeId, Millis};
 
 use super::*;
 use crate::batch::{Batch, Settled};
 use crate::checkpoint::Kept;
-use crate::journal::{Journal as Log, Options, SealJob};
+use crate::journal::{Journal as Log, Options, SealJob, SyncPolicy};
 
 /// A journal whose disk does what the test says, one sync after the other.
 struct Told {
@@ -70,9 +70,16 @@ struct Rig {
 
 /// A journal that has been given one row, a state and a part, and is in its sync.
 fn rig() -> Rig {
+    rig_with(SyncPolicy::Batch)
+}
+
+fn rig_with(sync: SyncPolicy) -> Rig {
     let folder = tempfile::tempdir().expect("folder");
     let edge = EdgeId::new("edge-t").expect("name");
-    let (log, _) = Log::open(Options::new(folder.path(), edge), Micros(0)).expect("opened");
+    // Nothing is sealed by itself, which syncs as well: a hundred years.
+    let options =
+        Options { sync, seal_after_ms: Millis(3_155_760_000_000), ..Options::new(folder.path(), edge) };
+    let (log, _) = Log::open(options, Micros(0)).expect("opened");
     let (entered, entered_seen) = mpsc::channel();
     let (say, verdicts) = mpsc::channel();
     let health = Health::new();
@@ -103,6 +110,17 @@ fn rig() -> Rig {
     journal.do_send(append);
     entered_seen.recv().expect("it syncs");
     Rig { journal, entered: entered_seen, verdicts: say, health, batch, settled, _folder: folder }
+}
+
+#[test]
+fn under_the_policy_interval_the_last_rows_before_a_silence_are_synced_too() {
+    actix::System::new().block_on(async {
+        let rig = rig_with(SyncPolicy::Interval(Millis(3_000)));
+        rig.verdicts.send(Ok(())).expect("the actor waits");
+        // Nothing more comes for the journal, and it syncs all the same.
+        rig.entered.recv_timeout(Duration::from_secs(60)).expect("another sync");
+        rig.verdicts.send(Ok(())).expect("the actor waits");
+    });
 }
 
 #[test]

@@ -7,7 +7,8 @@ use std::io;
 pub enum Fault {
     /// No room: `ENOSPC`. A write keeps half of its bytes. Removing and syncing work.
     Full,
-    /// The device fails: `EIO`. A write keeps half of its bytes; what a failed sync should have kept is lost.
+    /// The device fails: `EIO`. A write keeps half of its bytes; what a failed sync should have kept is lost, unless it is
+    /// written once more.
     Failing,
     /// The process is killed in the step: a write keeps half of its bytes, and they last if they should.
     Killed,

@@ -23,6 +23,9 @@ use memory_disk::{Fault, MemoryDisk};
 const DIR: &str = "/journal";
 /// Later than any row is due.
 const LATER: Micros = Micros(1_000_000_000_000);
+/// An interval that isn't over while a test runs, and one that always is.
+const NEVER_YET: SyncPolicy = SyncPolicy::Interval(Millis(i64::MAX));
+const AT_ONCE: SyncPolicy = SyncPolicy::Interval(Millis(0));
 
 #[test]
 fn numbers_begin_at_one_and_go_on_after_a_restart_without_a_hole() {
@@ -69,6 +72,77 @@ fn what_a_failed_sync_may_have_lost_is_written_again() {
     disk.lose_power();
     drop(journal);
     assert_eq!(sequences(open(&disk).1.rows), [1, 2, 3, 4]);
+}
+
+#[test]
+fn rows_that_were_acknowledged_before_a_failed_sync_are_written_again() {
+    let disk = MemoryDisk::default();
+    let (mut journal, _) = open_as(&disk, Options { sync: NEVER_YET, ..options() });
+    append(&mut journal, 2);
+    assert_eq!(journal.sync().expect("room"), 2);
+    journal.options.sync = AT_ONCE;
+    disk.fail_at(disk.steps() + 1, Fault::Failing, false);
+    append(&mut journal, 1);
+    let names_then_rows = [journal.sync(), journal.sync()];
+    assert!(names_then_rows.iter().any(Result::is_err), "{names_then_rows:?}");
+    append(&mut journal, 1);
+    assert_eq!(journal.sync().expect("the device is back"), 4);
+    disk.lose_power();
+    drop(journal);
+    assert_eq!(sequences(open(&disk).1.rows), [1, 2, 3, 4]);
+}
+
+#[test]
+fn what_a_killed_process_could_not_sync_is_written_again() {
+    let disk = MemoryDisk::default();
+    let (mut journal, _) = open_as(&disk, Options { sync: NEVER_YET, ..options() });
+    append(&mut journal, 2);
+    assert_eq!(journal.sync().expect("room"), 2);
+    journal.options.sync = AT_ONCE;
+    disk.fail(Fault::Failing);
+    journal.sync().expect_err("the device has failed");
+    disk.heal();
+    drop(journal);
+    let (mut journal, _) = open(&disk);
+    append(&mut journal, 1);
+    assert_eq!(journal.sync().expect("the device is back"), 3);
+    disk.lose_power();
+    drop(journal);
+    assert_eq!(sequences(open(&disk).1.rows), [1, 2, 3]);
+}
+
+#[test]
+fn the_last_rows_before_a_silence_last_an_interval_later() {
+    let disk = MemoryDisk::default();
+    let (mut journal, _) = open_as(&disk, Options { sync: NEVER_YET, ..options() });
+    append(&mut journal, 2);
+    assert_eq!(journal.sync().expect("room"), 2);
+    assert!(!journal.is_sync_due());
+    journal.options.sync = AT_ONCE;
+    assert!(journal.is_sync_due());
+    assert_eq!(journal.sync().expect("room"), 2);
+    assert!(!journal.is_sync_due());
+    disk.lose_power();
+    drop(journal);
+    assert_eq!(sequences(open(&disk).1.rows), [1, 2]);
+}
+
+#[test]
+fn the_age_of_the_oldest_row_is_known_again_after_a_restart() {
+    let disk = MemoryDisk::default();
+    let (mut journal, _) = open(&disk);
+    for at in [7, 8] {
+        journal.append(Micros(at), reading(at)).expect("room");
+        journal.sync().expect("room");
+        assert_eq!(journal.seal(LATER).expect("room"), 1);
+    }
+    drop(journal);
+    let (mut journal, _) = open(&disk);
+    assert_eq!(journal.stats().oldest_at, Some(Micros(7)));
+    let (first, _) = journal.read_after(None).expect("a disk").expect("a segment");
+    journal.free(first.to).expect("a disk");
+    journal.seal(LATER).expect("room");
+    assert_eq!(journal.stats().oldest_at, Some(Micros(8)));
 }
 
 #[test]
