@@ -57,6 +57,7 @@ mod table;
 mod tests;
 #[cfg(test)]
 pub(crate) use tests::rows;
+mod unreadable;
 #[cfg(test)]
 mod upkeep_tests;
 mod views;

@@ -385,6 +385,11 @@ impl Table {
     pub(crate) fn name(&self) -> &'static str {
         self.name
     }
+
+    /// Its columns.
+    pub(super) fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
 }
 
 impl RawTable for Table {

@@ -402,3 +402,20 @@ async fn a_file_where_the_folder_should_be_is_an_error_that_names_it() {
     let error = Lake::open(&path).await.err().expect("an error").to_string();
     assert!(error.contains("lake") && error.contains("can't be used"), "{error}");
 }
+
+#[tokio::test]
+async fn a_table_whose_log_is_damaged_fails_the_queries_that_need_it_and_no_other() {
+    let (folder, lake) = lake().await;
+    let mut journal = Rows::new(7);
+    commit(&lake, vec![some(&mut journal, NOON)]).await;
+    let next = lake.events.head().version() + 1;
+    let entry = folder.path().join(format!("events/_delta_log/{next:020}.json"));
+    std::fs::write(&entry, "no entry").expect("written");
+    assert_eq!(one(&lake, "SELECT count(*) FROM readings_raw").await, 10);
+    let context = lake.session_context().await.expect("a context");
+    let asked = context.sql("SELECT count(*) FROM events").await.expect("a plan").collect().await;
+    let error = asked.expect_err("its log is damaged").to_string();
+    assert!(error.contains("table events can't be"), "{error}");
+    std::fs::remove_file(entry).expect("removed");
+    assert_eq!(one(&lake, "SELECT count(*) FROM events").await, 1);
+}

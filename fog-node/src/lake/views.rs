@@ -5,10 +5,12 @@
 
 use std::sync::Arc;
 
+use datafusion::catalog::TableProvider;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::error::QueryContext as _;
 use super::table::Table;
+use super::unreadable::Unreadable;
 use super::{Lake, LakeError};
 
 /// The tables, as queries name them. Those whose name ends in `_revisions` are derived.
@@ -69,14 +71,19 @@ pub(crate) fn bare_context() -> SessionContext {
 
 impl Lake {
     /// A context with every table at its newest version and every view. It keeps that version for as long as it
-    /// lives: take a new one to see what has come since.
+    /// lives: take a new one to see what has come since. A table whose log can't be read fails the queries that need it, and
+    /// no other.
     ///
     /// # Errors
-    /// When a table's log can't be read.
+    /// When the views can't be made.
     pub async fn session_context(&self) -> Result<SessionContext, LakeError> {
         let context = bare_context();
         for table in self.tables() {
-            register(&context, table).await?;
+            let provider = provider(&context, table).await.unwrap_or_else(|error| {
+                tracing::error!(%error, table = table.name(), "queries go on without a table");
+                Arc::new(Unreadable::new(table.schema(), error))
+            });
+            context.register_table(table.name(), provider).querying("its tables")?;
         }
         for (name, definition) in VIEWS {
             let made = context.sql(&format!("CREATE VIEW {name} AS {definition}")).await;
@@ -86,9 +93,7 @@ impl Lake {
     }
 }
 
-async fn register(context: &SessionContext, table: &Table) -> Result<(), LakeError> {
+async fn provider(context: &SessionContext, table: &Table) -> Result<Arc<dyn TableProvider>, LakeError> {
     let snapshot = table.reload().await?;
-    let provider = table.provider(&snapshot, Arc::new(context.state())).await?;
-    context.register_table(table.name(), provider).querying("its tables")?;
-    Ok(())
+    table.provider(&snapshot, Arc::new(context.state())).await
 }
