@@ -41,9 +41,9 @@ impl Fences {
         self.lock().ours.remove(&partition);
     }
 
-    /// No partition is ours any more.
-    pub fn revoke_all(&self) {
-        self.lock().ours.clear();
+    /// No partition is ours any more. Gives those that were.
+    pub fn revoke_all(&self) -> Vec<i32> {
+        std::mem::take(&mut self.lock().ours).into_keys().collect()
     }
 
     /// The generation of a partition; none when it isn't ours.

@@ -60,6 +60,17 @@ impl Listener {
     fn note(&self, change: Change) {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner).push(change);
     }
+
+    /// Waits until what has begun of the work from these partitions is over: librdkafka gives them up after this.
+    fn hand_over(&self, going: &[i32]) {
+        going.iter().for_each(|partition| self.note(Change::Revoked(*partition)));
+        if !self.fences.wait_for_commits(going, self.handover) {
+            tracing::warn!(
+                partitions = ?going,
+                "a commit outlasts the handover of its partitions; the tables' positions keep it from writing a row twice"
+            );
+        }
+    }
 }
 
 impl ClientContext for Listener {
@@ -86,23 +97,18 @@ impl ConsumerContext for Listener {
         match rebalance {
             Rebalance::Revoke(list) => {
                 let going: Vec<i32> = list.elements().iter().map(|element| element.partition()).collect();
-                for partition in &going {
-                    // At once, on whatever thread this is: no commit of it begins from here on.
-                    self.fences.revoke(*partition);
-                    self.note(Change::Revoked(*partition));
-                }
-                // And what has begun is over before librdkafka gives the partitions up, which it does after this.
-                if !self.fences.wait_for_commits(&going, self.handover) {
-                    tracing::warn!(
-                        partitions = ?going,
-                        "a commit outlasts the handover of its partitions; the tables' positions keep it from writing a row twice"
-                    );
-                }
+                // At once, on whatever thread this is: no commit of these begins from here on.
+                going.iter().for_each(|partition| self.fences.revoke(*partition));
+                self.hand_over(&going);
             }
             Rebalance::Assign(list) => {
                 list.elements().iter().for_each(|element| self.note(Change::Assigned(element.partition())));
             }
-            Rebalance::Error(error) => self.faults.note(error, &error.to_string()),
+            Rebalance::Error(error) => {
+                self.faults.note(error, &error.to_string());
+                // librdkafka gives everything up after this.
+                self.hand_over(&self.fences.revoke_all());
+            }
         }
     }
 }
@@ -153,6 +159,15 @@ mod tests {
             drop(begun);
             going.join().expect("it was given up");
         });
+        assert_eq!(consumer.context().changes(), [Change::Revoked(0)]);
+    }
+
+    #[test]
+    fn what_a_failed_rebalance_takes_is_no_longer_ours() {
+        let (consumer, fences, fence) = giving_up(Duration::from_secs(60));
+        let failed = KafkaError::Rebalance(rdkafka::types::RDKafkaErrorCode::Fail);
+        consumer.context().pre_rebalance(&consumer, &Rebalance::Error(failed));
+        assert!(fences.generation(0).is_none() && !fence.holds());
         assert_eq!(consumer.context().changes(), [Change::Revoked(0)]);
     }
 
