@@ -127,6 +127,20 @@ fn a_broker_that_delivers_everything_twice_and_out_of_order_makes_no_row_twice()
 }
 
 #[test]
+fn what_a_broker_has_left_out_between_hundreds_of_others_is_journaled_when_the_device_sends_it_again() {
+    let (_broker, mut edge, mut link) = started();
+    // Every second one, then those between them, then all of it once more.
+    for id in (2..=600_u16).step_by(2).chain((1..600).step_by(2)).chain(1..=600) {
+        link.publish(TOPIC, reading(1, u64::from(id), 16_000).as_bytes(), Some(id), false);
+        assert_eq!(link.acknowledged(), id);
+    }
+    edge.kill();
+    let journaled = edge.journaled();
+    let numbers: BTreeSet<i64> = journaled.readings.iter().map(|(_, _, seq)| *seq).collect();
+    assert_eq!((journaled.readings.len(), numbers), (600, (1..=600).collect()), "each once");
+}
+
+#[test]
 fn messages_of_qos_0_are_journaled_and_acknowledged_to_the_device_alone() {
     let (_broker, mut edge, mut link) = started();
     (1..=10).for_each(|seq| link.publish(TOPIC, reading(1, seq, 16_000).as_bytes(), None, false));

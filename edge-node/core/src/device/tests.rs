@@ -84,6 +84,26 @@ fn a_batch_of_readings_is_acknowledged_as_ranges() {
 }
 
 #[test]
+fn what_is_missing_between_many_that_came_is_journaled_when_it_comes_also_after_a_restart() {
+    let mut machine = charger();
+    let take = |machine: &mut DeviceMachine, seq| {
+        let mut out = DeviceOutput::default();
+        machine.handle_reading(&numbered(1, seq), NOW, &mut out);
+        assert_eq!((out.rows.len(), out.acks), (1, vec![ack(1, seq, seq)]), "{seq}");
+        out.rows
+    };
+    let checkpoint = machine.state();
+    let mut again = charger();
+    again.restore(&checkpoint).expect("our own");
+    for seq in (1..=300).map(|i| 2 * i) {
+        take(&mut machine, seq).iter().for_each(|row| again.replay(row, NOW));
+    }
+    assert_eq!(again.state(), machine.state());
+    (1..=600).step_by(2).for_each(|seq| drop(take(&mut again, seq)));
+    assert!((1..=600).all(|seq| again.numbers.contains(Number { boot: 1, seq })));
+}
+
+#[test]
 fn what_can_not_be_read_is_an_event_and_is_acknowledged_if_its_number_can_be() {
     let giant = "[".repeat(5_000);
     for (payload, code, acks) in [
