@@ -6,7 +6,8 @@
 //! whose row could still be lost. After a restart each machine takes its state, and then the rows that stand
 //! behind its own sequence.
 //!
-//! Bound: one state per device of the sites.
+//! Bound: one state per device of the sites, and of devices that are in no site file any more those that were there last, at most
+//! [`MAX_ABSENT`] with [`MAX_ABSENT_BYTES`] together.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +17,11 @@ use wattle_wire::{DeviceId, SiteId};
 
 /// The version of the bytes, their first.
 const VERSION: u8 = 1;
+
+/// Devices that are in no site file and whose states are kept.
+pub const MAX_ABSENT: usize = 1024;
+/// What their states take together at most. One that keeps the contract takes 1.1 kB.
+pub const MAX_ABSENT_BYTES: usize = 4 << 20;
 
 /// A device's state on its way to the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +41,10 @@ pub struct Kept {
 pub struct Checkpoint {
     /// By site and device.
     pub devices: BTreeMap<(SiteId, DeviceId), DeviceState>,
+    /// Of devices that are in no site file of this run: as the journal's last entry had left them when it began. In the bytes they
+    /// stand among the others.
+    #[serde(skip)]
+    pub absent: BTreeMap<(SiteId, DeviceId), DeviceState>,
 }
 
 /// One device's state.
@@ -71,14 +81,31 @@ impl Checkpoint {
         }
     }
 
-    /// The last sequence that every device's state covers; none without devices.
+    /// Takes along devices that are in no site file, as many as there may be: those first whose state has the highest sequence.
+    pub fn carry(&mut self, mut absent: Vec<((SiteId, DeviceId), DeviceState)>) {
+        absent.sort_by_key(|(_, state)| std::cmp::Reverse(state.sequence));
+        let mut bytes = 0;
+        let fits = |(_, state): &((SiteId, DeviceId), DeviceState)| {
+            bytes += state.state.len();
+            bytes <= MAX_ABSENT_BYTES
+        };
+        let all = absent.len();
+        self.absent = absent.into_iter().take(MAX_ABSENT).take_while(fits).collect();
+        let forgotten = all - self.absent.len();
+        if forgotten > 0 {
+            tracing::warn!(forgotten, "what devices that are in no site file have sent would be taken again");
+        }
+    }
+
+    /// The last sequence that the state of every device of the sites covers; none without such devices.
     pub fn covered(&self) -> Option<u64> {
         self.devices.values().map(|d| d.sequence).min()
     }
 
     /// As bytes.
     pub fn encode(&self) -> Vec<u8> {
-        postcard::to_extend(self, vec![VERSION]).expect("a checkpoint holds nothing that postcard can't say")
+        let all: BTreeMap<_, _> = self.devices.iter().chain(&self.absent).collect();
+        postcard::to_extend(&all, vec![VERSION]).expect("a checkpoint holds nothing that postcard can't say")
     }
 
     /// From bytes.
@@ -121,6 +148,34 @@ mod tests {
         assert_eq!(kept.covered(), Some(7));
         kept.keep(site, DeviceId::new("cp-3").expect("name"), 1, None);
         assert_eq!(kept.devices.len(), 2, "a state that never came is not made up");
+    }
+
+    #[test]
+    fn devices_that_are_in_no_site_file_stand_in_the_bytes_and_hold_nothing_back() {
+        let mut kept = checkpoint();
+        let key = |name: String| (SiteId::new("depot").expect("name"), DeviceId::new(name).expect("name"));
+        kept.carry(vec![(key("gone".into()), DeviceState { sequence: 2, state: vec![9] })]);
+        assert_eq!(kept.covered(), Some(5));
+        let read = Checkpoint::decode(&kept.encode()).expect("ours");
+        assert_eq!(read.devices.len(), 3);
+        assert_eq!(read.devices[&key("gone".into())].state, [9]);
+    }
+
+    #[test]
+    fn of_too_many_devices_that_are_in_no_site_file_those_that_were_there_last_are_kept() {
+        let site = SiteId::new("depot").expect("name");
+        let check = |count: usize, bytes: usize, expected: usize| {
+            let absent = |n: usize| {
+                let key = (site.clone(), DeviceId::new(format!("cp-{n}")).expect("name"));
+                (key, DeviceState { sequence: n as u64, state: vec![0; bytes] })
+            };
+            let mut kept = checkpoint();
+            kept.carry((1..=count).map(absent).collect());
+            let lowest = kept.absent.values().map(|state| state.sequence).min();
+            assert_eq!((kept.absent.len(), lowest), (expected, Some((count - expected + 1) as u64)));
+        };
+        check(MAX_ABSENT + 5, 1_100, MAX_ABSENT);
+        check(MAX_ABSENT, 100_000, MAX_ABSENT_BYTES / 100_000);
     }
 
     #[test]

@@ -3,22 +3,73 @@
 //! Each device's machine takes its state from the checkpoint, then the rows that stand behind that state's
 //! sequence. Without a checkpoint that can be read it starts from nothing and takes all rows that the journal
 //! still has.
+//!
+//! A device that is in no site file is followed all the same, so that what it sends again is a repetition when it is back: its state
+//! and its numbered rows make a machine that nobody speaks to, and that goes on as [`Checkpoint::absent`]. A system isn't: what it has
+//! told is over.
 
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
-use wattle_edge_core::PeerMachine;
-use wattle_wire::row::Row;
+use wattle_edge_core::site::Part;
+use wattle_edge_core::{DeviceMachine, PeerMachine};
+use wattle_wire::row::{Record, Row};
 use wattle_wire::{DeviceId, SiteId};
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, DeviceState};
 use crate::journal::{Journal, Recovery, Repaired, Rows};
 
 /// Where a device's machine is kept.
 pub type Machines = BTreeMap<(SiteId, DeviceId), PeerMachine>;
 
-/// The last entry of a journal that a device's machine knows of.
-pub type Known = BTreeMap<(SiteId, DeviceId), u64>;
+/// What is known of a journal.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// The last entry that a device's machine knows of.
+    sequences: BTreeMap<(SiteId, DeviceId), u64>,
+    /// The machines of devices that are in no site file.
+    absent: Machines,
+}
+
+impl Known {
+    /// Nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the state of a device that is in no site file.
+    fn restore_absent(&mut self, key: (SiteId, DeviceId), state: &DeviceState) {
+        let mut machine = absent(&key);
+        // What can't be read is a system's, or of a program to come.
+        if machine.restore(&state.state).is_ok() {
+            self.sequences.insert(key.clone(), state.sequence);
+            self.absent.insert(key, machine);
+        }
+    }
+
+    /// Takes a row of a device that is in no site file.
+    fn replay_absent(&mut self, key: (SiteId, DeviceId), record: &Record) {
+        if is_numbered(&record.row) || self.absent.contains_key(&key) {
+            let machine = self.absent.entry(key.clone()).or_insert_with(|| absent(&key));
+            machine.replay(&record.row, record.at_us);
+            self.sequences.insert(key, record.sequence);
+        }
+    }
+
+    fn into_absent(self) -> Vec<((SiteId, DeviceId), DeviceState)> {
+        let Self { sequences, absent } = self;
+        let state = |(key, machine): ((SiteId, DeviceId), PeerMachine)| {
+            let sequence = sequences.get(&key).copied().unwrap_or_default();
+            (key, DeviceState { sequence, state: machine.state() })
+        };
+        absent.into_iter().map(state).collect()
+    }
+}
+
+/// The machine of a device that is in no site file: what it is makes no difference to what it has sent.
+fn absent((site, device): &(SiteId, DeviceId)) -> PeerMachine {
+    PeerMachine::Device(Box::new(DeviceMachine::new(site.clone(), device.clone(), Part::Site)))
+}
 
 /// A journal that was opened, and the machines as of its last entry.
 pub struct Restored {
@@ -56,6 +107,7 @@ pub fn restore_knowing(
     for ((site, device), machine) in &machines {
         checkpoint.keep(site.clone(), device.clone(), last, Some(machine.state()));
     }
+    checkpoint.carry(known.into_absent());
     let mut note = format!("journal at {last}, {replayed} rows replayed");
     if repaired != Repaired::default() {
         tracing::warn!(?repaired, "the journal was repaired");
@@ -87,7 +139,8 @@ pub fn restore_former(
     let behind = |(key, sequence): ((SiteId, DeviceId), u64)| {
         sequence.checked_sub(recovery.last).map(|sequence| (key, sequence))
     };
-    Ok(known.into_iter().filter_map(behind).collect())
+    let sequences = known.sequences.into_iter().filter_map(behind).collect();
+    Ok(Known { sequences, absent: known.absent })
 }
 
 /// Gives each machine its state of the checkpoint and the rows after it; gives how many rows there were. `known` is what the
@@ -104,10 +157,13 @@ fn replay(
         None
     });
     for (key, state) in kept.unwrap_or_default().devices {
-        let Some(machine) = machines.get_mut(&key) else { continue };
+        let Some(machine) = machines.get_mut(&key) else {
+            known.restore_absent(key, &state);
+            continue;
+        };
         match machine.restore(&state.state) {
             Ok(()) => {
-                known.insert(key, state.sequence);
+                known.sequences.insert(key, state.sequence);
             }
             Err(error) => {
                 tracing::error!(%error, device = %key.1, "starting this device from the rows alone")
@@ -119,13 +175,23 @@ fn replay(
         let record = record.context("can't read the journal's rows")?;
         replayed += 1;
         let Some(key) = device_of(&record.row) else { continue };
-        if known.get(&key).is_none_or(|sequence| record.sequence > *sequence)
-            && let Some(machine) = machines.get_mut(&key)
-        {
-            machine.replay(&record.row, record.at_us);
+        if known.sequences.get(&key).is_some_and(|sequence| record.sequence <= *sequence) {
+            continue;
+        }
+        match machines.get_mut(&key) {
+            Some(machine) => machine.replay(&record.row, record.at_us),
+            None => known.replay_absent(key, &record),
         }
     }
     Ok(replayed)
+}
+
+fn is_numbered(row: &Row) -> bool {
+    match row {
+        Row::Reading(reading) => reading.number.is_some(),
+        Row::Event(event) => event.number.is_some(),
+        Row::Decision(_) | Row::Gap(_) => false,
+    }
 }
 
 fn device_of(row: &Row) -> Option<(SiteId, DeviceId)> {

@@ -58,6 +58,40 @@ fn what_a_device_sends_again_after_a_restart_of_its_own_or_of_the_edge_is_journa
 }
 
 #[test]
+fn a_device_that_was_in_no_site_file_for_two_starts_of_the_edge_sends_again_and_is_journaled_once() {
+    for killed in [false, true] {
+        let mut edge = Edge::start(Broker::Mosquitto);
+        let end = |edge: &mut Edge| if killed { edge.kill() } else { assert_eq!(edge.stop(), Some(0)) };
+        let says_all = |edge: &Edge| {
+            let charger = edge.device("cp-1").ready();
+            (1..=READINGS).for_each(|seq| charger.say("reading", reading(1, seq, 16_000)));
+            charger.acknowledged(1, 1, READINGS);
+        };
+        says_all(&edge);
+        end(&mut edge);
+        let path = edge.folder.path().join("site.toml");
+        let site = std::fs::read_to_string(&path).expect("there");
+        let without = site.replace("[[chargers]]\nid = 'cp-1'\ncircuit = 'grid'\nphases = ['L1']\n", "");
+        assert_ne!(site, without);
+        std::fs::write(&path, without).expect("writable");
+        for seq in 1..=2 {
+            edge.start_again();
+            let other = edge.device("cp-2").ready();
+            other.say("reading", reading(1, seq, 16_000));
+            other.acknowledged(1, seq, seq);
+            end(&mut edge);
+        }
+        std::fs::write(&path, site).expect("writable");
+        edge.start_again();
+        says_all(&edge);
+        edge.kill();
+        let mut journaled = edge.journaled();
+        journaled.readings.retain(|(device, ..)| device == "cp-1");
+        check_once(&journaled, &[1], READINGS);
+    }
+}
+
+#[test]
 fn a_restart_of_the_broker_with_or_without_persistence_loses_nothing_and_doubles_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let kept =
