@@ -11,32 +11,36 @@
 //!   the client under the same lock under which the generation grows, and what the client still holds is
 //!   thrown away then: so an acknowledgement never reaches a connection that didn't deliver the message.
 //! - What is to be sent waits in a queue of the lane and goes out as much at a time as is there, in one call to the system: the
-//!   setpoints of a decision, say, or the acknowledgements of a batch. The client's own way would take one call for each.
+//!   setpoints of a decision, say, or the acknowledgements of a batch.
+//! - Of a message that is too large to be read the beginning is handed on, so that it is journaled as refused and acknowledged: at a
+//!   broker that takes it, it would otherwise stand before all others, in each connection anew (`packets`).
 //! - Nothing waits for a broker that is away: setpoints and acknowledgements to devices are dropped while
 //!   the lane is not connected. A setpoint is renewed, and a device resends what was not acknowledged.
 //!
 //! - Whoever logs in with the edge's client id has its session, and the broker ends the edge's connection. Two edges with
 //!   the same id would take it from each other without end: so where the id may be another's too
 //!   ([`Login::may_be_shared`]), a connection that ends within ten seconds is followed by a longer wait, after
-//!   three in a row by up to a minute, and then [`Lane::is_disputed`] says so.
+//!   three in a row by up to a minute, and then [`Lane::unsteady`] says so.
 //!
 //! One lane is right for a broker whose window of unacknowledged messages can be set (Mosquitto). The
 //! embedded one sends at most 100 before it waits, so at one fsync per window a lane carries 100 messages per
 //! fsync; with `lanes = n` the devices are spread over n lanes by their place in the site file, and one more
 //! listens to everything without acknowledging, for what is on no known topic.
 
+mod link;
+mod packets;
 mod waits;
 mod watch;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
-use rumqttc::{ConnectionError, Event, EventLoop, MqttOptions, Packet, PubAck, Publish, QoS, Request};
-use rumqttc::{SubscribeFilter, SubscribeReasonCode};
+use rumqttc::{Packet, PubAck, Publish, QoS, Subscribe, SubscribeFilter, SubscribeReasonCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use link::{Link, LinkError};
 use waits::{FIRST_WAIT, Waits};
 pub use watch::watch;
 
@@ -54,16 +58,8 @@ const PUBLICATIONS: usize = 3 * MAX_UNSYNCED;
 const ACKNOWLEDGEMENTS: usize = MAX_UNSYNCED;
 /// What goes out in one go, at most.
 const MOST_AT_ONCE: usize = 256;
-/// How long the broker may take no more before the connection counts as broken.
-const SEND_TIME: Duration = Duration::from_secs(5);
-/// The client's own queue, which nobody uses.
-const REQUESTS: usize = 1;
-/// The largest packet that is read. Brokers are set to refuse larger ones, so that none stands in the way.
-const MAX_PACKET_BYTES: usize = 1024 * 1024;
-const KEEP_ALIVE: Duration = Duration::from_secs(20);
-
-/// What to do when [`Lane::is_disputed`].
-pub const DISPUTED: &str = "the broker ends each connection soon after it was made: does another edge use the same \
+/// What to do when it is the broker that ends connections.
+const DISPUTED: &str = "the broker ends each connection soon after it was made: does another edge use the same \
     [broker] client_id? Give each its own; trying again less often";
 
 /// How to reach a broker.
@@ -94,6 +90,8 @@ pub struct Delivery {
     pub topic: String,
     /// What was published.
     pub payload: Bytes,
+    /// Bytes at its end that were left out, because it was too large.
+    pub left_out: usize,
     /// Whether it came without a request to be acknowledged.
     pub unacknowledged: bool,
     /// Given back when it is on the disk.
@@ -120,7 +118,7 @@ struct Shared {
     generation: Mutex<u64>,
     connected: AtomicBool,
     draining: AtomicBool,
-    disputed: AtomicBool,
+    unsteady: Mutex<Option<String>>,
 }
 
 impl Shared {
@@ -129,12 +127,16 @@ impl Shared {
             generation: Mutex::new(0),
             connected: AtomicBool::new(false),
             draining: AtomicBool::new(false),
-            disputed: AtomicBool::new(false),
+            unsteady: Mutex::new(None),
         }
     }
 
-    fn generation(&self) -> std::sync::MutexGuard<'_, u64> {
+    fn generation(&self) -> MutexGuard<'_, u64> {
         self.generation.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unsteady(&self) -> MutexGuard<'_, Option<String>> {
+        self.unsteady.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -150,15 +152,16 @@ pub fn start(
     let mut lanes = Vec::with_capacity(subscriptions.len());
     let mut loops = Vec::with_capacity(subscriptions.len());
     for (index, filters) in subscriptions.into_iter().enumerate() {
-        let mut eventloop = EventLoop::new(options(login, index), REQUESTS);
-        // A setpoint must not wait until the broker's system has said that it got what was sent before it.
-        eventloop.network_options.set_tcp_nodelay(true);
+        let client_id =
+            if index == 0 { login.client_id.clone() } else { format!("{}-{index}", login.client_id) };
         let (lane, queue) = Lane::new();
         let (deliveries, receiver) = mpsc::channel(DELIVERIES);
         loops.push(Poller {
             index,
             lane: lane.clone(),
-            eventloop,
+            login: login.clone(),
+            client_id,
+            link: None,
             queue,
             sending: Vec::with_capacity(MOST_AT_ONCE),
             filters,
@@ -184,17 +187,6 @@ pub fn start(
 /// Without a lane.
 pub fn voice(lanes: &[Lane]) -> &Lane {
     lanes.last().expect("a node has a lane")
-}
-
-fn options(login: &Login, lane: usize) -> MqttOptions {
-    let client_id = if lane == 0 { login.client_id.clone() } else { format!("{}-{lane}", login.client_id) };
-    let mut options = MqttOptions::new(client_id, login.host.clone(), login.port);
-    options.set_credentials(login.user.clone(), login.password.clone());
-    options.set_clean_session(false);
-    options.set_manual_acks(true);
-    options.set_keep_alive(KEEP_ALIVE);
-    options.set_max_packet_size(MAX_PACKET_BYTES, MAX_PACKET_BYTES);
-    options
 }
 
 impl Lane {
@@ -241,10 +233,10 @@ impl Lane {
         self.shared.connected.load(Ordering::Acquire)
     }
 
-    /// Whether the broker has ended one connection after the other soon after it was made: most likely another client
-    /// has the same id.
-    pub fn is_disputed(&self) -> bool {
-        self.shared.disputed.load(Ordering::Acquire)
+    /// Why one connection after the other has ended soon after it was made; where it is the broker that ends them, most likely
+    /// another client has the same id.
+    pub fn unsteady(&self) -> Option<String> {
+        self.shared.unsteady().clone()
     }
 
     /// Stops taking: what arrives from now on is left with the broker.
@@ -263,7 +255,10 @@ impl Lane {
 struct Poller {
     index: usize,
     lane: Lane,
-    eventloop: EventLoop,
+    login: Login,
+    client_id: String,
+    /// None while it is not connected.
+    link: Option<Link>,
     queue: mpsc::Receiver<Outgoing>,
     /// What was taken from there and is being sent; empty in between.
     sending: Vec<Outgoing>,
@@ -291,66 +286,57 @@ impl Poller {
             if was_connected || wait > FIRST_WAIT {
                 self.report(&error);
             }
-            self.note_dispute(was_connected);
+            self.note_unsteady(was_connected, &error);
             tokio::time::sleep(wait).await;
         }
     }
 
-    /// Sends, or takes, the next thing; false when the node is gone.
-    async fn step(&mut self) -> Result<bool, ConnectionError> {
-        match self.next().await? {
-            Some(Event::Incoming(Packet::ConnAck(_))) => {
-                self.waits.connected(Instant::now());
-                self.connected();
+    /// Connects, sends, or takes the next thing; false when the node is gone.
+    async fn step(&mut self) -> Result<bool, LinkError> {
+        let Some(link) = &mut self.link else { return self.connect().await.map(|()| true) };
+        let incoming = tokio::select! {
+            incoming = link.next() => incoming?,
+            _ = self.queue.recv_many(&mut self.sending, MOST_AT_ONCE) => {
+                return self.send().await.map(|()| true);
             }
-            Some(Event::Incoming(Packet::SubAck(answer))) => self.subscribed(&answer.return_codes),
-            Some(Event::Incoming(Packet::Publish(publish))) => return self.deliver(publish).await,
-            Some(_) if self.lane.is_disputed() && self.waits.is_settled(Instant::now()) => {
-                tracing::info!(lane = self.index, "the session at the broker is the edge's alone again");
-                self.lane.shared.disputed.store(false, Ordering::Release);
+        };
+        match incoming.packet {
+            Packet::Publish(publish) => return self.deliver(publish, incoming.left_out).await,
+            Packet::SubAck(answer) => self.subscribed(&answer.return_codes),
+            _ => {
+                if self.waits.is_settled(Instant::now()) && self.lane.shared.unsteady().take().is_some() {
+                    tracing::info!(lane = self.index, "the connection to the broker lasts again");
+                }
             }
-            _ => {}
         }
         Ok(true)
     }
 
-    /// The next event; none when something was sent.
-    async fn next(&mut self) -> Result<Option<Event>, ConnectionError> {
-        let what = if self.lane.is_connected() {
-            tokio::select! {
-                // What was read is kept where the client is broken off.
-                event = self.eventloop.poll() => return event.map(Some),
-                _ = self.queue.recv_many(&mut self.sending, MOST_AT_ONCE) => None,
-            }
-        } else {
-            // A try to connect must not be broken off.
-            Some(self.eventloop.poll().await?)
-        };
-        let sent = async {
-            match &what {
-                None => self.send().await,
-                Some(Event::Incoming(Packet::ConnAck(_))) => self.subscribe().await,
-                Some(_) => Ok(()),
-            }
-        };
-        let sent = tokio::time::timeout(SEND_TIME, sent).await;
-        sent.unwrap_or(Err(ConnectionError::FlushTimeout)).map(|()| what)
+    async fn connect(&mut self) -> Result<(), LinkError> {
+        let link = self.link.insert(Link::connect(&self.login, &self.client_id).await?);
+        let subscribe = Subscribe { pkid: 1, filters: self.filters.clone() };
+        link.write(&Packet::Subscribe(subscribe)).await?;
+        link.flush().await?;
+        self.waits.connected(Instant::now());
+        tracing::info!(lane = self.index, "connected to the broker");
+        self.lane.shared.connected.store(true, Ordering::Release);
+        Ok(())
     }
 
-    async fn send(&mut self) -> Result<(), ConnectionError> {
-        let Some(network) = &mut self.eventloop.network else { return Ok(()) };
+    async fn send(&mut self) -> Result<(), LinkError> {
+        let Some(link) = &mut self.link else { return Ok(()) };
         for outgoing in self.sending.drain(..) {
             match outgoing {
                 Outgoing::Acknowledgements(pkids) => {
                     for pkid in pkids {
-                        network.write(Packet::PubAck(PubAck::new(pkid))).await?;
+                        link.write(&Packet::PubAck(PubAck::new(pkid))).await?;
                     }
                 }
-                Outgoing::Message(publish) => network.write(Packet::Publish(publish)).await?,
-                Outgoing::Disconnect => network.write(Packet::Disconnect).await?,
+                Outgoing::Message(publish) => link.write(&Packet::Publish(publish)).await?,
+                Outgoing::Disconnect => link.write(&Packet::Disconnect).await?,
             }
         }
-        Ok(network.flush().await?)
+        link.flush().await
     }
 
     /// Ends the connection's life: what it delivered and was not acknowledged is delivered again.
@@ -362,38 +348,25 @@ impl Poller {
         // handed on yet must not be acknowledged on that.
         while self.queue.try_recv().is_ok() {}
         self.sending.clear();
-        self.eventloop.clean();
-        self.eventloop.pending.clear();
-        self.eventloop.state.events.clear();
+        self.link = None;
     }
 
-    fn connected(&mut self) {
-        tracing::info!(lane = self.index, "connected to the broker");
-        self.lane.shared.connected.store(true, Ordering::Release);
-    }
-
-    /// Not by way of what the client has pending: that waits a millisecond, and from the beginning whenever something else is
-    /// to be sent.
-    async fn subscribe(&mut self) -> Result<(), ConnectionError> {
-        let request = Request::Subscribe(rumqttc::Subscribe::new_many(self.filters.clone()));
-        let packet = self.eventloop.state.handle_outgoing_packet(request)?;
-        if let (Some(network), Some(packet)) = (&mut self.eventloop.network, packet) {
-            network.write(packet).await?;
-            network.flush().await?;
-        }
-        Ok(())
-    }
-
-    fn note_dispute(&self, was_connected: bool) {
+    fn note_unsteady(&self, was_connected: bool, error: &LinkError) {
         if was_connected && self.waits.short > 0 {
             metrics::counter!("wattle_edge_mqtt_short_connections_total").increment(1);
         }
-        if self.waits.is_disputed() && !self.lane.shared.disputed.swap(true, Ordering::AcqRel) {
-            tracing::error!(
-                lane = self.index,
-                client_id = self.eventloop.mqtt_options.client_id(),
-                "{DISPUTED}"
-            );
+        if !was_connected || !self.waits.is_disputed() {
+            return;
+        }
+        let why = match error {
+            LinkError::Closed | LinkError::Io(_) => DISPUTED.to_owned(),
+            other => format!(
+                "each connection to the broker ends soon after it was made: {other}; trying again less often"
+            ),
+        };
+        let before = self.lane.shared.unsteady().replace(why.clone());
+        if before.as_ref() != Some(&why) {
+            tracing::error!(lane = self.index, client_id = self.client_id, "{why}");
         }
     }
 
@@ -409,7 +382,7 @@ impl Poller {
     }
 
     /// Hands a message to the ingress; waits while it is behind. False when the node is gone.
-    async fn deliver(&mut self, publish: Publish) -> Result<bool, ConnectionError> {
+    async fn deliver(&mut self, publish: Publish, left_out: usize) -> Result<bool, LinkError> {
         if self.lane.shared.draining.load(Ordering::Acquire) {
             return Ok(true);
         }
@@ -422,6 +395,7 @@ impl Poller {
             unacknowledged: publish.qos == QoS::AtMostOnce,
             topic: publish.topic,
             payload: publish.payload,
+            left_out,
             permit,
         };
         let deliveries = self.deliveries.clone();
@@ -430,7 +404,7 @@ impl Poller {
 
     /// Waits for what the lane needs before it may read on. Meanwhile it sends what is to be sent, which need not wait for
     /// the disk, and keeps the connection alive.
-    async fn stall<T>(&mut self, needed: impl Future<Output = T>) -> Result<T, ConnectionError> {
+    async fn stall<T>(&mut self, needed: impl Future<Output = T>) -> Result<T, LinkError> {
         tokio::pin!(needed);
         // Mostly it is there.
         tokio::select! {
@@ -438,28 +412,19 @@ impl Poller {
             done = &mut needed => return Ok(done),
             () = std::future::ready(()) => {}
         }
-        let mut pings = tokio::time::interval(KEEP_ALIVE / 2);
-        pings.reset();
-        loop {
-            let ping = tokio::select! {
+        while let Some(link) = &mut self.link {
+            tokio::select! {
                 done = &mut needed => return Ok(done),
-                _ = self.queue.recv_many(&mut self.sending, MOST_AT_ONCE) => false,
-                _ = pings.tick() => true,
-            };
-            let sent = async { if ping { self.ping().await } else { self.send().await } };
-            tokio::time::timeout(SEND_TIME, sent).await.unwrap_or(Err(ConnectionError::FlushTimeout))?;
+                _ = self.queue.recv_many(&mut self.sending, MOST_AT_ONCE) => self.send().await?,
+                () = tokio::time::sleep_until(link.ping_at()) => link.ping().await?,
+            }
         }
+        Err(LinkError::Closed)
     }
 
-    async fn ping(&mut self) -> Result<(), ConnectionError> {
-        let Some(network) = &mut self.eventloop.network else { return Ok(()) };
-        network.write(Packet::PingReq).await?;
-        Ok(network.flush().await?)
-    }
-
-    fn report(&self, error: &ConnectionError) {
+    fn report(&self, error: &LinkError) {
         match error {
-            ConnectionError::ConnectionRefused(code) => tracing::error!(
+            LinkError::Refused(code) => tracing::error!(
                 lane = self.index,
                 ?code,
                 "the broker refused the edge; check user, password and client id of [broker]"

@@ -29,9 +29,20 @@ pub struct Messages {
     /// When it came.
     pub at: Micros,
     /// What came, in order.
-    pub items: Vec<(Channel, Bytes)>,
+    pub items: Vec<Said>,
     /// The batch that it is a piece of.
     pub part: Part,
+}
+
+/// A message.
+#[derive(Debug, Clone)]
+pub struct Said {
+    /// Where it came.
+    pub channel: Channel,
+    /// What was published.
+    pub payload: Bytes,
+    /// Bytes at its end that were left out, because it was too large.
+    pub left_out: usize,
 }
 
 /// Sends the state that a restart needs after everything that the device has had, to the journal.
@@ -115,8 +126,19 @@ impl Handler<Messages> for Device {
     fn handle(&mut self, messages: Messages, _: &mut Self::Context) {
         let Messages { at, items, part } = messages;
         self.output.clear();
-        for (channel, payload) in &items {
-            self.machine.handle(*channel, payload, at, &mut self.output);
+        for Said { channel, payload, left_out } in &items {
+            match left_out {
+                0 => self.machine.handle(*channel, payload, at, &mut self.output),
+                more => {
+                    self.machine.refuse_beginning(
+                        *channel,
+                        payload,
+                        payload.len() + more,
+                        at,
+                        &mut self.output,
+                    );
+                }
+            }
         }
         self.changed = true;
         self.log_refusals();

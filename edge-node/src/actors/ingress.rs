@@ -19,17 +19,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use actix::prelude::*;
-use bytes::Bytes;
 use wattle_wire::row::{Event, EventKind, Row};
 use wattle_wire::topic::{self, Channel};
 use wattle_wire::{DeviceId, Micros, SiteId};
 
-use super::device::{Device, Messages};
+use super::device::{Device, Messages, Said};
 use super::site::{Intake, Site};
 use crate::batch::{Batch, Lost, Part, Settled, Unfinished};
 use crate::broker::RefusedLogin;
 use crate::clock::Clock;
-use crate::foreign::{self, Said};
+use crate::foreign;
 use crate::gate::Gate;
 use crate::mqtt::{self, Delivery, Lane};
 use crate::peers::{Address, is_of_device};
@@ -89,7 +88,7 @@ pub struct Ingress {
     /// Whether a look at these is on its way.
     telling: bool,
     /// For each route the messages of the batch at hand; empty between batches.
-    sorted: Vec<Vec<(Channel, Bytes)>>,
+    sorted: Vec<Vec<Said>>,
     /// How many messages an external broker says to have dropped.
     broker_dropped: Arc<AtomicU64>,
     /// For each site how many strays were journaled.
@@ -164,11 +163,13 @@ impl Ingress {
             match self.route(&message.topic) {
                 // Its own lane brings it too.
                 Found::Device(..) | Found::All(..) if self.watches && lane == 0 => {}
-                Found::Device(index, channel) => self.sort(index, channel, message.payload, &mut touched),
+                Found::Device(index, channel) => {
+                    let said = Said { channel, payload: message.payload, left_out: message.left_out };
+                    self.sort(index, said, &mut touched);
+                }
                 Found::All(indices, channel) => {
-                    for index in indices {
-                        self.sort(index, channel, message.payload.clone(), &mut touched);
-                    }
+                    let said = Said { channel, payload: message.payload, left_out: message.left_out };
+                    indices.into_iter().for_each(|index| self.sort(index, said.clone(), &mut touched));
                 }
                 Found::Echo => {}
                 Found::Stray(stray) => strays.push(stray),
@@ -187,24 +188,24 @@ impl Ingress {
         part.synced();
     }
 
-    fn sort(&mut self, index: usize, channel: Channel, payload: Bytes, touched: &mut Vec<usize>) {
+    fn sort(&mut self, index: usize, said: Said, touched: &mut Vec<usize>) {
         if self.sorted[index].is_empty() {
             touched.push(index);
         }
-        self.sorted[index].push((channel, payload));
+        self.sorted[index].push(said);
     }
 
     /// Takes what an external broker says of itself.
-    fn heed(&mut self, said: Said, ctx: &Context<Self>) {
+    fn heed(&mut self, said: foreign::Said, ctx: &Context<Self>) {
         match said {
-            Said::Refused(login) => ctx.address().do_send(Refused(login)),
-            Said::Dropped(dropped) => {
+            foreign::Said::Refused(login) => ctx.address().do_send(Refused(login)),
+            foreign::Said::Dropped(dropped) => {
                 metrics::gauge!("wattle_edge_broker_dropped").set(dropped as f64);
                 if dropped > self.broker_dropped.swap(dropped, Ordering::AcqRel) {
                     tracing::error!(dropped, "{}", foreign::DROPS);
                 }
             }
-            Said::Other => {}
+            foreign::Said::Other => {}
         }
     }
 

@@ -15,17 +15,17 @@ const DROPS_SAID: Duration = Duration::from_secs(60);
 /// How often the lanes are looked at.
 const LANE_LOOK: Duration = Duration::from_millis(500);
 
-/// Says in `health` when a lane has been without its broker for [`LANE_PATIENCE`], when another client takes the edge's
-/// session, when the broker has dropped messages within [`DROPS_SAID`], and when all that has passed.
+/// Says in `health` when a lane has been without its broker for [`LANE_PATIENCE`], when one connection after the
+/// other ends soon, as where another client takes the edge's session, when the broker has dropped messages within [`DROPS_SAID`], and when all that has passed.
 pub async fn watch(lanes: Vec<Lane>, dropped: Arc<AtomicU64>, health: Health) {
     let mut interval = actix::clock::interval(LANE_LOOK);
     let mut connected_at = Instant::now();
     let (mut known, mut dropped_at) = (0, None::<Instant>);
     loop {
         interval.tick().await;
-        match lanes.iter().any(Lane::is_disputed) {
-            true => health.fail("mqtt_session", super::DISPUTED),
-            false => health.clear("mqtt_session"),
+        match lanes.iter().find_map(Lane::unsteady) {
+            Some(why) => health.fail("mqtt_session", why),
+            None => health.clear("mqtt_session"),
         }
         let now_dropped = dropped.load(Ordering::Relaxed);
         if now_dropped > std::mem::replace(&mut known, now_dropped) {

@@ -149,6 +149,58 @@ fn a_broker_that_drops_as_mosquitto_does_as_installed_is_noticed_and_the_setting
 }
 
 #[test]
+fn a_message_that_is_too_large_is_refused_and_stands_in_nobodys_way_at_a_broker_that_takes_it() {
+    const LARGE: usize = 3 << 20;
+    let mut edge = Edge::start_on_mosquitto(&["message_size_limit", "max_packet_size"], "");
+    let (charger, other, ems) =
+        (edge.device("cp-1").ready(), edge.device("cp-2").ready(), edge.device("ems").ready());
+    let large = || "x".repeat(LARGE);
+    other.say("reading", large());
+    other.publish_as(QoS::AtMostOnce, false, "wattle/v1/depot/cp-2/session", large());
+    // It comes again whenever the edge subscribes.
+    other.publish_as(QoS::AtLeastOnce, true, "wattle/v1/depot/cp-2/announce", large());
+    other.publish_as(QoS::AtLeastOnce, true, "wattle/v1/depot/cp-2/nonsense", large());
+    ems.say("signal", large());
+    charger.say("reading", reading(1, 1, 16_000));
+    charger.acknowledged(1, 1, 1);
+    let answer = wait_for("an answer", LIMIT, || ems.heard_so_far("/answer").pop()).expect("answered");
+    assert!(String::from_utf8_lossy(&answer).contains("too_large: payload has 3145728 bytes"), "{answer:?}");
+    has_refused_large(&edge);
+    assert_eq!(edge.stop(), Some(0));
+    // These stand first in what the broker has for it.
+    (1..=3).for_each(|_| other.say("confirm", large()));
+    (2..=READINGS).for_each(|seq| charger.say("reading", reading(1, seq, 16_000)));
+    edge.start_again();
+    charger.acknowledged(1, 2, READINGS);
+    has_refused_large(&edge);
+    assert_eq!(edge.metric("wattle_edge_mqtt_short_connections_total"), 0.0);
+    assert!(edge.health().contains("true"), "{}", edge.health());
+    assert_eq!(edge.stop(), Some(0));
+    let journaled = edge.journaled();
+    check_once(&journaled, &[1], READINGS);
+    let said = |channel: &str| {
+        journaled.count(
+            "malformed",
+            &format!("too_large: {channel}: payload has 3145728 bytes; at most 4096 are read; it begins"),
+        )
+    };
+    assert_eq!(["reading", "session", "announce", "confirm"].map(said), [1, 1, 2, 3]);
+    assert_eq!(journaled.count("malformed", "too_large: payload has 3145728 bytes"), 1);
+    assert_eq!(journaled.count("wrong_topic", "nonsense"), 2);
+    // The broker has nothing more for the edge.
+    edge.start_again();
+    assert_eq!(edge.stop(), Some(0));
+    assert_eq!(edge.journaled().count("malformed", "confirm"), 3);
+}
+
+/// Waits until all that was too large has been refused in this start.
+fn has_refused_large(edge: &Edge) {
+    let refused = |kind: &str| edge.metric(&format!(r#"wattle_edge_refused_total{{kind="{kind}"}}"#));
+    let all = || (refused("malformed") >= 4.0 && refused("wrong_topic") >= 1.0).then_some(());
+    wait_for("all to be refused", LIMIT, all).expect("refused");
+}
+
+#[test]
 fn two_edges_with_one_client_id_notice_it_and_do_not_take_the_session_from_each_other_without_end() {
     let edge = Edge::start(Broker::Mosquitto);
     let (_folder, _twin, twin_port) = edge.twin();

@@ -141,6 +141,27 @@ fn what_a_broker_has_left_out_between_hundreds_of_others_is_journaled_when_the_d
 }
 
 #[test]
+fn a_broker_that_sends_what_can_not_be_read_is_said_and_not_taken_for_two_edges_with_one_name() {
+    let (broker, edge, mut link) = started();
+    // A packet that is no message, and larger than any may be.
+    let unreadable = [0x90, 0xFF, 0xFF, 0xFF, 0x7F];
+    for _ in 0..3 {
+        link.send(&unreadable);
+        link = broker.accept();
+    }
+    let page =
+        wait_for("it to be said", LIMIT, || Some(edge.health()).filter(|page| page.contains("mqtt_session")));
+    let page = page.expect("said");
+    assert!(page.contains("can't be read") && !page.contains("client_id"), "{page}");
+    // From then on it lasts.
+    wait_for("it to be over", LIMIT, || {
+        link.is_pinged();
+        edge.health().contains("true").then_some(())
+    })
+    .expect("over");
+}
+
+#[test]
 fn messages_of_qos_0_are_journaled_and_acknowledged_to_the_device_alone() {
     let (_broker, mut edge, mut link) = started();
     (1..=10).for_each(|seq| link.publish(TOPIC, reading(1, seq, 16_000).as_bytes(), None, false));

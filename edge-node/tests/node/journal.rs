@@ -158,6 +158,8 @@ fn a_node_says_in_the_event_of_its_start_what_it_had_to_repair() {
     let segment = files(&data, ".wseg").swap_remove(0);
     fs::remove_file(&segment).expect("there");
     edge.start_again();
+    // What it says first is on the disk when anything after it is.
+    edge.resends_until_acknowledged("cp-1", 53, 53);
     edge.kill();
     let started = edge.journaled().events.into_iter().rfind(|(kind, _)| kind == "node_started");
     let (_, said) = started.expect("it has started");

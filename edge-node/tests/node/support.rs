@@ -346,7 +346,7 @@ impl Device {
     /// A device that hears what is for these of its names, `device` or `device/connector`.
     pub fn connect_as(port: u16, name: &str, password: &str, names: &[&str]) -> Self {
         let mut options = MqttOptions::new(name, "127.0.0.1", port);
-        options.set_credentials(name, password).set_max_packet_size(1 << 20, 1 << 20);
+        options.set_credentials(name, password).set_max_packet_size(1 << 20, 4 << 20);
         let (client, mut connection) = Client::new(options, 10_000);
         let (say, heard) = mpsc::channel();
         for (name, channel) in names.iter().flat_map(|name| DOWN.map(|channel| (name, channel))) {

@@ -161,6 +161,19 @@ impl DeviceMachine {
         }
     }
 
+    /// Refuses a payload of so many bytes of which this is the beginning. Whatever number it may have stays free.
+    pub(super) fn refuse_beginning(
+        &mut self,
+        channel: Channel,
+        begins: &[u8],
+        bytes: usize,
+        now: Micros,
+        out: &mut DeviceOutput,
+    ) {
+        let error = MessageError::TooLarge(bytes);
+        self.refuse("too_large", &unreadable(channel, begins, &error), None, now, out);
+    }
+
     /// Takes a reading that was read already.
     pub fn handle_reading(&mut self, reading: &Reading, now: Micros, out: &mut DeviceOutput) {
         let number = match reading.number() {
@@ -362,11 +375,9 @@ impl DeviceMachine {
             MessageError::Malformed(_) => "malformed",
             MessageError::HalfNumbered => "half_numbered",
         };
-        let excerpt = String::from_utf8_lossy(&payload[..payload.len().min(MAX_EXCERPT_BYTES)]);
-        let text = format!("{}: {error}; it begins {excerpt:?}", channel.as_str());
         let numbered = matches!(channel, Channel::Reading | Channel::Session);
         let number = if numbered { number_of(payload) } else { None };
-        self.refuse(code, &text, number, now, out);
+        self.refuse(code, &unreadable(channel, payload, error), number, now, out);
     }
 
     /// Refuses a message. Its number, if it can be read, is used up and acknowledged if that is journaled.
@@ -424,6 +435,11 @@ pub(crate) fn refusal_text(refusal: message::Refusal) -> &'static str {
         message::Refusal::Superseded => "superseded",
         message::Refusal::OutOfRange => "out_of_range",
     }
+}
+
+fn unreadable(channel: Channel, payload: &[u8], error: &MessageError) -> String {
+    let excerpt = String::from_utf8_lossy(&payload[..payload.len().min(MAX_EXCERPT_BYTES)]);
+    format!("{}: {error}; it begins {excerpt:?}", channel.as_str())
 }
 
 /// The start that an `announced` event tells of.

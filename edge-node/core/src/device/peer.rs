@@ -26,6 +26,21 @@ impl PeerMachine {
         }
     }
 
+    /// Refuses a payload of so many bytes of which only the beginning was kept, because it was too large for whoever read it.
+    pub fn refuse_beginning(
+        &mut self,
+        channel: Channel,
+        begins: &[u8],
+        bytes: usize,
+        now: Micros,
+        out: &mut DeviceOutput,
+    ) {
+        match self {
+            Self::Device(machine) => machine.refuse_beginning(channel, begins, bytes, now, out),
+            Self::System(machine) => machine.refuse_beginning(channel, begins, bytes, now, out),
+        }
+    }
+
     /// The machine of a system.
     pub fn system_mut(&mut self) -> Option<&mut SystemMachine> {
         match self {

@@ -105,16 +105,39 @@ impl SystemMachine {
                 Err((None, Refused { code: "wrong_channel", text }))
             }
         };
-        let (id, taken) = match read {
-            Ok(signal) => (signal.id.clone(), self.take(&signal, now, out)),
-            Err((id, refused)) => (id, Err(refused)),
-        };
-        let refused = taken.err().map(|refused| {
-            self.journal_refusal(&refused, payload, now, out);
-            refused.to_string()
-        });
+        match read {
+            Ok(signal) => match self.take(&signal, now, out) {
+                Ok(()) => out.answers.push(Answer { id: signal.id, refused: None }),
+                Err(refused) => self.refuse(channel, signal.id, &refused, payload, now, out),
+            },
+            Err((id, refused)) => self.refuse(channel, id, &refused, payload, now, out),
+        }
+    }
+
+    /// Refuses a payload of so many bytes of which this is the beginning.
+    pub(super) fn refuse_beginning(
+        &mut self,
+        channel: Channel,
+        begins: &[u8],
+        bytes: usize,
+        now: Micros,
+        out: &mut DeviceOutput,
+    ) {
+        self.refuse(channel, None, &too_large(bytes), begins, now, out);
+    }
+
+    fn refuse(
+        &mut self,
+        channel: Channel,
+        id: Option<String>,
+        refused: &Refused,
+        payload: &[u8],
+        now: Micros,
+        out: &mut DeviceOutput,
+    ) {
+        self.journal_refusal(refused, payload, now, out);
         if channel == Channel::Signal {
-            out.answers.push(Answer { id, refused });
+            out.answers.push(Answer { id, refused: Some(refused.to_string()) });
         }
     }
 
@@ -250,6 +273,13 @@ impl SystemMachine {
     }
 }
 
+fn too_large(bytes: usize) -> Refused {
+    Refused {
+        code: "too_large",
+        text: format!("payload has {bytes} bytes; at most {MAX_SIGNAL_BYTES} are read"),
+    }
+}
+
 /// A signal, or why there is none, with its id if at least that can be read.
 fn read(payload: &[u8]) -> Result<Signal, (Option<String>, Refused)> {
     #[derive(Deserialize)]
@@ -257,8 +287,7 @@ fn read(payload: &[u8]) -> Result<Signal, (Option<String>, Refused)> {
         id: String,
     }
     if payload.len() > MAX_SIGNAL_BYTES {
-        let text = format!("payload has {} bytes; at most {MAX_SIGNAL_BYTES} are read", payload.len());
-        return Err((None, Refused { code: "too_large", text }));
+        return Err((None, too_large(payload.len())));
     }
     serde_json::from_slice(payload).map_err(|error| {
         let id = serde_json::from_slice::<OnlyId>(payload).ok().map(|only| only.id);
