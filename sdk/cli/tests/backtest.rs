@@ -1,5 +1,7 @@
 //! `wattle policy backtest` on the lake of a simulation. The policies are those that `make policies` builds.
 
+mod lake;
+
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -15,7 +17,9 @@ use wattle::simulate::guest::Guest;
 use wattle::simulate::site::Site;
 use wattle::simulate::trace::Stay;
 use wattle::simulate::world::{Load, Scene};
+use wattle_columns::SegmentBuilder;
 use wattle_fog::lake::Lake;
+use wattle_wire::uplink::Incarnation;
 use wattle_wire::{DeviceId, Micros, Milliamps, PerPhase, WattHours};
 
 const SITE: &str = "id = \"park\"\ntime_zone = \"Europe/Berlin\"\n[control]\npolicy = \"fair-share\"\n\
@@ -114,6 +118,34 @@ fn another_policy_stands_beside_what_was_recorded_and_what_decided_then() {
         (&against["columns"][1]["name"], &against["again"]),
         (&json!(format!("equal-share {version}")), &json!(null))
     );
+}
+
+#[tokio::test]
+async fn a_vehicle_that_is_still_there_has_drawn_what_its_last_register_tells() {
+    let bench = Bench::new("fair-share");
+    let records = lake::entries(&bench.path("lake")).await;
+    // Five stand there then.
+    let noon = "2026-03-30T09:00:00Z".parse::<jiff::Timestamp>().expect("a time").as_microsecond();
+    let mut builder = SegmentBuilder::new("edge-1".parse().expect("a name"), Incarnation(7));
+    for record in records.iter().take_while(|record| record.at_us.0 < noon) {
+        builder.push(record).expect("contiguous");
+    }
+    let cut = Lake::open(&bench.path("cut")).await.expect("a new lake");
+    cut.commit(vec![builder.finish().expect("rows")]).await.expect("committed");
+    cut.derive().await.expect("derived");
+    drop(cut);
+    let lake = bench.path("cut");
+    let words =
+        ["--lake", lake.to_str().expect("a name"), "--site", "park", "--policy", "fair-share", "--json"];
+    let reports =
+        ["known", "drawn"].map(|demand| json_of(&run(&[&words[..], &["--demand", demand]].concat())));
+    let [known, drawn] = &reports;
+    let recorded = |report: &Value| columns(report)[0]["energy_wh"].as_i64().expect("a number");
+    assert!(recorded(known) > 10_000, "{known}");
+    assert_eq!(drawn["demand_wh"].as_i64(), Some(recorded(drawn)), "{drawn}");
+    assert!(known["demand_wh"].as_i64() >= Some(recorded(known) + 2), "{known}");
+    assert_eq!((&known["stays"], &known["notes"]), (&json!(6), &json!([])), "{known}");
+    assert!(known["unknown_demand"].as_u64() >= Some(4), "{known}");
 }
 
 #[test]

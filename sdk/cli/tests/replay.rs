@@ -1,13 +1,12 @@
 //! `wattle policy replay` and `wattle explain` on the lake of a simulation. The policy is the one that `make policies` builds.
 
+mod lake;
+
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use arrow::compute::concat_batches;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use wattle::source::SourceArgs;
-use wattle_columns::read;
 use wattle_edge::journal::{Journal, Options, SyncPolicy};
 use wattle_wire::message::Phases;
 use wattle_wire::row::{Record, Row};
@@ -39,24 +38,6 @@ impl Bench {
     fn run(&self, words: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wattle"));
         command.args(words).arg("--lake").arg(self.path("lake")).output().expect("it runs")
-    }
-
-    /// All entries of the lake, in order.
-    async fn entries(&self) -> Vec<Record> {
-        let mut lake = SourceArgs { at: None, lake: Some(self.path("lake")) }.open().await.expect("a lake");
-        let mut records = Vec::new();
-        for table in ["readings_raw", "events", "decisions"] {
-            let batches = lake.collect(&format!("SELECT * FROM {table}")).await.expect("rows");
-            let batch = concat_batches(&batches[0].schema(), &batches).expect("alike");
-            let read = match table {
-                "readings_raw" => read::readings(&batch),
-                "events" => read::events(&batch),
-                _ => read::decisions(&batch),
-            };
-            records.extend(read.expect("as an edge writes them"));
-        }
-        records.sort_by_key(|record| record.sequence);
-        records
     }
 
     /// Replays a journal that holds these entries.
@@ -141,7 +122,7 @@ fn what_can_not_be_replayed_is_a_wrong_command_line_or_a_failure_that_says_why()
 #[tokio::test]
 async fn a_journal_with_another_value_is_told_and_fails() {
     let bench = Bench::new();
-    let mut records = bench.entries().await;
+    let mut records = lake::entries(&bench.path("lake")).await;
     let output = bench.journaled(&records);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let charges = |record: &&mut Record| {

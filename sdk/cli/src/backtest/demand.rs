@@ -57,8 +57,8 @@ pub struct Past {
     pub departure: Micros,
     /// Whether the charge ended before it left.
     pub ended_by_itself: bool,
-    /// What it drew; none where no register tells it.
-    pub drawn: Option<WattHours>,
+    /// What it drew.
+    pub drawn: WattHours,
     /// What its user asked for.
     pub requested: Option<WattHours>,
     /// When its user meant to leave.
@@ -68,7 +68,7 @@ pub struct Past {
 impl Assumed {
     /// What the vehicle of a stay takes, at most.
     pub fn need(&self, past: &Past) -> WattHours {
-        let drawn = past.drawn.unwrap_or_default().0.max(0);
+        let drawn = past.drawn.0.max(0);
         let known = match past.requested {
             _ if past.ended_by_itself => drawn,
             requested => requested.unwrap_or_default().0.max(drawn + BEYOND_WH),
@@ -130,7 +130,7 @@ mod tests {
             start: Micros(0),
             departure: Micros(1),
             ended_by_itself: by_itself,
-            drawn: Some(WattHours(5_000)),
+            drawn: WattHours(5_000),
             requested: requested.map(WattHours),
             estimated_departure: None,
         };

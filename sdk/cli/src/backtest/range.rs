@@ -66,7 +66,7 @@ mod tests {
             start: Micros(*arrival),
             departure: Micros(*departure),
             ended_by_itself: true,
-            drawn: Some(WattHours(1)),
+            drawn: WattHours(1),
             requested: None,
             estimated_departure: None,
         };

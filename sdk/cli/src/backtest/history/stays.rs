@@ -1,14 +1,16 @@
 //! Who came to a site, out of its history.
 
+use std::collections::BTreeMap;
+
 use wattle_wire::{Micros, WattHours};
 
 use super::History;
-use super::columns::{named, numbers, texts};
+use super::columns::{named, numbers, precise, texts};
 use crate::backtest::demand::Past;
 
 impl History<'_> {
-    /// The stays of vehicles whose charge was started, in order of arrival; `last` is the end of those that are still there. And how many
-    /// are left out, because no register tells what they drew.
+    /// The stays of vehicles whose charge was started, in order of arrival; `last` is the end of those that are still there, which have
+    /// drawn what their last register tells. And how many are left out, because no register tells what they drew.
     ///
     /// # Errors
     /// When the lake can't be asked.
@@ -16,24 +18,36 @@ impl History<'_> {
         let moments = ["plugged_at", "started_at", "ended_at", "unplugged_at", "departure_at"];
         let moments = moments.map(|name| format!("CAST({name} AS BIGINT) AS {name}_us")).join(", ");
         let sql = format!(
-            "SELECT device, session, \"user\", {moments}, energy_wh, requested_wh, state FROM sessions \
-             WHERE site = '{}' AND started_at IS NOT NULL ORDER BY started_at, device, session",
+            "SELECT device, session, \"user\", {moments}, energy_wh, requested_wh, state, \
+             register_start_wh FROM sessions WHERE site = '{}' AND started_at IS NOT NULL ORDER BY started_at, device, session",
             self.site
         );
         let (mut stays, mut left_out) = (Vec::new(), 0);
         for batch in self.lake.collect(&sql).await? {
             let [devices, sessions, users, states] =
                 [texts(&batch, 0)?, texts(&batch, 1)?, texts(&batch, 2)?, texts(&batch, 10)?];
-            let [plugged, started, ended, unplugged, departure, energy, requested] =
-                [3, 4, 5, 6, 7, 8, 9].map(|column| numbers(&batch, column));
+            let [plugged, started, ended, unplugged, departure, energy, requested, register] =
+                [3, 4, 5, 6, 7, 8, 9, 11].map(|column| numbers(&batch, column));
             let (plugged, started, ended, unplugged) = (plugged?, started?, ended?, unplugged?);
-            let (departure, energy, requested) = (departure?, energy?, requested?);
+            let (departure, energy, requested, register) = (departure?, energy?, requested?, register?);
+            let is_open = |row: usize| states[row].as_deref() == Some("open");
+            let open: Vec<_> = (0..batch.num_rows()).filter(|row| is_open(*row)).collect();
+            let since = open.iter().filter_map(|row| started[*row]).min().map(Micros);
+            let open: Vec<_> = open.iter().filter_map(|row| sessions[*row].as_deref()).collect();
+            let registers = match since {
+                Some(since) => self.last_registers(&open, since, last).await?,
+                None => BTreeMap::new(),
+            };
             for row in 0..batch.num_rows() {
-                let is_open = states[row].as_deref() == Some("open");
-                if energy[row].is_none() && !is_open {
+                let is_open = is_open(row);
+                let so_far = || {
+                    let last = registers.get(&(devices[row].clone()?, sessions[row].clone()?))?;
+                    Some(last - register[row]?).filter(|wh| *wh >= 0)
+                };
+                let Some(drawn) = (if is_open { so_far() } else { energy[row] }) else {
                     left_out += 1;
                     continue;
-                }
+                };
                 let start = started[row].unwrap_or_default();
                 let left = unplugged[row].or(ended[row].filter(|_| !is_open)).unwrap_or(last.0);
                 stays.push(Past {
@@ -44,13 +58,40 @@ impl History<'_> {
                     start: Micros(start),
                     departure: Micros(left),
                     ended_by_itself: ended[row].is_some_and(|ended| Some(ended) != unplugged[row]),
-                    drawn: energy[row].map(WattHours),
+                    drawn: WattHours(drawn),
                     requested: requested[row].map(WattHours),
                     estimated_departure: departure[row].map(Micros),
                 });
             }
         }
         Ok((in_order(stays), left_out))
+    }
+
+    /// The last register that these stays showed, by charger and stay.
+    async fn last_registers(
+        &mut self,
+        open: &[&str],
+        since: Micros,
+        last: Micros,
+    ) -> anyhow::Result<BTreeMap<(String, String), i64>> {
+        let names: Vec<_> = open.iter().map(|name| format!("'{}'", name.replace('\'', "''"))).collect();
+        let sql = format!(
+            "SELECT device, session, last_value(register_wh ORDER BY at, sequence) AS wh FROM readings_raw \
+             WHERE site = '{}' AND verdict = 'good' AND register_wh IS NOT NULL AND at >= '{}' AND at <= '{}' \
+             AND session IN ({}) GROUP BY device, session",
+            self.site,
+            precise(since),
+            precise(last),
+            names.join(", ")
+        );
+        let mut registers = BTreeMap::new();
+        for batch in self.lake.collect(&sql).await? {
+            let stays = texts(&batch, 0)?.into_iter().zip(texts(&batch, 1)?);
+            for ((device, session), register) in stays.zip(numbers(&batch, 2)?) {
+                registers.extend(device.zip(session).zip(register));
+            }
+        }
+        Ok(registers)
     }
 }
 
@@ -80,7 +121,7 @@ mod tests {
             start: Micros(arrival),
             departure: Micros(departure),
             ended_by_itself: true,
-            drawn: None,
+            drawn: WattHours(0),
             requested: None,
             estimated_departure: None,
         }
