@@ -23,6 +23,14 @@ pub enum ClientError {
     /// What answers isn't a fog node.
     #[error("what answers at {0} doesn't speak Flight SQL; is it the query port of wattle-fog (7401)?")]
     NotFlightSql(String),
+    /// The connection failed before anything was answered on it.
+    #[error("{url} doesn't answer as a fog node does: {reason}; is it the query port of wattle-fog (7401)?")]
+    Unheard {
+        /// Where.
+        url: String,
+        /// What failed.
+        reason: String,
+    },
     /// The connection failed on the way; whatever came before is whole.
     #[error("the connection to the fog node at {url} failed: {reason}; ask again")]
     Broken {
@@ -42,6 +50,8 @@ impl ClientError {
                     Self::Refused(status.message().to_string())
                 }
                 Code::Unimplemented => Self::NotFlightSql(url.to_string()),
+                // What lies under it says more than the layer that has failed by it.
+                _ if !is_ours(&status) => broken(innermost(&*status)),
                 _ => broken(status.message().to_string()),
             },
             other => broken(other.to_string()),

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Batches come as the server makes them: what isn't read yet waits there, not here. Nothing is tried again;
-//! a caller who wants that knows better when.
+//! a caller who wants that knows better when. A query takes the time that it takes; a server that doesn't answer a ping of the connection
+//! meanwhile is given up.
 
 mod error;
 
@@ -38,11 +39,23 @@ const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a connection is silent before the server is asked for a sign of life, and how long that may take. A server that works on a
+/// query answers all the same.
+const SILENCE: Patience = Patience { before: Duration::from_secs(10), answer: Duration::from_secs(20) };
+
+#[derive(Clone, Copy)]
+struct Patience {
+    before: Duration,
+    answer: Duration,
+}
+
 /// A connection to one fog node.
 #[derive(Debug)]
 pub struct Client {
     flight: FlightClient,
     url: String,
+    /// Whether a query was answered or refused.
+    is_heard: bool,
 }
 
 impl Client {
@@ -51,24 +64,35 @@ impl Client {
     /// # Errors
     /// [`ClientError::BadUrl`] for another text, [`ClientError::Unreachable`] when nobody answers within 5 s.
     pub async fn connect(url: &str) -> Result<Self, ClientError> {
-        let channel =
-            endpoint(url)?.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true).connect().await.map_err(
-                |e| ClientError::Unreachable { url: url.to_string(), reason: error::innermost(&e) },
-            )?;
+        Self::connect_with(url, SILENCE).await
+    }
+
+    async fn connect_with(url: &str, silence: Patience) -> Result<Self, ClientError> {
+        let endpoint = endpoint(url)?.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true);
+        let endpoint = endpoint.http2_keep_alive_interval(silence.before).keep_alive_timeout(silence.answer);
+        let channel = endpoint.connect().await.map_err(|error| ClientError::Unreachable {
+            url: url.to_string(),
+            reason: error::innermost(&error),
+        })?;
         let flight = FlightServiceClient::<Channel>::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);
-        Ok(Self { flight: FlightClient::new_from_inner(flight), url: url.to_string() })
+        Ok(Self { flight: FlightClient::new_from_inner(flight), url: url.to_string(), is_heard: false })
     }
 
     /// Asks one query. Read or drop its answer before the next: rows that wait unread hold up the connection.
     ///
     /// # Errors
     /// [`ClientError::Refused`] when the server can't or won't answer it, [`ClientError::Broken`] when the
-    /// connection fails.
+    /// connection fails or the server gives no sign of life, [`ClientError::Unheard`] when that is so at the first query.
     pub async fn query(&mut self, sql: &str) -> Result<Rows, ClientError> {
         let command = CommandStatementQuery { query: sql.to_string(), transaction_id: None };
         let descriptor = FlightDescriptor::new_cmd(command.as_any().encode_to_vec());
         let broken = |error| ClientError::from_flight(&self.url, error);
-        let info = self.flight.get_flight_info(descriptor).await.map_err(broken)?;
+        let info = self.flight.get_flight_info(descriptor).await;
+        let info = info.map_err(|error| match broken(error) {
+            ClientError::Broken { url, reason } if !self.is_heard => ClientError::Unheard { url, reason },
+            error => error,
+        })?;
+        self.is_heard = true;
         let ticket = info.endpoint.first().and_then(|e| e.ticket.clone());
         let ticket = ticket.ok_or_else(|| ClientError::NotFlightSql(self.url.clone()))?;
         let schema: Schema = info.try_decode_schema().map_err(|e| broken(e.into()))?;
@@ -172,6 +196,30 @@ mod tests {
             Err(error) => error,
         };
         let error = error.to_string();
-        assert!(error.contains(&url), "{error}");
+        assert!(
+            error.contains(&url) && error.contains("is it the query port of wattle-fog (7401)?"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_server_that_takes_the_connection_and_says_nothing_is_given_up() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        tokio::spawn(async move {
+            let mut taken = Vec::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                taken.push(stream);
+            }
+        });
+        let soon = Duration::from_millis(200);
+        let asked = async {
+            let mut client = Client::connect_with(&url, Patience { before: soon, answer: soon }).await?;
+            client.query("SELECT 1").await
+        };
+        let answer = tokio::time::timeout(Duration::from_secs(60), asked).await.expect("it has an end");
+        let error = answer.expect_err("no answer").to_string();
+        let told = format!("{url} doesn't answer as a fog node does: operation timed out; ");
+        assert!(error.starts_with(&told) && error.contains("(7401)"), "{error}");
     }
 }
