@@ -30,7 +30,8 @@ pub struct Reader {
     ready: std::vec::IntoIter<Record>,
     /// A record behind a gap.
     held: Option<Record>,
-    at: Micros,
+    /// The moment of the last record; none before the first.
+    at: Option<Micros>,
     /// Files that were read.
     spent: Vec<PathBuf>,
     /// The first sequence of the log file that was being written when the reader was opened: it is the last to be read.
@@ -68,7 +69,7 @@ impl Reader {
         let firsts = listing.iter().filter_map(|(name, _)| log::parse_name(name));
         let last = firsts.max().unwrap_or(u64::MAX);
         let dir = dir.to_owned();
-        let (next, held, at) = (None, None, Micros::ZERO);
+        let (next, held, at) = (None, None, None);
         Ok(Self { disk, dir, edge, incarnation, next, ready, held, at, spent, last })
     }
 
@@ -100,7 +101,12 @@ impl Reader {
     fn load(&mut self) -> Result<Option<Vec<Record>>, JournalError> {
         loop {
             let mut parts = self.parts()?;
-            let next = self.next.unwrap_or(0);
+            // What the oldest file had and is damaged is a gap too.
+            let next = match (self.next, parts.first()) {
+                (Some(next), _) => next,
+                (None, Some(oldest)) => *self.next.insert(oldest.from),
+                (None, None) => return Ok(None),
+            };
             let started = parts.iter().rposition(|part| part.is_log && part.from <= next);
             let holds = parts.iter().rposition(|part| !part.is_log && part.from <= next);
             let Some(index) = started.or(holds).or((!parts.is_empty()).then_some(0)) else { return Ok(None) };
@@ -147,12 +153,13 @@ impl Reader {
             }
             if found.sequence > next {
                 let gap = Gap { from: next, to: found.sequence - 1, reason: GapReason::Damage };
+                let at_us = self.at.unwrap_or(found.at_us);
                 self.next = Some(found.sequence);
                 self.held = Some(found);
-                return Ok(Some(Record { sequence: gap.from, at_us: self.at, row: Row::Gap(gap) }));
+                return Ok(Some(Record { sequence: gap.from, at_us, row: Row::Gap(gap) }));
             }
             self.next = Some(last_of(&found) + 1);
-            self.at = found.at_us;
+            self.at = Some(found.at_us);
             return Ok(Some(found));
         }
     }

@@ -50,6 +50,8 @@ pub struct Beside<F> {
     settings: Option<toml::Table>,
     /// Loaded for the configuration of the replay.
     version: Option<(SiteFile, Result<Version, String>)>,
+    /// Why it can't be used under the first configuration under which it can't.
+    unusable: Option<String>,
     state: Vec<u8>,
     told: Option<(Micros, Told)>,
     sink: F,
@@ -63,16 +65,13 @@ impl<F: FnMut(Compared)> Beside<F> {
     /// When the runtime for policies doesn't start.
     pub fn new(path: PathBuf, settings: Option<toml::Table>, sink: F) -> Result<Self, HostError> {
         let host = Host::new(Limits { deadline: DEADLINE, ..Limits::default() })?;
-        Ok(Self { host, path, settings, version: None, state: Vec::new(), told: None, sink })
+        let (version, unusable, state, told) = (None, None, Vec::new(), None);
+        Ok(Self { host, path, settings, version, unusable, state, told, sink })
     }
 
-    /// Whether it could be loaded; none before the first decision.
-    ///
-    /// # Errors
-    /// A sentence that says why not.
-    pub fn loaded(&self) -> Option<Result<String, String>> {
-        let (_, version) = self.version.as_ref()?;
-        Some(version.as_ref().map(Version::name).map_err(Clone::clone))
+    /// Why it can't be used under a configuration of the history; nothing goes to the sink of the decisions under that one.
+    pub fn unusable(&self) -> Option<&str> {
+        self.unusable.as_deref()
     }
 
     fn version(&mut self, site: &SiteFile) -> Result<Version, String> {
@@ -82,14 +81,16 @@ impl<F: FnMut(Compared)> Beside<F> {
                 let settings = self.settings.as_ref().unwrap_or(&site.control.settings);
                 let source = Source::with_settings(self.path.clone(), &site.control, settings);
                 let version = source.load(&self.host);
+                if let Err(reason) = &version {
+                    self.unusable.get_or_insert_with(|| reason.clone());
+                }
                 self.version = Some((site.clone(), version.clone()));
                 version
             }
         }
     }
 
-    fn ask(&mut self, moment: Moment<'_>, site: &SiteFile) -> Told {
-        let version = self.version(site)?;
+    fn ask(&mut self, version: &Version, moment: Moment<'_>) -> Told {
         let decided = version.decide(moment.snapshot, &self.state).map_err(|error| error.to_string())?;
         self.state.clone_from(&decided.plan.state);
         let mut machine = moment.machine.clone();
@@ -100,7 +101,7 @@ impl<F: FnMut(Compared)> Beside<F> {
 
 impl<F: FnMut(Compared)> Audience for Beside<F> {
     fn deciding(&mut self, moment: Moment<'_>, _: &Proposal, site: &SiteFile) {
-        self.told = Some((moment.at, self.ask(moment, site)));
+        self.told = self.version(site).ok().map(|version| (moment.at, self.ask(&version, moment)));
     }
 
     fn recorded(&mut self, record: &Record, _: bool) {

@@ -44,6 +44,8 @@ pub struct Replay<A> {
     playing: Option<Playing>,
     /// What can't be replayed, as far as it goes by now.
     lost: Option<Stretch>,
+    /// Entries that are no more before anything is played: they take nothing away unless a decision follows before a keyframe.
+    missing: Option<Stretch>,
     /// The last entry that was taken.
     last: (u64, Micros),
     /// Decisions that had been made when the last stretch ended.
@@ -68,7 +70,8 @@ impl<A: Audience> Replay<A> {
     /// A replay of a site's decisions whose moments are in `range`. Policies are found on `shelf`.
     pub fn new(site: SiteId, shelf: Shelf, range: RangeInclusive<Micros>, audience: A) -> Self {
         let (tally, last) = (Tally::default(), (0, Micros::ZERO));
-        Self { site, shelf, range, audience, playing: None, lost: None, last, made_before: 0, tally }
+        let (playing, lost, missing) = (None, None, None);
+        Self { site, shelf, range, audience, playing, lost, missing, last, made_before: 0, tally }
     }
 
     /// Who hears of it.
@@ -142,6 +145,7 @@ impl<A: Audience> Replay<A> {
         match begin(keyframe) {
             Ok(playing) => {
                 self.close_stretch(self.last);
+                self.missing = None;
                 self.playing = Some(Playing { imagined, ..playing });
             }
             Err(reason) => self.lose(record, reason),
@@ -306,10 +310,19 @@ impl<A: Audience> Replay<A> {
     /// Nothing can be replayed from this entry on.
     fn lose(&mut self, record: &Record, reason: String) {
         let was_playing = self.playing.take().is_some();
-        if self.lost.is_none() && (was_playing || !matches!(record.row, Row::Gap(_))) {
-            let (from, from_at) = (record.sequence, record.at_us);
-            self.lost = Some(Stretch { from, to: from, from_at, to_at: from_at, reason });
+        if self.lost.is_some() {
+            return;
         }
+        let (from, from_at) = (record.sequence, record.at_us);
+        let stretch = Stretch { from, to: from, from_at, to_at: from_at, reason };
+        if !was_playing && matches!(record.row, Row::Gap(_)) {
+            self.missing.get_or_insert(stretch);
+            return;
+        }
+        self.lost = Some(match self.missing.take() {
+            Some(missing) => Stretch { reason: format!("{}; {}", missing.reason, stretch.reason), ..missing },
+            None => stretch,
+        });
     }
 
     fn close_stretch(&mut self, (to, to_at): (u64, Micros)) {

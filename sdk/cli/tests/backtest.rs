@@ -17,9 +17,7 @@ use wattle::simulate::guest::Guest;
 use wattle::simulate::site::Site;
 use wattle::simulate::trace::Stay;
 use wattle::simulate::world::{Load, Scene};
-use wattle_columns::SegmentBuilder;
 use wattle_fog::lake::Lake;
-use wattle_wire::uplink::Incarnation;
 use wattle_wire::{DeviceId, Micros, Milliamps, PerPhase, WattHours};
 
 const SITE: &str = "id = \"park\"\ntime_zone = \"Europe/Berlin\"\n[control]\npolicy = \"fair-share\"\n\
@@ -113,6 +111,8 @@ fn another_policy_stands_beside_what_was_recorded_and_what_decided_then() {
     {
         assert!(text.contains(says), "{says} in\n{text}");
     }
+    let guide = names_of_rows(include_str!("../../../docs/policies/backtest.md"));
+    assert!(guide.len() > 10 && names_of_rows(&text) == guide, "the guide shows another table:\n{text}");
     let against = bench.report(&["--policy", "first-come", "--against", "equal-share"]);
     assert_eq!(
         (&against["columns"][1]["name"], &against["again"]),
@@ -123,20 +123,14 @@ fn another_policy_stands_beside_what_was_recorded_and_what_decided_then() {
 #[tokio::test]
 async fn a_vehicle_that_is_still_there_has_drawn_what_its_last_register_tells() {
     let bench = Bench::new("fair-share");
-    let records = lake::entries(&bench.path("lake")).await;
+    let mut records = lake::entries(&bench.path("lake")).await;
     // Five stand there then.
     let noon = "2026-03-30T09:00:00Z".parse::<jiff::Timestamp>().expect("a time").as_microsecond();
-    let mut builder = SegmentBuilder::new("edge-1".parse().expect("a name"), Incarnation(7));
-    for record in records.iter().take_while(|record| record.at_us.0 < noon) {
-        builder.push(record).expect("contiguous");
-    }
-    let cut = Lake::open(&bench.path("cut")).await.expect("a new lake");
-    cut.commit(vec![builder.finish().expect("rows")]).await.expect("committed");
-    cut.derive().await.expect("derived");
-    drop(cut);
-    let lake = bench.path("cut");
+    records.truncate(records.partition_point(|record| record.at_us.0 < noon));
+    let cut = bench.path("cut");
+    lake::of(&cut, &records).await;
     let words =
-        ["--lake", lake.to_str().expect("a name"), "--site", "park", "--policy", "fair-share", "--json"];
+        ["--lake", cut.to_str().expect("a name"), "--site", "park", "--policy", "fair-share", "--json"];
     let reports =
         ["known", "drawn"].map(|demand| json_of(&run(&[&words[..], &["--demand", demand]].concat())));
     let [known, drawn] = &reports;
@@ -366,6 +360,17 @@ fn a_policy_that_gives_no_plan_is_told() {
     assert_eq!(hostile["breaches"], 0);
     assert!(hostile["policy_failures"].as_u64() > Some(0), "{hostile}");
     assert!(report["notes"][0].as_str().is_some_and(|note| note.contains("gave no plan")), "{report}");
+}
+
+/// The names of a printed table's rows, without limits, which are those of a site.
+fn names_of_rows(text: &str) -> Vec<String> {
+    let rows = text.lines().skip_while(|line| !line.starts_with("energy, kWh"));
+    let rows = rows.take_while(|line| !line.is_empty()).map(|line| line.split("   ").next().unwrap_or_default());
+    let mut names: Vec<String> =
+        rows.map(|name| name.chars().filter(|c| !c.is_ascii_digit()).collect()).collect();
+    // A row for each phase.
+    names.dedup();
+    names
 }
 
 /// The folder that `make policies` fills.

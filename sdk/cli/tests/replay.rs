@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use wattle_edge::journal::{Journal, Options, SyncPolicy};
 use wattle_wire::message::Phases;
-use wattle_wire::row::{Record, Row};
+use wattle_wire::row::{Event, EventKind, Record, Row};
 use wattle_wire::{EdgeId, Micros, Milliamps};
 
 const SITE: &str = "id = \"park\"\ntime_zone = \"Europe/Berlin\"\n[control]\npolicy = \"fair-share\"\n\
@@ -113,10 +113,51 @@ fn what_can_not_be_replayed_is_a_wrong_command_line_or_a_failure_that_says_why()
         "no keyframe of site elsewhere was journaled here",
     );
     check(&["policy", "replay", "--from", "yesterday"], 2, "is no time such as");
-    check(&["policy", "replay", "--policy", "/nowhere/p.wasm"], 2, "/nowhere/p.wasm can't be read");
-    check(&["policy", "replay", "--policies", "/nowhere"], 1, "nothing could be replayed");
+    check(&["policy", "replay", "--policy", "/nowhere/p.wasm"], 2, "wattle: /nowhere/p.wasm: No such file");
+    check(&["policy", "replay", "--policies", "/nowhere"], 1, "nothing could be replayed: fair-share ");
+    let nothing = "no decision was recorded from the beginning to 2001-01-01T00:00:00.000Z, so nothing was compared; \
+                   keyframes stand here from 2026-03-30T05:54:00.000Z to 2026-";
+    check(&["policy", "replay", "--to", "2001-01-01T00:00:00Z"], 1, nothing);
+    check(
+        &["policy", "replay", "--at", "2026-03-30T05:54:30Z"],
+        1,
+        "no decision was recorded from 2026-03-30T05:54:30.000Z to 2026-03-30T05:54:30.999Z",
+    );
     check(&["explain", "--at", "2001-01-01T00:00:00Z"], 1, "no recorded decision at or before that time");
     check(&["explain", "--charger", "cp-9"], 1, "the site has no charger cp-9");
+}
+
+#[tokio::test]
+async fn decisions_before_the_first_keyframe_are_told_and_counted_of_a_journal_and_of_a_lake() {
+    let bench = Bench::new();
+    let mut records = lake::entries(&bench.path("lake")).await;
+    let first = records.iter_mut().find_map(|record| match &mut record.row {
+        Row::Event(event) if event.kind == EventKind::Keyframe => Some(event),
+        _ => None,
+    });
+    *first.expect("one at the start") =
+        Event::new("park".parse().expect("a name"), None, EventKind::NodeStopped, "");
+    let told = |output: &Output| {
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{text}");
+        let count = text.lines().find_map(|line| line.strip_prefix("not replayed          "));
+        assert_ne!(count.expect(&text), "0 recorded decisions", "{text}");
+        let lines = text.lines().filter(|line| line.contains("no keyframe stands before it"));
+        assert_eq!(lines.count(), 1, "{text}");
+        text
+    };
+    told(&bench.journaled(&records));
+    std::fs::remove_dir_all(bench.path("lake")).expect("there");
+    lake::of(&bench.path("lake"), &records).await;
+    let text = told(&bench.run(&["policy", "replay"]));
+    let second = records.iter().find_map(|record| match &record.row {
+        Row::Event(event) if event.kind == EventKind::Keyframe => Some(record.sequence - 1),
+        _ => None,
+    });
+    assert!(text.contains(&format!(" to {}, ", second.expect("one more"))), "{text}");
+    // Of what is asked about a time behind it nothing is missing.
+    let text = bench.run(&["policy", "replay", "--from", "2026-03-31T00:00:00Z"]).stdout;
+    assert!(!String::from_utf8_lossy(&text).contains("not replayed"));
 }
 
 #[tokio::test]

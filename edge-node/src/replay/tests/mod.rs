@@ -253,7 +253,7 @@ fn another_policy_is_asked_at_each_recorded_decision_and_the_same_one_agrees() {
         live.records.iter().for_each(|record| replay.take(record));
         let (tally, audience) = replay.end();
         assert_eq!(tally.different, 0);
-        assert!(matches!(audience.loaded(), Some(Ok(_))));
+        assert_eq!(audience.unusable(), None);
         drop(audience);
         all
     };
@@ -322,6 +322,75 @@ fn a_journal_whose_lake_keeps_up_still_explains_its_last_decisions() {
     assert!(
         explain::from_journal(folder.path(), None, None, &[policies()], None).expect("explained").is_same
     );
+}
+
+#[test]
+fn what_stands_before_the_first_sound_keyframe_is_told_with_the_entries_that_are_damaged() {
+    let mut live = Live::new(DEMO, 13);
+    live.run(1_500);
+    let (folder, mut journal) = journal(1 << 20);
+    for record in &live.records {
+        let sequence = journal.append(record.at_us, record.row.clone()).expect("appended");
+        if sequence % 100 == 0 {
+            journal.sync().expect("synced");
+            journal.seal(record.at_us + Micros::from_secs(60)).expect("sealed");
+        }
+    }
+    journal.sync().expect("synced");
+    let sealed_to = journal.stats().sealed_to;
+    drop(journal);
+    let files =
+        std::fs::read_dir(folder.path()).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let mut segments = Vec::new();
+    for path in files {
+        match path.extension().and_then(|end| end.to_str()) {
+            Some("wlog") => std::fs::remove_file(path).expect("there"),
+            Some("wseg") => segments.push(path),
+            _ => {}
+        }
+    }
+    segments.sort();
+    let mut bytes = std::fs::read(&segments[0]).expect("there");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&segments[0], bytes).expect("writable");
+    let damaged = segments[0].file_stem().and_then(|name| name.to_str()).expect("a name").rsplit_once('-');
+    let damaged: u64 = damaged.expect("two numbers").1.parse().expect("a number");
+
+    let read: Vec<Record> =
+        Reader::open(folder.path()).expect("a journal").map(|r| r.expect("read")).collect();
+    let (tally, _) = replayed(&read);
+    let [stretch] = tally.stretches.as_slice() else { panic!("{:?}", tally.stretches) };
+    let keyframe = live.records[places(&live.records, EventKind::Keyframe)[1]].sequence;
+    assert_eq!((stretch.from, stretch.to), (1, keyframe - 1));
+    let reason = format!("the entries 1 to {damaged} are no more (damage); no keyframe stands before it");
+    assert_eq!(stretch.reason, reason);
+    assert!(stretch.from_at > Micros::ZERO, "{stretch:?}");
+    let there: Vec<Record> =
+        live.records.iter().filter(|r| (damaged + 1..=sealed_to).contains(&r.sequence)).cloned().collect();
+    assert_eq!(tally.not_replayed + tally.same, recorded_in(&there));
+    assert!(tally.not_replayed > 0 && tally.same > 0, "{tally:?}");
+    // Where a keyframe follows, what is missing before it takes nothing away.
+    let gap = Gap { from: 1, to: keyframe - 1, reason: GapReason::Damage };
+    let mut records: Vec<Record> = live.records.iter().filter(|r| r.sequence >= keyframe).cloned().collect();
+    records.insert(0, Record { sequence: 1, at_us: records[0].at_us, row: Row::Gap(gap) });
+    let (tally, _) = replayed(&records);
+    assert_eq!((tally.stretches, tally.not_replayed), (vec![], 0));
+}
+
+#[test]
+fn a_policy_that_can_not_be_used_is_told_once_and_compared_with_nothing() {
+    let mut live = Live::new(DEMO, 14);
+    live.run(200);
+    let mut compared = 0;
+    let audience = Beside::new("/nowhere/p.wasm".into(), None, |_| compared += 1).expect("a host");
+    let shelf = Shelf::new(&[policies()]).expect("a shelf");
+    let mut replay = Replay::new(live.site.id.clone(), shelf, EVER, audience);
+    live.records.iter().for_each(|record| replay.take(record));
+    let (_, audience) = replay.end();
+    assert!(audience.unusable().is_some_and(|why| why.contains("/nowhere/p.wasm")));
+    drop(audience);
+    assert_eq!(compared, 0);
 }
 
 #[test]

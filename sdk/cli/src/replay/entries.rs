@@ -17,6 +17,9 @@ use wattle_wire::{Micros, SiteId};
 use crate::Usage;
 use crate::source::{Source, SourceArgs};
 
+/// Entries that are read from a lake at once where no keyframes stand between them.
+const PART: usize = 50_000;
+
 /// The part of a command line that says what is replayed.
 #[derive(Debug, Clone, clap::Args)]
 #[command(group = clap::ArgGroup::new("recorded").required(true))]
@@ -113,7 +116,7 @@ impl Entries {
     }
 
     /// Gives `take` every entry of a life that a replay of the moments from `from` to `until` needs, in order, from a
-    /// keyframe on.
+    /// keyframe on; where none stands before `from`, from the first entry on, so that what can't be replayed is told.
     ///
     /// # Errors
     /// When they can't be read.
@@ -124,13 +127,16 @@ impl Entries {
         mut take: impl FnMut(&Record),
     ) -> anyhow::Result<()> {
         let keyframes = life.needed(from, until);
-        let Some(((first, _), (_, last_at))) = keyframes.first().zip(keyframes.last()) else { return Ok(()) };
+        let Some(((first, first_at), (_, last_at))) = keyframes.first().zip(keyframes.last()) else {
+            return Ok(());
+        };
+        let is_early = *first_at > from;
         match self {
             Self::Journal(folder) => {
                 for record in Reader::open(folder)? {
                     let record = record?;
                     // Gaps that lie across the beginning take nothing away.
-                    if record.sequence < *first {
+                    if record.sequence < *first && !is_early {
                         continue;
                     }
                     take(&record);
@@ -141,13 +147,16 @@ impl Entries {
                 }
             }
             Self::Lake(lake) => {
+                let oldest = if is_early { first_of_a_lake(lake, life, *first).await? } else { *first };
+                for begin in (oldest..*first).step_by(PART) {
+                    let end = (begin + PART as u64).min(*first);
+                    part_of_a_lake(lake, life, begin, end).await?.iter().for_each(&mut take);
+                }
                 for (index, (sequence, at)) in keyframes.iter().enumerate() {
                     let end = keyframes.get(index + 1).map(|(next, _)| *next);
                     // The last one is only compared.
                     let end = end.or((*at > until).then_some(sequence + 1)).unwrap_or(i64::MAX as u64);
-                    for record in part_of_a_lake(lake, life, *sequence, end).await? {
-                        take(&record);
-                    }
+                    part_of_a_lake(lake, life, *sequence, end).await?.iter().for_each(&mut take);
                 }
             }
         }
@@ -164,6 +173,12 @@ impl Life {
     /// The moment of its last keyframe at or before a moment.
     pub fn last_before(&self, until: Micros) -> Option<Micros> {
         self.keyframes.iter().map(|(_, at)| *at).filter(|at| *at <= until).max()
+    }
+
+    /// The moments of its first and its last keyframe.
+    pub fn ends(&self) -> Option<(Micros, Micros)> {
+        let mut moments = self.keyframes.iter().map(|(_, at)| *at);
+        moments.next().map(|first| (first, moments.next_back().unwrap_or(first)))
     }
 
     /// The moments of the first and the last entry that a replay reads, as far as keyframes tell; the same if there are none.
@@ -235,15 +250,29 @@ async fn lives_of_a_lake(lake: &mut Source) -> anyhow::Result<Vec<Life>> {
     Ok(lives)
 }
 
+/// The first entry before `end` from which on a decision or a gap is told; `end` if there is none.
+async fn first_of_a_lake(lake: &mut Source, life: &Life, end: u64) -> anyhow::Result<u64> {
+    let (of, site) = (of_a_lake(life, 0, end), &life.site);
+    let sql = format!(
+        "SELECT min(sequence) AS first FROM (SELECT sequence FROM decisions WHERE {of} AND site = '{site}' \
+         UNION ALL SELECT sequence FROM events WHERE {of} AND kind = 'gap')"
+    );
+    let batches = lake.collect(&sql).await?;
+    let found = batches.first().map(|batch| cast(batch.column(0), &DataType::Int64)).transpose()?;
+    let found = found.and_then(|found| found.as_primitive::<Int64Type>().iter().next().flatten());
+    Ok(found.map_or(end, i64::unsigned_abs))
+}
+
+/// The entries `from..end` of a life.
+fn of_a_lake(life: &Life, from: u64, end: u64) -> String {
+    let quoted = |text: &str| text.replace('\'', "''");
+    let (edge, incarnation) = (quoted(&life.edge), quoted(&life.incarnation));
+    format!("edge = '{edge}' AND incarnation = '{incarnation}' AND sequence >= {from} AND sequence < {end}")
+}
+
 /// The entries of a site and the gaps whose sequences are in `from..end`.
 async fn part_of_a_lake(lake: &mut Source, life: &Life, from: u64, end: u64) -> anyhow::Result<Vec<Record>> {
-    let Life { edge, incarnation, site, .. } = life;
-    let quoted = |text: &str| text.replace('\'', "''");
-    let of = format!(
-        "edge = '{}' AND incarnation = '{}' AND sequence >= {from} AND sequence < {end}",
-        quoted(edge),
-        quoted(incarnation)
-    );
+    let (of, site) = (of_a_lake(life, from, end), &life.site);
     let mut records = Vec::new();
     let sql = format!("SELECT * FROM readings_raw WHERE {of} AND site = '{site}'");
     for batch in lake.collect(&sql).await? {

@@ -13,13 +13,14 @@ use anyhow::{Context as _, bail};
 use wattle_edge::policy;
 use wattle_edge::replay::beside::Compared;
 use wattle_edge::replay::{Audience, Beside, Replay, Shelf, Silent, Tally};
+use wattle_policy_dev::files;
 use wattle_policy_dev::progress::{Progress, Waiting};
 use wattle_wire::Micros;
 use wattle_wire::row::Record;
 
 use crate::Usage;
 use crate::output::Output;
-use entries::{Entries, EntriesArgs, Life, moment};
+use entries::{Entries, EntriesArgs, Life, moment, shown};
 
 /// Make recorded decisions again, and compare them with what was recorded, byte for byte
 ///
@@ -67,6 +68,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         Some(at) => (at, at + Micros(999_999)),
         None => (args.from.unwrap_or(Micros(i64::MIN)), args.to.unwrap_or(Micros::MAX)),
     };
+    if let Some(other) = &args.policy {
+        let path = policy::path(&folder, other);
+        files::load(&files::host()?, &path, &files::read(&path)?)?;
+    }
     let waiting = Waiting::on("looking for keyframes", !args.json);
     let (mut entries, lives) = args.entries.open().await?;
     drop(waiting);
@@ -76,7 +81,6 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         let tally = match &args.policy {
             None => play(&mut entries, &life, range, &folders, Silent, !args.json).await?.0,
             Some(other) => {
-                let path = policy::path(&folder, other);
                 let settings = args.settings.as_deref().map(settings).transpose()?;
                 let (sink, json) = (output.clone(), args.json);
                 let sink = move |compared: Compared| {
@@ -84,10 +88,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
                     // A reader that has seen enough ends the program; any other failure shows at the end.
                     let _ = writeln!(sink.borrow_mut(), "{text}");
                 };
-                let beside = Beside::new(path, settings, sink)?;
+                let beside = Beside::new(policy::path(&folder, other), settings, sink)?;
                 let (tally, beside) = play(&mut entries, &life, range, &folders, beside, false).await?;
-                if let Some(Err(reason)) = beside.loaded() {
-                    return Err(Usage(reason).into());
+                if let Some(reason) = beside.unusable() {
+                    return Err(Usage(reason.to_owned()).into());
                 }
                 tally
             }
@@ -95,17 +99,31 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         replayed.push((life, tally));
     }
     let differs = replayed.iter().any(|(_, tally)| !report::is_same(tally));
-    let made: u64 = replayed.iter().map(|(_, tally)| tally.made).sum();
     let text = if args.json { report::json(&replayed) } else { report::text(&replayed) };
     write!(output.borrow_mut(), "{text}")?;
     output.borrow_mut().flush()?;
     if differs {
         bail!("something comes out otherwise than it was recorded");
     }
-    if made == 0 {
-        bail!("nothing could be replayed");
+    if !replayed.iter().any(|(_, tally)| report::compares(tally)) {
+        bail!("{}", why_nothing(&replayed, range));
     }
     Ok(())
+}
+
+/// Why nothing was compared.
+fn why_nothing(replayed: &[(Life, Tally)], (from, until): (Micros, Micros)) -> String {
+    if let Some(stretch) = replayed.iter().find_map(|(_, tally)| tally.stretches.first()) {
+        return format!("nothing could be replayed: {}", stretch.reason);
+    }
+    let ends = replayed.iter().filter_map(|(life, _)| life.ends());
+    let ends: Vec<_> = ends.map(|(first, last)| format!("{} to {}", shown(first), shown(last))).collect();
+    let from = if from.0 == i64::MIN { "the beginning".to_owned() } else { shown(from) };
+    let until = if until == Micros::MAX { "the end".to_owned() } else { shown(until) };
+    let ends = ends.join(", and from ");
+    format!(
+        "no decision was recorded from {from} to {until}, so nothing was compared; keyframes stand here from {ends}"
+    )
 }
 
 /// Replays a life of a journal; shows how far it has got where nothing is printed meanwhile.

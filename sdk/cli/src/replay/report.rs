@@ -17,6 +17,12 @@ pub fn is_same(tally: &Tally) -> bool {
     tally.different == 0 && tally.keyframes_different == 0 && tally.shadows.different == 0
 }
 
+/// Whether anything was compared at all.
+pub fn compares(tally: &Tally) -> bool {
+    let decisions = tally.same + tally.different + tally.shadows.same + tally.shadows.different;
+    decisions + tally.keyframes_same + tally.keyframes_different > 0
+}
+
 /// For people.
 pub fn text(replayed: &[(Life, Tally)]) -> String {
     let mut text = String::new();

@@ -1,11 +1,13 @@
-//! The entries of a lake, as its edge journaled them.
+//! The entries of a lake, as its edge journaled them, and a lake of entries.
 
 use std::path::Path;
 
 use arrow::compute::concat_batches;
 use wattle::source::SourceArgs;
-use wattle_columns::read;
+use wattle_columns::{SegmentBuilder, read};
+use wattle_fog::lake::Lake;
 use wattle_wire::row::Record;
+use wattle_wire::uplink::Incarnation;
 
 /// All entries of a lake folder, in order.
 pub async fn entries(folder: &Path) -> Vec<Record> {
@@ -23,4 +25,13 @@ pub async fn entries(folder: &Path) -> Vec<Record> {
     }
     records.sort_by_key(|record| record.sequence);
     records
+}
+
+/// A new lake in this folder, with these entries of one edge.
+pub async fn of(folder: &Path, records: &[Record]) {
+    let mut builder = SegmentBuilder::new("edge-1".parse().expect("a name"), Incarnation(7));
+    records.iter().for_each(|record| builder.push(record).expect("contiguous"));
+    let lake = Lake::open(folder).await.expect("a new lake");
+    lake.commit(vec![builder.finish().expect("rows")]).await.expect("committed");
+    lake.derive().await.expect("derived");
 }
