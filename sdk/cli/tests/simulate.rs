@@ -128,6 +128,24 @@ fn under_a_limit_that_binds_no_limit_is_passed_and_what_there_is_is_used() {
     assert!((100_000..DELIVERED_WH).contains(&delivered), "{delivered}");
 }
 
+#[tokio::test]
+async fn the_highest_quarter_of_the_guide_is_no_more_than_the_meter_showed() {
+    let bench = Bench::new(20);
+    bench.summary("trace.csv", "lake");
+    let mut lake = bench.lake("lake").await;
+    let guide =
+        include_str!("../../../docs/sql.md").replace("'depot'", "'park'").replace("'meter-1'", "'meter'");
+    let question = guide.split("```").find(|part| part.contains("15 minutes")).expect("a question");
+    let question = question.trim_start_matches("sql").trim().trim_end_matches(';');
+    let watts = format!("SELECT 'kw', CAST(round(mean_kw * 1000) AS BIGINT) FROM ({question})");
+    let quarters = ask(&mut lake, &watts).await;
+    let shown =
+        ask(&mut lake, "SELECT 'w', max(power_w) FROM readings_raw WHERE device = 'meter'").await[0].1;
+    assert_eq!(quarters.len(), 10);
+    assert!(quarters.iter().all(|(_, watts)| (1..=shown + 10).contains(watts)), "{shown} W: {quarters:?}");
+    assert!(quarters[0].1 > shown * 9 / 10, "{shown} W: {quarters:?}");
+}
+
 #[test]
 fn a_site_without_a_meter_and_with_a_raise_delay_keeps_the_limit_too() {
     let bench = Bench::new(1);
