@@ -143,7 +143,7 @@ async fn the_highest_quarter_of_the_guide_is_no_more_than_the_meter_showed() {
         ask(&mut lake, "SELECT 'w', max(power_w) FROM readings_raw WHERE device = 'meter'").await[0].1;
     assert_eq!(quarters.len(), 10);
     assert!(quarters.iter().all(|(_, watts)| (1..=shown + 10).contains(watts)), "{shown} W: {quarters:?}");
-    assert!(quarters[0].1 > shown * 9 / 10, "{shown} W: {quarters:?}");
+    assert!(quarters[0].1 > shown / 2, "{shown} W: {quarters:?}");
 }
 
 #[test]

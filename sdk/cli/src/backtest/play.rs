@@ -72,7 +72,7 @@ pub fn find(decided: &Decided, control: &Control, folder: &Path) -> Result<(Stri
     }
     let path = components(folder).remove(&decided.policy_digest).ok_or_else(|| {
         format!(
-            "{}, whose SHA-256 begins with {:016x}, is not in {}: put that component there, under any name",
+            "{}, whose SHA-256 begins with {:016x}, is not in {}: put that component there, under any name, or name it with --against",
             decided.policy,
             decided.policy_digest,
             folder.display()
