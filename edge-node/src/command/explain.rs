@@ -38,7 +38,7 @@ pub fn run(arguments: &Explain) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("wattle-edge: {error:#}");
+            eprintln!("wattle-edge: {}", super::words(&error));
             ExitCode::FAILURE
         }
     }

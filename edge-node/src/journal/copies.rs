@@ -57,6 +57,11 @@ pub fn former(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// Whether a folder is that of a former life, by its name.
+pub fn is_former(dir: &Path) -> bool {
+    dir.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(FORMER))
+}
+
 /// Puts the folders of former lives in the order of these: each tells which life came after it, but for those of older
 /// versions, which come first.
 pub fn in_order(disk: &dyn Disk, folders: &mut [PathBuf]) {

@@ -90,7 +90,7 @@ use wattle_wire::row::Row;
 use wattle_wire::uplink::Incarnation;
 use wattle_wire::{Micros, Millis};
 
-pub use copies::{former, in_order};
+pub use copies::{former, in_order, is_former};
 pub(crate) use disk::replace;
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::JournalError;

@@ -11,6 +11,7 @@ use wattle_columns::{Segment, SegmentBuilder};
 use wattle_wire::uplink::{Incarnation, SegmentHeader};
 use wattle_wire::{EdgeId, Micros};
 
+use super::copies::is_former;
 use super::disk::{Disk, RealDisk};
 use super::error::{JournalError, io};
 use super::frame::{self, Header, Scan};
@@ -121,6 +122,10 @@ impl View {
             let header = SegmentHeader { edge: self.edge.clone(), incarnation: self.incarnation, from, to };
             self.segments.push(SealedRef { header, path: self.dir.join(name), bytes });
         } else if name == stamp::RESTORED {
+            // In the folder of a former life it stays, and says which one came after.
+            if is_former(&self.dir) {
+                return;
+            }
             self.problems
                 .push((name.into(), "the folder is a copy: the next start gives it its new life".into()));
         } else if !OTHERS.contains(&name) && name != stamp::CHECKPOINT {

@@ -199,6 +199,87 @@ fn a_folder_that_is_declared_restored_begins_a_new_life_with_the_rows_that_it_ha
 }
 
 #[test]
+fn what_a_copy_holds_of_its_former_life_is_shown_verified_and_mended_too() {
+    let (mut edge, data) = edge(100);
+    edge.kill();
+    let old = said_json(&["inspect", &data]);
+    let copy = edge.folder.path().join("copy");
+    let copied = Command::new("cp").arg("-r").arg(&data).arg(&copy).status().expect("runs");
+    assert!(copied.success());
+    let copy = copy.display().to_string();
+    assert_eq!(said_json(&["repair", &copy])["restored_from"], old["incarnation"]);
+
+    let page = said_json(&["inspect", &copy]);
+    let name = format!("before-{}", old["incarnation"].as_str().expect("text"));
+    let former = &page["former"][0];
+    assert_eq!(
+        (&page["last"], &former["folder"], &former["last"]),
+        (&Value::from(0), &Value::from(&*name), &old["last"])
+    );
+    let shown = said(&["inspect", &copy]);
+    assert!(shown.contains(&format!("{name}, a former life on its way up:\n  journal of edge-t")), "{shown}");
+    assert!(said(&["verify", &copy]).contains(&name));
+    assert_eq!(said_json(&["verify", &copy])["sound"], true);
+    let exported = journal(&["export", &copy, "--to", "-"]);
+    let says =
+        format!("not in it: entries 1 to {} of a former life, which wait for the lake; export ", old["last"]);
+    assert!(text(&exported.stderr).contains(&says), "{}", text(&exported.stderr));
+    assert!(text(&exported.stderr).contains("0 rows: no entry of that range"), "{}", text(&exported.stderr));
+
+    let former = Path::new(&copy).join("journal").join(&name);
+    let logs = fs::read_dir(&former).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let log =
+        logs.filter(|path| path.extension().is_some_and(|end| end == "wlog")).max().expect("a log file");
+    let mut bytes = fs::read(&log).expect("there");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&log, bytes).expect("writable");
+    let verified = journal(&["verify", &copy]);
+    assert_eq!(verified.status.code(), Some(1));
+    assert!(
+        text(&verified.stdout).contains("1 records are damaged, in 1 places"),
+        "{}",
+        text(&verified.stdout)
+    );
+    let repaired = said_json(&["repair", &copy]);
+    assert_eq!((&repaired["damaged"], &repaired["former"][0]["damaged"]), (&Value::from(0), &Value::from(1)));
+    // One that doesn't say whose it is can't be looked into, and is mended.
+    fs::remove_file(former.join("identity")).expect("there");
+    fs::write(former.join("identity"), "x").expect("writable");
+    let verified = journal(&["verify", &copy]);
+    assert_eq!(verified.status.code(), Some(1));
+    assert!(text(&verified.stdout).contains("can't be looked into: "), "{}", text(&verified.stdout));
+    let repaired = said_json(&["repair", &copy]);
+    let mended = &repaired["former"][0];
+    assert_eq!((&mended["incarnation"], &mended["last"]), (&old["incarnation"], &old["last"]), "{repaired}");
+}
+
+#[test]
+fn a_range_that_can_not_be_exported_is_refused_and_an_empty_one_says_what_there_is() {
+    let (mut edge, data) = edge(10);
+    edge.kill();
+    let last = &said_json(&["inspect", &data])["last"];
+    let check = |words: &[&str], code: i32, says: &str| {
+        let output = journal(&[&["export", &data], words].concat());
+        assert_eq!((output.status.code(), text(&output.stdout)), (Some(code), String::new()));
+        assert!(text(&output.stderr).contains(says), "{}", text(&output.stderr));
+    };
+    check(&["--to", "-", "--first", "50", "--last", "10"], 2, "--first 50 stands behind --last 10");
+    check(&["--to", "-", "--format", "arrow"], 2, "--format arrow makes a folder; give its name with --to");
+    assert!(!Path::new("-").exists());
+    let says = format!("0 rows: no entry of that range is in this journal; it has the entries 1 to {last}\n");
+    check(&["--to", "-", "--first", "99999999"], 0, &says);
+}
+
+#[test]
+fn a_folder_of_rubbish_is_mended_to_an_empty_journal_and_no_gaps_are_promised() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("log-00000000000000000001.wlog"), vec![b'x'; 500]).expect("writable");
+    let repaired = said(&["repair", &folder.path().display().to_string(), "--edge", "edge-t"]);
+    assert!(repaired.contains("entries up to 0") && !repaired.contains("gaps stand"), "{repaired}");
+}
+
+#[test]
 fn the_metrics_tell_how_the_journal_stands() {
     let (edge, _) = edge(50);
     let metric = |name: &str| edge.metric(&format!("wattle_edge_journal_{name}"));
@@ -221,5 +302,7 @@ fn what_is_no_journal_is_said_so() {
         assert_eq!(output.status.code(), Some(1), "{command}");
         assert!(text(&output.stderr).contains("holds no journal"), "{command}: {}", text(&output.stderr));
     }
+    let output = journal(&["inspect", "/nowhere"]);
+    assert_eq!(text(&output.stderr).matches("No such file").count(), 1, "{}", text(&output.stderr));
     assert_eq!(journal(&["inspect"]).status.code(), Some(2));
 }

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use wattle_edge::command::words;
 pub use wattle_policy_dev::Usage;
 
 use crate::output::plain;
@@ -17,15 +18,6 @@ pub fn code_of(result: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-/// An error and its causes, without those that it has told already.
-fn words(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told.as_str() {
-        "" => cause,
-        _ if told.contains(&cause) => told,
-        _ => format!("{told}: {cause}"),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -35,13 +27,5 @@ mod tests {
         assert_eq!(code_of(Ok(())), ExitCode::SUCCESS);
         assert_eq!(code_of(Err(anyhow::anyhow!("the disk is full"))), ExitCode::from(1));
         assert_eq!(code_of(Err(Usage("no such folder".into()).into())), ExitCode::from(2));
-    }
-
-    #[test]
-    fn a_cause_is_told_once() {
-        let error = anyhow::anyhow!("the disk is full").context("lake ./lake");
-        assert_eq!(words(&error), "lake ./lake: the disk is full");
-        let told = error.context("no answer, the disk is full");
-        assert_eq!(words(&told), "no answer, the disk is full: lake ./lake");
     }
 }

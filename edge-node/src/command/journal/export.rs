@@ -11,7 +11,7 @@ use arrow::ipc::writer::FileWriter;
 use clap::ValueEnum;
 use wattle_columns::schema;
 
-use super::entries;
+use super::{Usage, entries};
 use crate::journal::View;
 
 /// Writes entries to a file as JSON lines, or to a folder as Arrow files.
@@ -43,8 +43,23 @@ enum Format {
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let (first, last) = (arguments.first, arguments.last);
+    if let Some(last) = last.filter(|last| *last < first) {
+        return Err(Usage(format!("--first {first} stands behind --last {last}")).into());
+    }
+    if arguments.format == Format::Arrow && arguments.to == Path::new("-") {
+        return Err(Usage("--format arrow makes a folder; give its name with --to".into()).into());
+    }
     let view = super::open(&arguments.folder)?;
-    let range = (arguments.first, arguments.last.unwrap_or(view.last()));
+    tell_of_others(&view)?;
+    let range = (first, last.unwrap_or(view.last()));
+    if view.first().max(range.0) > view.last().min(range.1) {
+        let there = match view.last() {
+            last if view.first() <= last => format!("it has the entries {} to {last}", view.first()),
+            last => format!("it has none: the last was {last}, and the lake has it"),
+        };
+        eprintln!("0 rows: no entry of that range is in this journal; {there}");
+    }
     let rows = match arguments.format {
         Format::Json if arguments.to == Path::new("-") => json(&view, range, io::stdout().lock())?,
         Format::Json => {
@@ -54,8 +69,30 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
         Format::Arrow => arrow(&view, range, &arguments.to)?,
     };
-    eprintln!("{rows} rows, entries {} to {}", view.first().max(range.0), view.last().min(range.1));
+    let (first, last) = (view.first().max(range.0), view.last().min(range.1));
+    if first <= last {
+        eprintln!("{rows} rows, entries {first} to {last}");
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says on standard error where entries are that are in no export of this journal and not in the lake.
+fn tell_of_others(view: &View) -> anyhow::Result<()> {
+    for (name, former) in super::former(view)? {
+        match former {
+            Ok(former) if former.last() == former.committed => {}
+            Ok(former) => eprintln!(
+                "not in it: entries {} to {} of a former life, which wait for the lake; export {} by itself",
+                former.committed + 1,
+                former.last(),
+                former.dir.display()
+            ),
+            Err(error) => eprintln!(
+                "not in it: what {name} holds of a former life, which can't be looked into: {error}"
+            ),
+        }
+    }
+    Ok(())
 }
 
 fn json(view: &View, (from, to): (u64, u64), mut out: impl Write) -> anyhow::Result<usize> {

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::size;
+use super::verify::{former_json, former_text};
 use crate::journal::View;
 
 /// Shows what a journal holds and how it stands.
@@ -24,11 +25,17 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let view = super::open(&arguments.folder)?;
+    let former = super::former(&view)?;
     let mut out = std::io::stdout().lock();
     if arguments.json {
-        writeln!(out, "{:#}", as_json(&view))?;
+        let mut all = as_json(&view);
+        all["former"] = former.iter().map(|(name, view)| former_json(name, view, as_json)).collect();
+        writeln!(out, "{all:#}")?;
     } else {
         write!(out, "{}", as_text(&view, arguments.files))?;
+        for (name, view) in &former {
+            write!(out, "{}", former_text(name, view, |view| as_text(view, arguments.files)))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

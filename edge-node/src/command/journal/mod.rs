@@ -3,6 +3,9 @@
 //! `inspect`, `verify`, `tail` and `export` change nothing and may be used while the node runs. `repair` opens the
 //! journal as the node does, so the node must not run. Exit codes: 0, 1 for problems found and for what failed, 2
 //! for wrong usage.
+//!
+//! Below a journal's folder may stand those of its former lives, `before-<life>/`, whose entries are on their way up: `inspect`, `verify` and
+//! `repair` look into them too. `tail` shows the journal's own; `export` says where others are.
 
 mod entries;
 mod export;
@@ -17,7 +20,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Subcommand;
 
-use crate::journal::View;
+use crate::journal::{self, View};
 
 /// What to do with a journal.
 #[derive(Debug, Subcommand)]
@@ -48,8 +51,8 @@ pub fn run(command: Command) -> ExitCode {
         // Whoever read what we say has gone, as `head` does.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("wattle-edge journal: {error:#}");
-            ExitCode::FAILURE
+            eprintln!("wattle-edge journal: {}", super::words(&error));
+            if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -64,6 +67,25 @@ fn open(dir: &Path) -> anyhow::Result<View> {
     let inner = dir.join("journal");
     let dir: PathBuf = if inner.is_dir() { inner } else { dir.into() };
     View::open(&dir).with_context(|| format!("can't look into {}", dir.display()))
+}
+
+/// A command line that can't be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+/// A journal of a former life, or why it can't be looked into; with the name of its folder.
+type Former = (String, anyhow::Result<View>);
+
+/// The journals of former lives below a journal, the oldest first.
+fn former(view: &View) -> anyhow::Result<Vec<Former>> {
+    let folders = journal::former(&view.dir).with_context(|| format!("can't list {}", view.dir.display()))?;
+    let opened = |dir: PathBuf| (name(&dir), View::open(&dir).map_err(anyhow::Error::from));
+    Ok(folders.into_iter().map(opened).collect())
+}
+
+fn name(dir: &Path) -> String {
+    dir.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// Bytes for people.

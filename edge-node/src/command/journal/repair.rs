@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
-use serde_json::json;
+use serde_json::{Value, json};
 use wattle_wire::{EdgeId, Micros};
 
-use crate::journal::{Journal, JournalError, Options, Recovery, View};
+use super::verify::{former_json, former_text};
+use crate::journal::{self, Journal, JournalError, Options, Recovery, View};
 
 /// Opens the journal, sets damaged files aside and puts gaps in the place of what is lost.
 #[derive(Debug, clap::Args)]
@@ -46,15 +47,37 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         drop((journal, recovery));
         (journal, recovery) = open(dir, &edge)?;
     }
-    let segments = read_all(&mut journal).context("can't read every segment")?;
-    tell(arguments.json, &journal, &recovery, segments)?;
-    Ok(ExitCode::SUCCESS)
+    let own = Mended::of(journal, recovery)?;
+    let (mut former, mut failed) = (Vec::new(), false);
+    for dir in journal::former(dir).with_context(|| format!("can't list {}", dir.display()))? {
+        let options = Options { is_former: true, ..Options::new(&dir, edge.clone()) };
+        let mended = open_with(options).and_then(|(journal, recovery)| Mended::of(journal, recovery));
+        failed |= mended.is_err();
+        former.push((super::name(&dir), mended));
+    }
+    let mut out = std::io::stdout().lock();
+    if arguments.json {
+        let mut all = own.json();
+        all["former"] = former.iter().map(|(name, mended)| former_json(name, mended, Mended::json)).collect();
+        writeln!(out, "{all:#}")?;
+    } else {
+        write!(out, "{}", own.text())?;
+        for (name, mended) in &former {
+            write!(out, "{}", former_text(name, mended, Mended::text))?;
+        }
+    }
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn open(dir: &Path, edge: &EdgeId) -> anyhow::Result<(Journal, Recovery)> {
+    open_with(Options::new(dir, edge.clone()))
+}
+
+fn open_with(options: Options) -> anyhow::Result<(Journal, Recovery)> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = Micros(i64::try_from(now.as_micros()).unwrap_or(i64::MAX));
-    let opened = Journal::open(Options::new(dir, edge.clone()), now);
+    let dir = options.dir.clone();
+    let opened = Journal::open(options, now);
     if matches!(opened, Err(JournalError::Locked { .. })) {
         bail!("a node runs on {}; stop it first", dir.display());
     }
@@ -71,46 +94,59 @@ fn read_all(journal: &mut Journal) -> Result<usize, JournalError> {
     Ok(segments)
 }
 
-fn tell(as_json: bool, journal: &Journal, recovery: &Recovery, segments: usize) -> anyhow::Result<()> {
-    let (repaired, stats) = (&recovery.repaired, journal.stats());
-    let mut out = std::io::stdout().lock();
-    if as_json {
+/// A journal that was mended.
+struct Mended {
+    journal: Journal,
+    recovery: Recovery,
+    segments: usize,
+}
+
+impl Mended {
+    fn of(mut journal: Journal, recovery: Recovery) -> anyhow::Result<Self> {
+        let segments = read_all(&mut journal).context("can't read every segment")?;
+        Ok(Self { journal, recovery, segments })
+    }
+
+    fn json(&self) -> Value {
+        let Self { recovery, segments, .. } = self;
+        let repaired = &recovery.repaired;
         let missing: Vec<_> = repaired.missing_segments.iter().map(|(from, to)| json!([from, to])).collect();
-        let told = json!({
+        json!({
             "incarnation": recovery.incarnation.to_string(),
             "restored_from": recovery.restored_from.map(|life| life.to_string()),
             "last": recovery.last,
             "torn_bytes": repaired.torn_bytes,
-            "damaged": stats.damaged,
+            "damaged": self.journal.stats().damaged,
             "set_aside": repaired.set_aside,
             "missing_segments": missing,
             "segments": segments,
-        });
-        writeln!(out, "{told:#}")?;
-        return Ok(());
+        })
     }
-    writeln!(out, "entries up to {}, {segments} segments can be read", recovery.last)?;
-    if let Some(former) = recovery.restored_from {
-        writeln!(
-            out,
-            "the folder was a copy: these are of its new life, {}; what was handed out before goes up under {former}",
-            recovery.incarnation
-        )?;
+
+    fn text(&self) -> String {
+        let Self { recovery, segments, .. } = self;
+        let (repaired, damaged) = (&recovery.repaired, self.journal.stats().damaged);
+        let mut lines = vec![format!("entries up to {}, {segments} segments can be read", recovery.last)];
+        lines.extend(recovery.restored_from.map(|former| {
+            format!(
+                "the folder was a copy: these are of its new life, {}; what was handed out before goes up under {former}",
+                recovery.incarnation
+            )
+        }));
+        if repaired.torn_bytes > 0 {
+            lines.push(format!("passed over {} bytes of a write that was cut", repaired.torn_bytes));
+        }
+        if damaged > 0 && recovery.last > 0 {
+            lines.push(format!("{damaged} damaged places; gaps stand for what can't be read any more"));
+        } else if damaged > 0 {
+            lines.push(format!(
+                "{damaged} damaged places, and no entry that can be read: the journal begins with number 1"
+            ));
+        }
+        lines.extend(repaired.set_aside.iter().map(|file| format!("set aside {file}")));
+        lines.extend(repaired.missing_segments.iter().map(|(from, to)| {
+            format!("made the missing segment {from} to {to} again, with gaps for what the log has no more")
+        }));
+        lines.join("\n") + "\n"
     }
-    if repaired.torn_bytes > 0 {
-        writeln!(out, "passed over {} bytes of a write that was cut", repaired.torn_bytes)?;
-    }
-    if stats.damaged > 0 {
-        writeln!(out, "{} damaged places; gaps stand for what can't be read any more", stats.damaged)?;
-    }
-    for file in &repaired.set_aside {
-        writeln!(out, "set aside {file}")?;
-    }
-    for (from, to) in &repaired.missing_segments {
-        writeln!(
-            out,
-            "made the missing segment {from} to {to} again, with gaps for what the log has no more"
-        )?;
-    }
-    Ok(())
 }
