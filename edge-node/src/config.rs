@@ -4,8 +4,9 @@
 //! every problem of the file at once.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use rustix::fs::Access;
 use serde::Deserialize;
 use wattle_kafka::KafkaConfig;
 use wattle_site::Problems;
@@ -55,7 +56,7 @@ pub struct Config {
 pub struct BrokerConfig {
     /// `embedded`: the node runs the broker itself; `external`: it connects to one. Default `embedded`.
     pub mode: BrokerMode,
-    /// Embedded: where the broker listens. Default `127.0.0.1:1883`.
+    /// Embedded: where the broker listens, an address of this machine alone. Default `127.0.0.1:1883`.
     #[serde(default = "default_listen")]
     pub listen: SocketAddr,
     /// External: the broker as `host:port`. Default `127.0.0.1:1883`.
@@ -247,12 +248,60 @@ impl Config {
         if self.broker.mode == BrokerMode::External && host_and_port(&self.broker.address).is_none() {
             problems.add(file, "broker.address", &self.broker.address, "give host:port");
         }
+        self.validate_ports(file, problems);
         self.validate_uplink(file, problems);
         self.kafka.validate(file, problems);
         self.validate_deploy(file, problems);
         if self.data.as_os_str().is_empty() {
             problems.add(file, "data", "", "give a folder");
         }
+    }
+}
+
+impl Config {
+    /// The embedded broker has no encryption and no rules for topics: a password would go over the network as it is, and whoever has
+    /// one could say what another device says.
+    fn validate_ports(&self, file: &str, problems: &mut Problems) {
+        if self.broker.mode != BrokerMode::Embedded {
+            return;
+        }
+        let (broker, http) = (self.broker.listen, self.http.listen);
+        if !broker.ip().is_loopback() {
+            let allowed = "the embedded broker has no encryption and no rules for topics: give an address of this machine alone, as \
+                           127.0.0.1:1883, or run a broker with TLS and set broker.mode = \"external\"";
+            problems.add(file, "broker.listen", broker, allowed);
+        }
+        let is_same_ip =
+            broker.ip() == http.ip() || broker.ip().is_unspecified() || http.ip().is_unspecified();
+        if broker.port() != 0 && broker.port() == http.port() && is_same_ip {
+            problems.add(file, "http.listen", http, "`broker.listen` listens there; use another port");
+        }
+    }
+
+    /// Adds that the data folder can't be made or written, as `--check` does. Nothing is made.
+    pub fn check_data(&self, file: &str, problems: &mut Problems) {
+        let there =
+            self.data.ancestors().map(|dir| if dir.as_os_str().is_empty() { Path::new(".") } else { dir });
+        let there = there.map(|dir| (dir, std::fs::metadata(dir)));
+        let Some((dir, found)) = there.into_iter().find(|(_, found)| {
+            !found.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+        }) else {
+            return;
+        };
+        let why = match found {
+            Ok(found) if !found.is_dir() => format!("{} is no folder", dir.display()),
+            Err(error) => format!("{} can't be looked into: {error}", dir.display()),
+            Ok(_) => match rustix::fs::access(dir, Access::WRITE_OK | Access::EXEC_OK) {
+                Ok(()) => return,
+                Err(error) => format!("{} can't be written by whoever asks: {error}", dir.display()),
+            },
+        };
+        problems.add(
+            file,
+            "data",
+            self.data.display(),
+            format!("{why}; give a folder that the node can make and write"),
+        );
     }
 }
 
@@ -319,6 +368,44 @@ mod tests {
                 "bytes_per_second",
             ],
         );
+    }
+
+    #[test]
+    fn an_embedded_broker_listens_for_this_machine_alone_and_on_a_port_of_its_own() {
+        let listen = "broker.listen: 0.0.0.0:1883: the embedded broker has no encryption";
+        check("[broker]\nlisten = '0.0.0.0:1883'\n", &[listen]);
+        check("[broker]\nlisten = '10.0.0.5:1883'\n", &["broker.listen: 10.0.0.5:1883: "]);
+        check(
+            "http.listen = '127.0.0.1:1883'\n",
+            &["http.listen: 127.0.0.1:1883: `broker.listen` listens there"],
+        );
+        check("http.listen = '0.0.0.0:1883'\n", &["http.listen: 0.0.0.0:1883: "]);
+        for right in [
+            "[broker]\nlisten = '[::1]:1883'\n[http]\nlisten = '0.0.0.0:7480'\n",
+            "[broker]\nmode = 'external'\nlisten = '0.0.0.0:1883'\n[http]\nlisten = '127.0.0.1:1883'\n",
+            "[broker]\nlisten = '127.0.0.1:0'\n[http]\nlisten = '127.0.0.1:0'\n",
+        ] {
+            assert!(Config::parse("edge.toml", right).is_ok(), "{right}");
+        }
+    }
+
+    #[test]
+    fn a_data_folder_that_can_not_be_made_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("file"), "x").expect("written");
+        let said = |data: PathBuf| {
+            let mut problems = Problems::default();
+            Config { data, ..Config::default() }.check_data("edge.toml", &mut problems);
+            problems.0.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        for data in [PathBuf::from("new"), folder.path().to_owned(), folder.path().join("new/er")] {
+            assert_eq!(said(data), Vec::<String>::new());
+        }
+        for data in ["file", "file/below"] {
+            let said = said(folder.path().join(data));
+            assert!(matches!(said.as_slice(), [one] if one.contains("edge.toml: data: ")), "{said:?}");
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).expect("readable").count(), 1, "nothing was made");
     }
 
     #[test]

@@ -41,6 +41,7 @@ pub struct Files {
 pub fn check(config: Option<&Path>, sites: &[PathBuf]) -> Result<Files, Problems> {
     let file = config.map(name).unwrap_or_default();
     gather(config, sites, |config, sites, problems| {
+        config.check_data(&file, problems);
         config.check_files(&file, problems);
         try_policies(config, sites, problems);
     })

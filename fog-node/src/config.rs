@@ -151,22 +151,27 @@ impl FogConfig {
     }
 
     fn validate(&self, file: &str, problems: &mut Problems) {
-        let mut range = |key: &str, value: u64, least: u64, most: u64| {
+        let mut range = |key: &str, value: i128, least: i128, most: i128| {
             if value < least || value > most {
                 problems.add(file, key, value, format!("use {least} to {most}"));
             }
         };
-        range("commit_interval_ms", self.commit_interval_ms, 10, 60_000);
-        range("commit_bytes", self.commit_bytes as u64, 64 << 10, 1 << 30);
-        range("queue_bytes", self.queue_bytes as u64, self.commit_bytes as u64, (4 << 30) - 1);
-        range("queue_segments", self.queue_segments as u64, 1, 65_536);
-        range("derive_interval_ms", self.derive_interval_ms, 100, 3_600_000);
-        range("compact_interval_ms", self.compact_interval_ms, 1000, 86_400_000);
-        range("compact_bytes", self.compact_bytes, 1 << 20, 1 << 30);
-        range("late_hours", u64::try_from(self.late_hours).unwrap_or(0), 1, 8760);
-        range("intake.partitions", u64::try_from(self.intake.partitions).unwrap_or(0), 1, 10_000);
+        range("commit_interval_ms", self.commit_interval_ms.into(), 10, 60_000);
+        range("commit_bytes", self.commit_bytes as i128, 64 << 10, 1 << 30);
+        range("queue_bytes", self.queue_bytes as i128, self.commit_bytes as i128, (4 << 30) - 1);
+        range("queue_segments", self.queue_segments as i128, 1, 65_536);
+        range("derive_interval_ms", self.derive_interval_ms.into(), 100, 3_600_000);
+        range("compact_interval_ms", self.compact_interval_ms.into(), 1000, 86_400_000);
+        range("compact_bytes", self.compact_bytes.into(), 1 << 20, 1 << 30);
+        range("late_hours", self.late_hours.into(), 1, 8760);
+        range("intake.partitions", self.intake.partitions.into(), 1, 10_000);
         if !(self.intake.replication == -1 || (1..=10).contains(&self.intake.replication)) {
             problems.add(file, "intake.replication", self.intake.replication, "use 1 to 10, or -1");
+        }
+        for (key, folder) in [("lake", Some(&self.lake)), ("documents", self.documents.as_ref())] {
+            if folder.is_some_and(|folder| folder.as_os_str().is_empty()) {
+                problems.add(file, key, "", "give a folder");
+            }
         }
         if self.intake.group.is_empty() {
             problems.add(file, "intake.group", "", "give the group a name");
@@ -270,6 +275,19 @@ mod tests {
             );
         }
         assert_eq!(found.len(), 6);
+    }
+
+    #[test]
+    fn a_value_that_does_not_fit_is_told_as_it_stands() {
+        let found = problems("late_hours = -1\nlake = \"\"\n[intake]\npartitions = -3");
+        for line in [
+            "fog.toml: late_hours: -1: use 1 to 8760",
+            "fog.toml: lake: give a folder",
+            "fog.toml: intake.partitions: -3: use 1 to 10000",
+        ] {
+            assert!(found.iter().any(|told| told == line), "{line} in {found:?}");
+        }
+        assert_eq!(found.len(), 3, "{found:?}");
     }
 
     #[test]
