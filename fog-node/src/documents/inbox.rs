@@ -31,16 +31,19 @@ fn keep(store: &Store, name: &str, bytes: &[u8]) -> (u16, Value) {
         Err(error) => return no(422, "refused", error.to_string()),
     };
     match store.keep(document, name) {
-        Ok(Kept { head, replaced }) => {
+        Ok(Kept { head, replaced, has_dialled_in }) => {
             let edge = head.edge.as_ref().map(ToString::to_string).unwrap_or_default();
             tracing::info!(edge, site = %head.site, version = head.version, by = name, "a document is kept");
             let mut text = format!("kept for the edge {edge}, which fetches it when it dials in");
+            if !has_dialled_in {
+                text += "; no edge of that name has ever dialled in here, so look whether the name is right";
+            }
             if let Some(version) = replaced {
                 text += &format!("; it takes the place of version {version}, which the edge had not fetched");
             }
             (
                 202,
-                json!({ "outcome": "kept", "version": head.version, "edge": edge, "replaced": replaced, "text": text }),
+                json!({ "outcome": "kept", "version": head.version, "edge": edge, "replaced": replaced, "has_dialled_in": has_dialled_in, "text": text }),
             )
         }
         Err(error @ StoreError::Io(_)) => {

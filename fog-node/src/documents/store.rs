@@ -61,6 +61,8 @@ pub struct Kept {
     pub head: Head,
     /// The version of the one that waited and whose place it has taken.
     pub replaced: Option<u64>,
+    /// Whether its edge has ever dialled in.
+    pub has_dialled_in: bool,
 }
 
 /// Why a document isn't kept.
@@ -199,9 +201,11 @@ impl Store {
             let _ = std::fs::remove_file(self.path(old));
             content.heads.remove(old);
         }
+        let has_dialled_in = content.has_dialled_in(&key.edge);
         drop(content);
         self.changed.send_modify(|taken| *taken += 1);
-        Ok(Kept { head: document.head, replaced: replaced.map(|(_, version)| version) })
+        let replaced = replaced.map(|(_, version)| version);
+        Ok(Kept { head: document.head, replaced, has_dialled_in })
     }
 
     /// Takes what an edge has dealt with. What was kept before it was ever heard of, and what it has gone past since without having been

@@ -83,6 +83,11 @@ impl Content {
         Ok(true)
     }
 
+    /// Whether an edge of this name has ever dialled in.
+    pub fn has_dialled_in(&self, edge: &EdgeId) -> bool {
+        self.has.contains_key(edge)
+    }
+
     /// All that an edge has.
     pub fn all_of(&self, edge: &EdgeId) -> Has {
         let has = self.has.get(edge).into_iter().flatten();
@@ -203,6 +208,7 @@ impl Content {
                 "takes_back": order.and_then(|order| order.takes_back),
                 "sha256": head.sha256,
                 "sent_by": head.sent_by,
+                "has_dialled_in": self.has_dialled_in(&key.edge),
                 "state": match self.has(key) {
                     None => "waiting: the edge has never dialled in",
                     Some(has) if has < head.version => "waiting",

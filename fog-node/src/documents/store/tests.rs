@@ -76,6 +76,19 @@ fn a_version_is_above_what_the_edge_has_whatever_the_clocks_say() {
 }
 
 #[test]
+fn a_document_for_an_edge_that_has_never_dialled_in_is_kept_and_told_apart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Store::open(folder.path()).expect("opened");
+    hears(&store, "e-1", 0);
+    for (name, has_dialled_in) in [("e-1", true), ("e-9", false)] {
+        let kept = store.keep(document(Some(name), b"1"), "anna").expect("kept");
+        assert_eq!(kept.has_dialled_in, has_dialled_in, "{name}");
+    }
+    let page = store.page();
+    assert_eq!((&page[0]["has_dialled_in"], &page[1]["has_dialled_in"]), (&json!(true), &json!(false)));
+}
+
+#[test]
 fn what_a_newer_edge_tells_of_kinds_that_are_not_known_here_is_passed_over() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = Store::open(folder.path()).expect("opened");

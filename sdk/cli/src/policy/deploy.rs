@@ -1,5 +1,6 @@
 //! `wattle policy deploy`: a policy to an edge node, directly or by the fog node's way down.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -175,6 +176,10 @@ fn standing(page: &Value, site: &SiteId) -> Result<u64, String> {
     newest.ok_or_else(|| "nothing is deployed at this site; its site file's policy decides".to_owned())
 }
 
+fn has_dialled_in(document: &Value) -> bool {
+    document["has_dialled_in"].as_bool().unwrap_or(true)
+}
+
 /// The newest that a fog node keeps for a site and that no rollback takes back, by its page.
 fn handed_down(page: &Value, args: &Args) -> Result<u64, String> {
     let documents: Vec<_> = page["documents"].as_array().into_iter().flatten().collect();
@@ -182,9 +187,18 @@ fn handed_down(page: &Value, args: &Args) -> Result<u64, String> {
         let edge = args.edge_id.as_ref();
         one["site"] == args.site.as_str() && edge.is_none_or(|edge| one["edge"] == edge.as_str())
     };
-    let ours: Vec<_> = documents.iter().filter(is_ours).collect();
-    if ours.iter().any(|one| one["edge"] != ours[0]["edge"]) {
-        return Err(format!("several edges run a site {}; name one with --edge-id", args.site));
+    let mut ours: Vec<_> = documents.iter().filter(is_ours).collect();
+    // A name that was mistyped once is that of no edge that has ever dialled in.
+    if args.edge_id.is_none() && ours.iter().any(|one| has_dialled_in(one)) {
+        ours.retain(|one| has_dialled_in(one));
+    }
+    let edges: BTreeSet<_> = ours.iter().filter_map(|one| one["edge"].as_str()).collect();
+    if edges.len() > 1 {
+        let names = edges.into_iter().collect::<Vec<_>>().join(", ");
+        return Err(format!(
+            "documents for a site {} are kept for several edges: {names}; name one with --edge-id",
+            args.site
+        ));
     }
     let is_taken_back = |version| ours.iter().any(|one| one["takes_back"].as_u64() == Some(version));
     let deployed = ours.iter().filter(|one| one["action"] != Action::Rollback.as_str());
@@ -261,6 +275,9 @@ mod tests {
             { "edge": "e", "site": "depot", "version": 10, "action": "rollback", "takes_back": 9 },
             { "edge": "f", "site": "depot", "version": 11, "action": "trial" },
             { "edge": "g", "site": "depot", "version": 12, "action": "rollback", "takes_back": 4 },
+            { "edge": "edje", "site": "depot", "version": 13, "action": "trial", "has_dialled_in": false },
+            { "edge": "h", "site": "yard", "version": 14, "action": "trial", "has_dialled_in": true },
+            { "edge": "hh", "site": "yard", "version": 15, "action": "trial", "has_dialled_in": false },
         ]);
         let page = json!({ "sites": [{ "id": "depot", "deployed": { "standing": standing } }], "documents": documents });
         let pages =
@@ -274,7 +291,8 @@ mod tests {
     impl Rig {
         async fn says(&self, line: &str) -> Result<(), (bool, String)> {
             let token = self.folder.path().join("token").display().to_string();
-            let words = line.split(' ').chain(["--site", "depot", "--token", &token]);
+            let site = if line.contains("--site") { "" } else { "--site=depot" };
+            let words = line.split(' ').chain([site, "--token", &token]).filter(|word| !word.is_empty());
             let args =
                 Line::try_parse_from(std::iter::once("deploy").chain(words)).expect("a command line").args;
             run(args).await.map_err(|error| (error.is::<Usage>(), format!("{error:#}")))
@@ -309,7 +327,9 @@ mod tests {
         for (line, expected) in [
             ("--rollback --edge-id e", "takes_back: Some(8)"),
             ("--rollback=9 --edge-id e", "takes_back: Some(9)"),
-            ("--rollback", "several edges run a site depot; name one with --edge-id"),
+            ("--rollback", "kept for several edges: e, f, g; name one with --edge-id"),
+            ("--rollback --edge-id edje", "takes_back: Some(13)"),
+            ("--rollback --site yard", "takes_back: Some(14)"),
             ("--rollback --edge-id g", "keeps nothing for this site that could be taken back"),
         ] {
             let (_, text) = node.says(&format!("{line} --fog {}", node.url)).await.expect_err(expected);
