@@ -242,7 +242,9 @@ impl FromStr for Month {
             return Err(bad());
         }
         let (year, month) = (year.parse().map_err(|_| bad())?, month.parse().map_err(|_| bad())?);
-        if (1..=12).contains(&month) { Ok(Self { year, month }) } else { Err(bad()) }
+        // Timestamps of other years don't fit into the 64 bits of nanoseconds of an engine.
+        let is_month = (1970..2262).contains(&year) && (1..=12).contains(&month);
+        if is_month { Ok(Self { year, month }) } else { Err(bad()) }
     }
 }
 

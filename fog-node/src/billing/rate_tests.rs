@@ -179,7 +179,20 @@ fn the_order_in_which_rows_come_does_not_matter() {
 #[test]
 fn a_month_is_read_only_as_it_is_written() {
     assert_eq!(month("2026-03").to_string(), "2026-03");
-    for text in ["", "2026", "2026-13", "2026-00", "2026-3", "26-03", "2026-03-01", "+026-03", "2026-+3"] {
+    for text in [
+        "",
+        "2026",
+        "2026-13",
+        "2026-00",
+        "2026-3",
+        "26-03",
+        "2026-03-01",
+        "+026-03",
+        "2026-+3",
+        "0000-01",
+        "1969-12",
+        "2262-01",
+    ] {
         let error = text.parse::<Month>().expect_err(text);
         assert_eq!(error, format!("{text:?} is no month; give YYYY-MM, for example 2026-03"));
     }

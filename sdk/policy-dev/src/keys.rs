@@ -69,7 +69,13 @@ pub struct VerifyArgs {
 pub fn keygen(args: &KeygenArgs) -> anyhow::Result<()> {
     let (private, public) = (args.name.with_added_extension("key"), args.name.with_added_extension("pub"));
     let key = PrivateKey::generate().map_err(usage)?;
-    key.write(&private, &public).map_err(usage)?;
+    key.write(&private, &public).map_err(|error| match error {
+        SignError::Io { path, source } if source.kind() == std::io::ErrorKind::AlreadyExists => {
+            files::unusable(&path, &"there is a key already, which is not written over; give another name")
+                .into()
+        }
+        error => usage(error),
+    })?;
     if args.json {
         println!("{}", json!({ "private": private, "public": public, "id": key.id().to_string() }));
         return Ok(());

@@ -144,7 +144,10 @@ fn a_component_is_signed_and_verified_by_commands() {
     let told = verify("berta.pub").expect_err("not by berta").to_string();
     assert!(told.contains("which this ring doesn't hold (berta "), "{told}");
     let error = keys::keygen(&args(&[&at("anna")])).expect_err("there already");
-    assert!(error.is::<Usage>() && error.to_string().contains("File exists"), "{error}");
+    let told = "anna.pub: there is a key already, which is not written over; give another name";
+    assert!(error.is::<Usage>() && error.to_string().ends_with(told), "{error}");
+    let error = keys::sign(&args(&[&at("p.wasm"), "--key", &at("anna.pub")])).expect_err("a public key");
+    assert!(error.is::<Usage>() && error.to_string().contains("anna.pub: this is no private key"), "{error}");
     let error = keys::sign(&args(&[&at("anna.pub"), "--key", &at("anna.key")])).expect_err("no component");
     assert!(error.is::<Usage>(), "{error}");
 }

@@ -128,13 +128,13 @@ impl PrivateKey {
     /// Reads a key that nobody but its owner may read.
     ///
     /// # Errors
-    /// When it can't be read, others may read it, or it is none.
+    /// When it can't be read, it is none, or others may read it.
     pub fn read(path: &Path) -> Result<Self, SignError> {
+        let bytes = key_bytes(path, PRIVATE, "private key")?;
         let found = fs::metadata(path).map_err(|e| failed(path, e))?;
         if found.mode() & GROUP_AND_OTHERS != 0 {
             return Err(SignError::Exposed(path.into()));
         }
-        let bytes = key_bytes(path, PRIVATE, "private key")?;
         Ok(Self(SigningKey::from_bytes(&bytes)))
     }
 

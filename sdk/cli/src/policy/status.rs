@@ -79,7 +79,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     if args.json {
         writeln!(output, "{}", serde_json::to_string_pretty(&told)?)?;
     } else {
-        let text: String = told.iter().map(if args.fog.is_some() { document } else { site }).collect();
+        let text: String = match told.is_empty() {
+            true if args.fog.is_some() => "this fog node keeps no documents for any edge\n".to_owned(),
+            true => "nothing is told of policies at any site\n".to_owned(),
+            false => told.iter().map(if args.fog.is_some() { document } else { site }).collect(),
+        };
         output.write_all(plain(&text).as_bytes())?;
     }
     output.finish()

@@ -128,6 +128,10 @@ fn a_private_key_is_for_its_owner_alone() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("changed");
     let told = PrivateKey::read(&path).expect_err("exposed").to_string();
     assert!(told.contains("others may read this private key; run `chmod 600 "), "{told}");
+    // A public key is for all to read.
+    let public = signed.folder.path().join("keys/anna.pub");
+    let told = PrivateKey::read(&public).expect_err("public").to_string();
+    assert!(told.contains("anna.pub: this is no private key"), "{told}");
 }
 
 #[test]
