@@ -29,8 +29,6 @@ pub fn site_model(site: &SiteFile) -> SiteModel {
     });
     let nominal_v = site.control.nominal_v;
     let chargers = outlets.evses.iter().map(|evse| &evse.charger).map(|charger| Charger {
-        id: charger.id.clone(),
-        circuit: index_or_none(&charger.circuit),
         phases: charger.phases.clone(),
         min_ma: charger.min_on_a_phase(nominal_v),
         max_ma: charger.max_on_a_phase(nominal_v),
@@ -40,6 +38,7 @@ pub fn site_model(site: &SiteFile) -> SiteModel {
         priority: charger.priority,
         timer: charger.timer.iter().map(window).collect(),
         manual_ma: charger.manual_ma,
+        ..Charger::new(charger.id.clone(), index_or_none(&charger.circuit))
     });
     let users = site.users.iter().filter(|user| user.max_w.is_some() || user.priority.is_some());
     let users =

@@ -52,7 +52,7 @@ pub enum SnapshotError {
     Circuit(usize),
     /// A charger without phases, or with one of them twice.
     #[error(
-        "`chargers[{0}].phases` has to name one to three phases, each once; all three where they are not known"
+        "`chargers[{0}].phases` has to name one to three phases, each once; all that reach it where they are not known"
     )]
     Phases(usize),
     /// More than a site has.
@@ -110,7 +110,7 @@ pub struct Circuit {
     pub available_ma: PerPhase<Milliamps>,
     /// What other consumers draw.
     pub uncontrolled_ma: PerPhase<Milliamps>,
-    /// Whether its meter is silent, so that `available_ma` is the fallback budget.
+    /// Whether the meter by which its load is known is silent on a phase; `available_ma` is then the fallback budget at most.
     pub stale: bool,
 }
 
@@ -122,7 +122,7 @@ pub struct Charger {
     pub id: DeviceId,
     /// Index of the circuit that feeds it.
     pub circuit: u32,
-    /// The phases that it loads, in the order in which it counts them; all three where that is not known.
+    /// The phases that it loads, in the order in which it counts them; all that reach it where that is not known.
     pub phases: Vec<Phase>,
     /// What it is doing.
     pub state: ChargerState,

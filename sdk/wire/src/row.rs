@@ -177,7 +177,7 @@ event_kinds!(
     NodeStopped = "node_stopped",
     /// The policy gave no plan; the detail says why and who decided instead.
     PolicyFailed = "policy_failed",
-    /// A meter is silent: its circuit has the fallback budget.
+    /// A meter is silent on a phase: its circuit has the fallback budget there, or less.
     MeterStale = "meter_stale",
     /// A silent meter speaks again.
     MeterBack = "meter_back",

@@ -102,7 +102,8 @@ pub struct Case {
 
 fn branch() -> impl Strategy<Value = Branch> {
     let limit = prop_oneof![3 => (10..80).prop_map(|limit| [limit; 3]), 1 => prop::array::uniform3(8..80)];
-    (any::<prop::sample::Index>(), limit, 0..4, 0..8, prop::bool::weighted(0.6), 0..40_i64).prop_map(
+    let fallback = prop_oneof![1 => 0..8, 1 => 8..60];
+    (any::<prop::sample::Index>(), limit, 0..4, fallback, prop::bool::weighted(0.6), 0..40_i64).prop_map(
         |(parent, limit, margin, fallback, metered, offset)| Branch {
             parent,
             limit,
@@ -406,7 +407,7 @@ fn changed(mut site: SiteModel, random: &mut Random, scale: i64) -> SiteModel {
         match random.below(4) {
             0 => circuit.limit_ma = PerPhase::all(amps(random, 8, 72)),
             1 => circuit.margin_ma = amps(random, 0, 4),
-            2 => circuit.fallback_ma = amps(random, 0, 8),
+            2 => circuit.fallback_ma = amps(random, 0, 60),
             _ => {}
         }
     }

@@ -24,7 +24,7 @@ pub enum Cause {
     Forgotten,
     /// The machine forgot that a meter is silent, and waits for it anew.
     Silence,
-    /// The load is known again, of which its chargers' fallback budget took no account.
+    /// A load is known again, of which nobody could know before.
     MeterBack,
     /// The vehicle of this charger draws more of what it may, and nobody measures it: a load beside it couldn't be told from it.
     Unmeasured(usize),

@@ -194,33 +194,88 @@ impl Rig {
 
     /// Whether the machine can't know the load of a circuit.
     pub(crate) fn is_blind(&self, circuit: usize) -> bool {
-        let stale: Micros = self.machine.model().control.meter_stale_ms.into();
-        self.any_meter(circuit, &|meter| self.heard[meter].is_none_or(|at| self.now - at >= stale))
+        self.any_meter(circuit, &|meter| self.is_silent(meter))
     }
 
     /// Whether this holds of any meter by which the load of a circuit is known.
     fn any_meter(&self, circuit: usize, holds: &dyn Fn(usize) -> bool) -> bool {
-        let model = self.machine.model();
-        match model.meters.iter().position(|meter| meter.circuit == circuit) {
+        match self.meter_on(circuit) {
             Some(meter) => holds(meter),
-            None => (0..model.circuits.len())
-                .filter(|below| model.circuits[*below].parent == Some(circuit))
-                .any(|below| self.any_meter(below, holds)),
+            None => self.children(circuit).any(|below| self.any_meter(below, holds)),
         }
     }
 
-    /// A meter is heard: of loads that nobody knew before, the fallback budget took no account.
-    pub(crate) fn hear_meter(&mut self, meter: usize) {
+    /// A meter is heard, which tells of this load: it counts from now on as far as nobody could know it before.
+    pub(crate) fn hear_meter(&mut self, meter: usize, told: PerPhase<Milliamps>) {
         let path = self.paths[self.machine.model().meters[meter].circuit].clone();
-        let blind: Vec<usize> = path.into_iter().filter(|circuit| self.is_blind(*circuit)).collect();
-        self.heard[meter] = Some(self.now);
-        for circuit in blind {
-            if self.is_blind(circuit) {
-                continue;
-            }
-            let fallback = PerPhase::all(self.machine.model().circuits[circuit].fallback_ma);
-            self.watch.excuses.add(circuit, Cause::MeterBack, fallback, self.now);
+        let counted: Vec<_> = path.iter().map(|circuit| self.counted_load(*circuit)).collect();
+        (self.heard[meter], self.told[meter]) = (Some(self.now), Some(told));
+        for (circuit, before) in path.into_iter().zip(counted) {
+            let known = self.counted_load(circuit) - before;
+            self.watch.excuses.add(circuit, Cause::MeterBack, known, self.now);
         }
+    }
+
+    /// What others draw from a circuit and from all below it, as far as anybody could know: of what a silent meter measures no more than it told
+    /// last, or, if it was not heard since the edge has started, than what the fallback budget is meant for.
+    pub(crate) fn counted_load(&self, circuit: usize) -> PerPhase<Milliamps> {
+        let load = self.load(circuit);
+        let Some(meter) = self.meter_on(circuit) else {
+            let (own, told) = (self.loads[circuit], self.told_load(circuit));
+            let counted = self.children(circuit).fold(own, |sum, below| sum + self.counted_load(below));
+            let is_known = !self.is_blind(circuit);
+            return if is_known { counted } else { counted.zip(self.meant(circuit, told), Milliamps::min) };
+        };
+        match (self.is_silent(meter), self.told[meter]) {
+            (false, _) => load,
+            (true, Some(_)) => load.zip(self.told_load(circuit), Milliamps::min),
+            (true, None) => load.zip(self.meant(circuit, self.told_load(circuit)), Milliamps::min),
+        }
+    }
+
+    /// The load of a circuit beside which its fallback budget is meant to fit, and at least so much.
+    fn meant(&self, circuit: usize, least: PerPhase<Milliamps>) -> PerPhase<Milliamps> {
+        let fallback = self.machine.model().circuits[circuit].fallback_ma;
+        self.limit(circuit).zip(least, |limit, least| (limit - fallback).max(least))
+    }
+
+    /// The load of a circuit by what meters have said last.
+    fn told_load(&self, circuit: usize) -> PerPhase<Milliamps> {
+        let below = |fresh: bool| {
+            let of = move |below| if fresh { self.shown_load(below) } else { self.told_load(below) };
+            self.children(circuit).map(of).fold(PerPhase::default(), |sum, load| sum + load)
+        };
+        match self.meter_on(circuit) {
+            None => below(false),
+            Some(meter) if !self.is_silent(meter) => self.load(circuit),
+            Some(meter) => match self.told[meter] {
+                Some(told) => told.zip(below(true), Milliamps::max),
+                None => below(false),
+            },
+        }
+    }
+
+    /// The same by meters that are not silent.
+    fn shown_load(&self, circuit: usize) -> PerPhase<Milliamps> {
+        match self.meter_on(circuit) {
+            Some(meter) if !self.is_silent(meter) => self.load(circuit),
+            _ => self.children(circuit).fold(PerPhase::default(), |sum, below| sum + self.shown_load(below)),
+        }
+    }
+
+    fn meter_on(&self, circuit: usize) -> Option<usize> {
+        self.machine.model().meters.iter().position(|meter| meter.circuit == circuit)
+    }
+
+    fn children(&self, circuit: usize) -> impl Iterator<Item = usize> + '_ {
+        let circuits = &self.machine.model().circuits;
+        (0..circuits.len()).filter(move |below| circuits[*below].parent == Some(circuit))
+    }
+
+    /// Whether a meter was not heard for so long that it is stale.
+    fn is_silent(&self, meter: usize) -> bool {
+        let stale: Micros = self.machine.model().control.meter_stale_ms.into();
+        self.heard[meter].is_none_or(|at| self.now - at >= stale)
     }
 
     pub(crate) fn load(&self, circuit: usize) -> PerPhase<Milliamps> {
@@ -245,10 +300,9 @@ impl Rig {
             disobeys: self.vehicles[index].disobeys.map_or(Milliamps::ZERO, |_| self.draw(index)),
         });
         let hidden = self.hidden();
-        let breakers = model.circuits.iter().enumerate().map(|(index, circuit)| Breaker {
+        let breakers = (0..model.circuits.len()).map(|index| Breaker {
             limit: self.limit(index).map(|limit| limit + self.noise_of(index)),
-            load: self.load(index),
-            fallback: self.is_blind(index).then_some(circuit.fallback_ma),
+            load: self.counted_load(index),
             hidden: hidden[index],
         });
         let (outlets, breakers): (Vec<_>, Vec<_>) = (outlets.collect(), breakers.collect());

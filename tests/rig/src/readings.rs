@@ -10,6 +10,7 @@ use wattle_edge_core::*;
 /// What meters could measure at a moment.
 pub(crate) struct Moment {
     flows: Vec<PerPhase<Milliamps>>,
+    loads: Vec<PerPhase<Milliamps>>,
     voltage: Millivolts,
 }
 
@@ -36,7 +37,8 @@ impl Rig {
 
     fn moment(&self) -> Moment {
         let flows = (0..self.loads.len()).map(|circuit| self.flow(circuit)).collect();
-        Moment { flows, voltage: self.voltage_mv }
+        let loads = (0..self.loads.len()).map(|circuit| self.load(circuit)).collect();
+        Moment { flows, loads, voltage: self.voltage_mv }
     }
 
     /// A meter measures, and sends what was so long ago as it lags.
@@ -44,15 +46,16 @@ impl Rig {
         let circuit = self.machine.model().meters[meter].circuit;
         let steps = (self.meter_lags_ms[meter] / self.pace.step_ms) as usize;
         let then = self.moments.len().checked_sub(steps).and_then(|index| self.moments.get(index));
-        let (flow, voltage) = match then {
-            Some(moment) => (moment.flows[circuit], moment.voltage),
-            None => (self.flow(circuit), self.voltage_mv),
+        let (flow, load, voltage) = match then {
+            Some(moment) => (moment.flows[circuit], moment.loads[circuit], moment.voltage),
+            None => (self.flow(circuit), self.load(circuit), self.voltage_mv),
         };
         let shown = flow.map(|flow| flow + (self.noise)());
         let mut said = reading(Part::Meter(meter), None, None, &shown.0);
         if let Heard::Reading { voltage_mv, .. } = &mut said.heard {
             *voltage_mv = self.tells_voltage.then(|| Phases::new(&[voltage; 3]));
         }
+        self.telling[meter].push_back(load);
         self.send_reading(said);
     }
 
@@ -71,7 +74,12 @@ impl Rig {
     /// A reading is on its way, or lost; none of one device overtakes another.
     fn send_reading(&mut self, said: SiteInput) {
         let delays = (self.fate)(Kind::Reading);
-        let Some(delay) = delays.first() else { return self.lose_reading(said.part) };
+        let Some(delay) = delays.first() else {
+            if let Part::Meter(meter) = said.part {
+                self.telling[meter].pop_back();
+            }
+            return self.lose_reading(said.part);
+        };
         let before = self
             .up
             .iter()
@@ -87,7 +95,10 @@ impl Rig {
     /// What a device says reaches the machine.
     pub(crate) fn deliver(&mut self, input: SiteInput) {
         match (input.part, &input.heard) {
-            (Part::Meter(meter), _) => self.hear_meter(meter),
+            (Part::Meter(meter), Heard::Reading { .. }) => {
+                let told = self.telling[meter].pop_front().expect("one for each reading on its way");
+                self.hear_meter(meter, told);
+            }
             (
                 Part::Charger(index),
                 Heard::Confirmed(number) | Heard::Reading { setpoint: Some(number), .. },

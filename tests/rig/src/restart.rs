@@ -26,6 +26,7 @@ impl Rig {
         self.machine.inherit(validity, |charger| places.get(charger).copied());
         self.signal_again();
         self.heard.fill(None);
+        self.told.fill(None);
         self.note_limits();
         self.forget_the_disobedient();
         self.forget_silences();

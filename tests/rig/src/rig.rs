@@ -106,6 +106,10 @@ pub struct Rig {
     pub(crate) paths: Vec<Vec<usize>>,
     /// When each meter was heard by the present machine.
     pub(crate) heard: Vec<Option<Micros>>,
+    /// The load that it told of then.
+    pub(crate) told: Vec<Option<PerPhase<Milliamps>>>,
+    /// The loads that readings on their way tell of, by meter.
+    pub(crate) telling: Vec<VecDeque<PerPhase<Milliamps>>>,
     pub(crate) first_number: u64,
     /// The longest validity of any machine so far, and what each charger could be told at most.
     pub(crate) longest_validity: Millis,
@@ -131,6 +135,8 @@ impl Rig {
         let pace = Pace::of(&model.control);
         let offset = |ms: i64| ms * pace.reading_ms / 200 % pace.reading_ms;
         let latency = pace.step_ms;
+        let machine = SiteMachine::new(model, 1_000_000, start).expect("sound");
+        let model = machine.model();
         Self {
             vehicles: model.chargers.iter().map(|charger| Vehicle::new(charger, start)).collect(),
             loads: vec![PerPhase::all(Milliamps::ZERO); model.circuits.len()],
@@ -140,6 +146,8 @@ impl Rig {
             watch: Watch::new(model.circuits.len(), model.chargers.len()),
             paths: (0..model.circuits.len()).map(|circuit| model.path(circuit)).collect(),
             heard: vec![None; model.meters.len()],
+            told: vec![None; model.meters.len()],
+            telling: vec![VecDeque::new(); model.meters.len()],
             now: start,
             policy: Box::new(|snapshot| Ok(equal_share(snapshot))),
             fate: Box::new(move |kind| vec![if kind == Kind::Reading { 0 } else { latency }]),
@@ -170,7 +178,7 @@ impl Rig {
             goes_on: false,
             over: vec![PerPhase::all(None); model.circuits.len()],
             over_with_noise: vec![PerPhase::all(None); model.circuits.len()],
-            machine: SiteMachine::new(model, 1_000_000, start).expect("sound"),
+            machine,
         }
     }
 

@@ -31,10 +31,8 @@ pub struct Outlet<'a> {
 pub struct Breaker {
     /// What it may carry, less its margin.
     pub limit: PerPhase<Milliamps>,
-    /// What others draw from it and from all circuits below.
+    /// What others draw from it and from all circuits below, as far as anybody could know.
     pub load: PerPhase<Milliamps>,
-    /// What its chargers may draw together although the load is not known; none if it is known.
-    pub fallback: Option<Milliamps>,
     /// So much load can't be told from what vehicles may draw that nobody measures, and don't.
     pub hidden: PerPhase<Milliamps>,
 }
@@ -138,8 +136,7 @@ impl Flow {
     /// By how much `counts` of them and the load are more than the circuit may carry, as far as less was possible; not
     /// above zero where they aren't.
     pub fn excess(&self, breaker: &Breaker, phase: Phase, counts: Milliamps) -> Milliamps {
-        let fallback = breaker.fallback.unwrap_or(Milliamps::ZERO).min(breaker.limit[phase]);
-        let floor = self.unavoidable[phase].max(fallback);
+        let floor = self.unavoidable[phase];
         (counts - floor).min(breaker.load[phase] + counts - breaker.limit[phase])
     }
 }

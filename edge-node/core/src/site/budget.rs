@@ -1,15 +1,94 @@
 //! What may be shared at a moment: the limits less the uncontrolled load, and the chargers that want of it.
+//!
+//! Where a meter is silent its circuit's load is not known. Its chargers share the least of
+//! - the circuit's fallback budget;
+//! - its limit less the load by the last word of its meter since the start, so that silence gives nothing more than the last word did;
+//! - its limit less what fresh meters below it show.
+//!
+//! For the circuit above, if it has no meter of its own, such a circuit loads what its breaker leaves beside that share (and no more than its breaker
+//! lets through, unless its last word was more). Where that leaves less than the fallback budget of the circuit above, that one
+//! counts there: it is what was chosen for it.
 
-use wattle_wire::{Micros, Milliamps, PerPhase};
+use wattle_wire::{Micros, Milliamps, PerPhase, Phase};
 
 use super::SiteMachine;
 use super::envelope::Seat;
+use super::load::Current;
 
 /// What a circuit's chargers may draw together, and why.
 pub(super) struct Budget {
     pub(super) uncontrolled: PerPhase<Option<Milliamps>>,
     pub(super) budget: PerPhase<Milliamps>,
     pub(super) for_raises: PerPhase<Milliamps>,
+}
+
+/// What a meter tells of its circuit's load: what is known now, and its last word, however old.
+#[derive(Clone, Copy)]
+struct Told {
+    now: Current,
+    last: Current,
+}
+
+/// A circuit's load where it is known, and what it leaves for chargers.
+#[derive(Default)]
+struct Left {
+    load: Current,
+    budget: PerPhase<Milliamps>,
+}
+
+/// What circuits load a phase with.
+#[derive(Clone, Copy)]
+struct Loaded {
+    /// None if that is not known.
+    known: Option<Milliamps>,
+    /// What fresh meters show of it.
+    shown: Milliamps,
+    /// The same with the last words of silent ones.
+    least: Milliamps,
+    /// The same with what breakers let through of silent ones.
+    most: Milliamps,
+}
+
+impl Default for Loaded {
+    fn default() -> Self {
+        Self::known(Milliamps::ZERO)
+    }
+}
+
+impl Loaded {
+    fn known(load: Milliamps) -> Self {
+        Self { known: Some(load), shown: load, least: load, most: load }
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            known: self.known.zip(other.known).map(|(one, other)| one + other),
+            shown: self.shown + other.shown,
+            least: self.least + other.least,
+            most: self.most + other.most,
+        }
+    }
+
+    /// What a circuit loads the one above it with, and what it leaves for its chargers; `self` is what those below it do, `meter` what its own
+    /// meter tells: what is known now, and its last word.
+    fn left(
+        self,
+        meter: Option<(Option<Milliamps>, Option<Milliamps>)>,
+        [breaker, limit, fallback]: [Milliamps; 3],
+    ) -> (Self, Milliamps) {
+        let is_there = breaker > Milliamps::ZERO;
+        let known = meter.map_or(self.known, |(known, _)| known).or((!is_there).then_some(Milliamps::ZERO));
+        if let Some(load) = known {
+            return (Self::known(load), limit - load);
+        }
+        let last = meter.and_then(|(_, last)| last);
+        let least = last.map_or(self.least, |last| last.max(self.shown));
+        let fallback = fallback.min(limit).min(limit - least);
+        let budget = if meter.is_some() { fallback } else { fallback.max(limit - self.most) };
+        let most = (breaker - budget).min(breaker.max(least));
+        let most = if meter.is_some() { most } else { most.min(self.most) };
+        (Self { known: None, shown: self.shown, least, most }, budget)
+    }
 }
 
 impl SiteMachine {
@@ -32,30 +111,58 @@ impl SiteMachine {
 
     pub(super) fn budgets(&self, now: Micros) -> Vec<Budget> {
         let is_young = self.is_young(now);
-        let known = self.up_the_tree(|meter| self.load_of(meter, now));
-        let at_most = self.up_the_tree(|meter| {
+        let known =
+            |meter: usize| Told { now: self.load_of(meter, now), last: self.gauges[meter].load.last() };
+        let at_most = |meter: usize| {
             let load = &self.gauges[meter].load;
-            let at_most = load.at_most(now, self.stale());
-            let at_most =
-                at_most.zip(load.settled, |most, settled| if is_young { settled.and(most) } else { most });
-            at_most.zip(self.misplaced(meter, now), |most, misplaced| most.map(|most| most + misplaced))
-        });
-        let budget = |index: usize| {
-            let limit = self.limit(index);
-            let less = |load: PerPhase<Option<Milliamps>>, unknown: PerPhase<Milliamps>| {
-                limit.zip(load, |limit, load| load.map(|load| limit - load)).zip(unknown, Option::unwrap_or)
+            let misplaced = self.misplaced(meter, now);
+            let most = |known: Current| {
+                load.at_most(known).zip(misplaced, |most, misplaced| most.map(|most| most + misplaced))
             };
-            // What chargers do by an earlier machine's setpoints, which are reserved, stands until a meter is heard.
-            let fallback = limit.map(|limit| self.model.circuits[index].fallback_ma.min(limit));
-            let nothing = limit.map(|limit| limit.min(Milliamps::ZERO));
-            let [unknown, for_raises] = if is_young { [limit, nothing] } else { [fallback; 2] };
-            Budget {
-                uncontrolled: known[index],
-                budget: less(known[index], unknown),
-                for_raises: less(at_most[index], for_raises),
-            }
+            let now = load.now(now, self.stale());
+            let now = now.zip(load.settled, |now, settled| if is_young { settled.and(now) } else { now });
+            Told { now: most(now), last: most(load.last()) }
         };
-        (0..self.model.circuits.len()).map(budget).collect()
+        // What chargers do by an earlier machine's setpoints, which are reserved, stands until a meter is heard.
+        let known = self.left(known, |limit| is_young.then_some(limit));
+        let for_raises = self.left(at_most, |limit| is_young.then_some(limit.min(Milliamps::ZERO)));
+        let budgets = known.into_iter().zip(for_raises);
+        let budget = |(known, for_raises): (Left, Left)| Budget {
+            uncontrolled: known.load,
+            budget: known.budget,
+            for_raises: for_raises.budget,
+        };
+        budgets.map(budget).collect()
+    }
+
+    /// What is left of each circuit by what is told of the loads. Where a load is not known, what `begins` makes of the limit, or else what
+    /// the module says.
+    fn left(
+        &self,
+        told: impl Fn(usize) -> Told,
+        begins: impl Fn(Milliamps) -> Option<Milliamps>,
+    ) -> Vec<Left> {
+        let circuits = &self.model.circuits;
+        let mut below = vec![PerPhase::all(Loaded::default()); circuits.len()];
+        let mut all = Vec::with_capacity(circuits.len());
+        // Children stand behind their parents, so from the back each is complete before its parent is.
+        for (index, circuit) in circuits.iter().enumerate().rev() {
+            let (limit, meter) = (self.limit(index), self.meter_of[index].map(&told));
+            let mut left = Left::default();
+            for phase in Phase::ALL {
+                let own = meter.map(|told| (told.now[phase], told.last[phase]));
+                let limits = [circuit.limit_ma[phase], limit[phase], circuit.fallback_ma];
+                let (loaded, budget) = below[index][phase].left(own, limits);
+                left.load[phase] = loaded.known;
+                left.budget[phase] = loaded.known.map_or(begins(limit[phase]), |_| None).unwrap_or(budget);
+                if let Some(parent) = circuit.parent {
+                    below[parent][phase] = below[parent][phase].and(loaded);
+                }
+            }
+            all.push(left);
+        }
+        all.reverse();
+        all
     }
 
     /// The load of a meter's circuit. Before the first estimate is settled after a start it is what the meter shows less what its

@@ -22,6 +22,8 @@
 //! - Below zero only where there is generation.
 //! - When the machine has just begun nothing is settled, and who was not heard yet may draw something: the load is then the newest
 //!   meter reading less the latest readings of those who were heard.
+//! - Of a phase that is silent the last estimate stands, for what it is worth (see `budget`), until it is told that it is silent and then
+//!   speaks again: there the estimate begins anew.
 //! - A meter that lags ([`Meter::lag_ms`](super::Meter)) may tell of any moment since: the slack before its readings is as much longer.
 //! - A charger, or a phase of it, that is not measured drew between nothing and what it was told at that moment. Where the
 //!   estimate rises it is taken to have drawn that; raises fit beside its having drawn nothing.
@@ -35,7 +37,7 @@
 
 use std::collections::VecDeque;
 
-use wattle_wire::{Micros, Milliamps, Millis, PerPhase};
+use wattle_wire::{Micros, Milliamps, Millis, PerPhase, Phase};
 
 use super::station::{DRAW_TOLERANCE, Station};
 use super::track::MAX_BUCKETS;
@@ -117,6 +119,7 @@ pub(super) struct Load {
     pub(super) settled: Current,
     /// The upper bound of the reading that was settled last.
     pub(super) doubt: Current,
+    /// What was measured last, and when; none of a phase that was told to be silent.
     pub(super) heard: PerPhase<Option<(Milliamps, Micros)>>,
     /// What was subtracted at most for each charger of the reading that was settled last.
     pub(super) subtracted: Vec<PerPhase<Milliamps>>,
@@ -148,6 +151,11 @@ impl Load {
         now: Micros,
         guard: Micros,
     ) {
+        for phase in Phase::ALL {
+            if measured[phase].is_some() && self.heard[phase].is_none() {
+                self.forget(phase);
+            }
+        }
         self.heard = self.heard.zip(measured, |heard, m| m.map(|m| (m, now)).or(heard));
         let floor = self.floor();
         let less =
@@ -215,7 +223,7 @@ impl Load {
 
     fn settle_on(&mut self, measured: Current, [least, likely, most, sure]: [PerPhase<Milliamps>; 4]) {
         let floor = self.floor();
-        for phase in wattle_wire::Phase::ALL {
+        for phase in Phase::ALL {
             let Some(measured) = measured[phase] else { continue };
             let load = |drawn: PerPhase<Milliamps>| (measured - drawn[phase]).max(floor);
             self.doubt[phase] = Some(load(sure));
@@ -229,19 +237,25 @@ impl Load {
 
     /// The load on each phase; none where the meter was not heard for `stale`.
     pub(super) fn now(&self, now: Micros, stale: Micros) -> Current {
+        self.last()
+            .zip(self.heard, |load, heard| load.filter(|_| heard.is_some_and(|(_, at)| now - at < stale)))
+    }
+
+    /// The load on each phase by what the meter has said last, however long ago.
+    pub(super) fn last(&self) -> Current {
         let mut load = self.settled;
         for waiting in &self.waiting {
             // Before the first settled estimate the whole of what the meter shows is taken for load.
             let risen = waiting.at_least.zip(waiting.measured, |at_least, m| (at_least, m));
             load = load.zip(risen, |load, (at_least, m)| if load.is_some() { load.max(at_least) } else { m });
         }
-        load.zip(self.heard, |load, heard| load.filter(|_| heard.is_some_and(|(_, at)| now - at < stale)))
+        load
     }
 
     /// The load before the first estimate is settled: what the newest reading shows beside so much of the chargers.
     pub(super) fn begun(&self, mut known: Current, drawn: PerPhase<Milliamps>) -> Current {
         let Some(newest) = self.waiting.back() else { return known };
-        for phase in wattle_wire::Phase::ALL {
+        for phase in Phase::ALL {
             if let (None, Some(_), Some(measured)) =
                 (self.settled[phase], known[phase], newest.measured[phase])
             {
@@ -251,11 +265,10 @@ impl Load {
         known
     }
 
-    /// The most that the load can be by what is not settled yet: a raise has to fit beside this.
-    pub(super) fn at_most(&self, now: Micros, stale: Micros) -> Current {
-        let known = self
-            .now(now, stale)
-            .zip(self.doubt, |known, doubt| known.map(|known| doubt.map_or(known, |d| d.max(known))));
+    /// The most that a load that is known can be by what is not settled yet: a raise has to fit beside this.
+    pub(super) fn at_most(&self, known: Current) -> Current {
+        let known =
+            known.zip(self.doubt, |known, doubt| known.map(|known| doubt.map_or(known, |d| d.max(known))));
         self.waiting.iter().fold(known, |known, waiting| {
             known.zip(waiting.at_most, |known, most| known.map(|known| most.map_or(known, |m| m.max(known))))
         })
@@ -266,13 +279,18 @@ impl Load {
         self.heard.map(|heard| heard.filter(|(_, at)| now - *at < stale).map(|(m, _)| m))
     }
 
-    /// Forgets the estimate: after a silence it begins anew.
-    pub(super) fn forget(&mut self) {
-        self.waiting.clear();
-        self.settled = PerPhase::all(None);
-        self.doubt = PerPhase::all(None);
-        self.subtracted.clear();
-        self.lately.clear();
+    /// It is told of these phases that they are silent.
+    pub(super) fn fall_silent(&mut self, phases: &[Phase]) {
+        phases.iter().for_each(|phase| self.heard[*phase] = None);
+    }
+
+    /// Forgets the estimate of a phase: after a silence it begins anew.
+    fn forget(&mut self, phase: Phase) {
+        for waiting in &mut self.waiting {
+            (waiting.measured[phase], waiting.at_least[phase], waiting.at_most[phase]) = (None, None, None);
+        }
+        (self.settled[phase], self.doubt[phase]) = (None, None);
+        self.subtracted.iter_mut().for_each(|subtracted| subtracted[phase] = Milliamps::ZERO);
     }
 
     fn floor(&self) -> Milliamps {

@@ -21,7 +21,7 @@
 //!   charger connects or goes, and when a reservation ends that a raise waits for. Expiries and stale meters
 //!   are noticed with the interval.
 //! - A phase of which no meter reading is younger than `meter_stale_ms` gives its circuit the fallback
-//!   budget. A circuit without a meter has the load of the metered circuits below it.
+//!   budget, or less, as the `budget` module says. A circuit without a meter has the load of the metered circuits below it.
 //! - Setpoint numbers grow from the `first_number` that the machine is given. They must grow across restarts:
 //!   use the milliseconds since 1970 at the start (a machine sends far fewer than a thousand per second and
 //!   charger).
@@ -129,6 +129,7 @@ pub struct SiteMachine {
 struct Gauge {
     load: Load,
     voltage: Voltage,
+    /// Whether it was told that it is silent on a phase.
     is_stale: bool,
     is_over: bool,
 }
@@ -138,8 +139,9 @@ impl SiteMachine {
     ///
     /// # Errors
     /// When the model is not sound; see [`SiteModel::check`].
-    pub fn new(model: SiteModel, first_number: u64, now: Micros) -> Result<Self, ModelError> {
+    pub fn new(mut model: SiteModel, first_number: u64, now: Micros) -> Result<Self, ModelError> {
         model.check()?;
+        model.find_reach();
         let paths: Vec<Vec<usize>> =
             model.chargers.iter().map(|charger| model.path(charger.circuit)).collect();
         let below = |circuit| (0..paths.len()).filter(|i| paths[*i].contains(&circuit)).collect();

@@ -110,8 +110,10 @@ pub struct Charger {
     /// Index of the circuit that feeds it.
     pub circuit: usize,
     /// The phases it is wired to, in the order in which it counts them; none if that is not known: it then
-    /// counts on all three.
+    /// counts on all that reach it.
     pub phases: Option<Vec<Phase>>,
+    /// The phases that reach it: those that all circuits on its way have. A machine finds them itself.
+    pub reach: Vec<Phase>,
     /// The least that a vehicle charges with.
     pub min_ma: Milliamps,
     /// The most that it can give.
@@ -256,6 +258,16 @@ impl SiteModel {
         Ok(())
     }
 
+    /// Finds the phases that reach each charger. Where its circuits have none in common nothing fits, whichever it counts on.
+    pub(super) fn find_reach(&mut self) {
+        for index in 0..self.chargers.len() {
+            let path = self.path(self.chargers[index].circuit);
+            let is_there = |phase: &Phase| path.iter().all(|circuit| self.circuits[*circuit].has(*phase));
+            let reach: Vec<Phase> = Phase::ALL.into_iter().filter(is_there).collect();
+            self.chargers[index].reach = if reach.is_empty() { Phase::ALL.to_vec() } else { reach };
+        }
+    }
+
     /// The circuits from a circuit up to the grid connection.
     pub fn path(&self, circuit: usize) -> Vec<usize> {
         std::iter::successors(Some(circuit), |index| self.circuits[*index].parent).collect()
@@ -275,6 +287,11 @@ impl Circuit {
             schedule: Vec::new(),
         }
     }
+
+    /// Whether it has this phase.
+    pub fn has(&self, phase: Phase) -> bool {
+        self.limit_ma[phase] > Milliamps::ZERO
+    }
 }
 
 impl Charger {
@@ -284,6 +301,7 @@ impl Charger {
             id,
             circuit,
             phases: None,
+            reach: Phase::ALL.to_vec(),
             min_ma: Milliamps::from_amps(6),
             max_ma: Milliamps::from_amps(32),
             max_power: None,
@@ -297,11 +315,16 @@ impl Charger {
 
     /// The phases that it counts on.
     pub fn wired(&self) -> &[Phase] {
-        self.phases.as_deref().filter(|phases| !phases.is_empty()).unwrap_or(&Phase::ALL)
+        self.said_phases().unwrap_or(&self.reach)
     }
 
-    /// Whether its wiring is known.
+    /// Whether it is known which phases it loads: they are said, or there is no other.
     pub fn wiring_is_known(&self) -> bool {
-        self.phases.as_ref().is_some_and(|phases| !phases.is_empty())
+        self.said_phases().is_some() || self.reach.len() == 1
+    }
+
+    /// The phases that it is said to be wired to.
+    pub(super) fn said_phases(&self) -> Option<&[Phase]> {
+        self.phases.as_deref().filter(|phases| !phases.is_empty())
     }
 }

@@ -1,8 +1,9 @@
 //! What is noticed at a decision and becomes an event: silent meters, chargers that draw more than they may, anomalies.
 
 use wattle_wire::row::EventKind;
-use wattle_wire::{Micros, Milliamps};
+use wattle_wire::{Micros, Milliamps, Phase};
 
+use super::explain::phases;
 use super::{Part, SiteMachine};
 
 /// A charger that draws this much above what it may, for the patience of its site, is reported.
@@ -19,22 +20,35 @@ impl SiteMachine {
     fn note_stale_meters(&mut self, now: Micros) {
         let stale = self.stale();
         for index in 0..self.gauges.len() {
-            let is_heard = self.gauges[index].load.measured(now, stale).0.iter().any(Option::is_some);
+            let silent = self.silent_phases(index, now);
             let circuit = &self.model.circuits[self.model.meters[index].circuit];
-            if !is_heard && !self.gauges[index].is_stale && now - self.started_at >= stale {
+            let gauge = &mut self.gauges[index];
+            // What it was told to be silent on it is not heard of until it speaks again.
+            let is_news = |phase: &Phase| !gauge.is_stale || gauge.load.heard[*phase].is_some();
+            if silent.iter().any(is_news) && now - self.started_at >= stale {
                 let text = format!(
-                    "no plausible reading for {}; the chargers of circuit {} share {} per phase",
-                    self.model.control.meter_stale_ms, circuit.id, circuit.fallback_ma
+                    "no plausible reading of circuit {} on {} for {}; its chargers share at most {} there",
+                    circuit.id,
+                    phases(&silent),
+                    self.model.control.meter_stale_ms,
+                    circuit.fallback_ma
                 );
-                self.gauges[index].is_stale = true;
-                self.gauges[index].load.forget();
+                gauge.is_stale = true;
+                gauge.load.fall_silent(&silent);
                 self.note(EventKind::MeterStale, Some(Part::Meter(index)), text);
-            } else if is_heard && self.gauges[index].is_stale {
+            } else if silent.is_empty() && gauge.is_stale {
                 let text = format!("the chargers of circuit {} share what its meter leaves", circuit.id);
                 self.gauges[index].is_stale = false;
                 self.note(EventKind::MeterBack, Some(Part::Meter(index)), text);
             }
         }
+    }
+
+    /// The phases of a meter's circuit that it doesn't tell of.
+    pub(super) fn silent_phases(&self, meter: usize, now: Micros) -> Vec<Phase> {
+        let circuit = &self.model.circuits[self.model.meters[meter].circuit];
+        let measured = self.gauges[meter].load.measured(now, self.stale());
+        Phase::ALL.into_iter().filter(|phase| circuit.has(*phase) && measured[*phase].is_none()).collect()
     }
 
     fn note_over_draws(&mut self, now: Micros) {

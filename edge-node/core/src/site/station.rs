@@ -298,17 +298,16 @@ impl Station {
     }
 }
 
-/// Puts a charger's currents on the site's phases; none where it is wired and said nothing of the current. Where the wiring is
-/// not known its highest counts on all.
+/// Puts a charger's currents on the site's phases; none where it is wired and said nothing of the current. Where it is not said how
+/// it is wired its highest counts on all that reach it.
 fn on_site_phases(charger: &Charger, current: Option<Phases<Milliamps>>) -> PerPhase<Option<Milliamps>> {
     let nothing = Milliamps::ZERO;
-    if !charger.wiring_is_known() {
-        let highest = current.and_then(|current| current.iter().flatten().max());
-        return PerPhase::all(highest.map(|i| i.max(nothing)));
-    }
+    let highest = || current.and_then(|current| current.iter().flatten().max());
+    let is_said = charger.said_phases().is_some();
     let mut draw = PerPhase::all(Some(nothing));
     for (index, phase) in charger.wired().iter().enumerate() {
-        draw[*phase] = current.and_then(|current| current.get(index)).map(|i| i.max(nothing));
+        let said = if is_said { current.and_then(|current| current.get(index)) } else { highest() };
+        draw[*phase] = said.map(|i| i.max(nothing));
     }
     draw
 }

@@ -7,6 +7,7 @@ mod limits;
 mod measuring;
 mod properties;
 mod scenarios;
+mod silence;
 mod systems;
 mod time;
 mod trees;

@@ -1,6 +1,6 @@
 //! Trees of circuits, phases and wirings, one figure at a time.
 
-use wattle_wire::row::EventKind;
+use wattle_wire::row::{Cause, EventKind};
 use wattle_wire::{Milliamps, PerPhase, Phase};
 
 use wattle_edge_core::*;
@@ -127,10 +127,30 @@ fn who_draws_more_than_it_may_counts_as_it_is_on_its_own_phase_only() {
 fn a_phase_that_is_not_there_gives_nothing() {
     let mut site = model(30.0, &["cp-1"]);
     site.circuits[0].limit_ma = PerPhase([amps(30.0), Milliamps::ZERO, Milliamps::ZERO]);
-    site.chargers[0].phases = None;
+    site.chargers[0].phases = Some(vec![Phase::L2]);
     settled(&mut everyone_asks(site.clone()), &[0]);
     site.chargers[0].phases = Some(vec![Phase::L1]);
     settled(&mut everyone_asks(site), &[30]);
+}
+
+#[test]
+fn a_charger_of_unknown_wiring_counts_on_no_phase_that_does_not_reach_it() {
+    let limit = |amps_of: [f64; 3]| PerPhase(amps_of.map(amps));
+    let mut site = tree(40.0, &[30.0]);
+    site.circuits[0].limit_ma = limit([40.0, 40.0, 0.0]);
+    site.circuits[1].limit_ma = limit([30.0, 0.0, 30.0]);
+    site.chargers[0].phases = None;
+    let mut rig = everyone_asks(site.clone());
+    settled(&mut rig, &[30]);
+    assert_eq!(rig.machine.begin_decision(rig.now, Cause::Interval).chargers[0].phases, [Phase::L1]);
+    // It speaks of three phases, as it doesn't know that two of them are not there.
+    rig.vehicles[0].wired = Phase::ALL.to_vec();
+    rig.vehicles[0].uses = 1;
+    settled(&mut rig, &[30]);
+    site.circuits[1].limit_ma = limit([30.0, 20.0, 30.0]);
+    let mut rig = everyone_asks(site);
+    settled(&mut rig, &[20]);
+    assert_eq!(rig.machine.model().chargers[0].wired(), [Phase::L1, Phase::L2]);
 }
 
 #[test]

@@ -82,6 +82,7 @@ fn json(explained: &Explained) -> Value {
             "limits": limits.collect::<Vec<_>>(),
             "margin_ma": circuit.margin_ma,
             "uncontrolled_ma": circuit.uncontrolled_ma,
+            "silent": circuit.silent.iter().map(|(circuit, phases)| json!({"circuit": circuit, "phases": phases})).collect::<Vec<_>>(),
             "budget_ma": circuit.budget_ma,
             "for_raises_ma": circuit.for_raises_ma,
             "set_aside_ma": circuit.set_aside_ma,

@@ -46,8 +46,10 @@ pub struct ExplainedCircuit {
     pub limits: Vec<(String, PerPhase<Milliamps>)>,
     /// What stays free below the limit.
     pub margin_ma: Milliamps,
-    /// What other consumers draw; none on a phase of which nobody knows, whose chargers share the fallback budget.
+    /// What other consumers draw; none on a phase of which nobody knows.
     pub uncontrolled_ma: PerPhase<Option<Milliamps>>,
+    /// The circuits whose meters are silent by which that is known otherwise, itself or some below it, and on which phases.
+    pub silent: Vec<(CircuitId, Vec<Phase>)>,
     /// What its chargers may draw together.
     pub budget_ma: PerPhase<Milliamps>,
     /// The same for raises, which have to fit beside whatever the load may be.
@@ -160,6 +162,11 @@ fn amps(current: Milliamps) -> String {
 fn seconds(length: Micros) -> String {
     let tenths = length.0.max(0) / 100_000;
     if tenths % 10 == 0 { format!("{} s", tenths / 10) } else { format!("{}.{} s", tenths / 10, tenths % 10) }
+}
+
+/// Phases as a sentence lists them.
+pub(super) fn phases(phases: &[Phase]) -> String {
+    listed(&phases.iter().map(|phase| format!("{phase:?}")).collect::<Vec<_>>())
 }
 
 /// Names as a sentence lists them; at most five.

@@ -284,7 +284,7 @@ fn a_silent_meter_is_told_with_the_circuit() {
     depot.machine.begin_decision(depot.now, Cause::Interval);
     let explained = depot.machine.explain(Depot::proposal(&[(0, 10_000)]), depot.now);
     let text = explained.to_string();
-    assert!(text.contains("Its meter is silent: its chargers share the fallback budget."), "{text}");
+    assert!(text.contains("Its meter is silent on L1: its chargers share the fallback budget"), "{text}");
     assert!(text.contains("was not heard of for 15 s"), "{text}");
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use wattle_wire::{Milliamps, PerPhase, Phase};
 
-use super::{ExplainedCharger, ExplainedCircuit, Explanation, amps};
+use super::{ExplainedCharger, ExplainedCircuit, Explanation, amps, phases as named};
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -60,8 +60,15 @@ impl fmt::Display for ExplainedCircuit {
             self.uncontrolled_ma[phase].map_or("unknown".to_owned(), |load| amps(-load))
         })?;
         row(f, "for its chargers", &plain(self.budget_ma))?;
-        if self.phases.iter().any(|phase| self.uncontrolled_ma[*phase].is_none()) {
-            writeln!(f, "  Its meter is silent: its chargers share the fallback budget.")?;
+        for (circuit, phases) in &self.silent {
+            let on = named(phases);
+            if *circuit == self.circuit {
+                let share = "its chargers share the fallback budget, at most what its last word left";
+                writeln!(f, "  Its meter is silent on {on}: {share}.")?;
+            } else {
+                let counts = "it counts with what its breaker lets through beside its chargers";
+                writeln!(f, "  The meter of {circuit} is silent on {on}: {counts}.")?;
+            }
         }
         if self.for_raises_ma != self.budget_ma {
             row(f, "for raises, until load settles", &plain(self.for_raises_ma))?;
