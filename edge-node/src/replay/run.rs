@@ -344,7 +344,7 @@ impl<A: Audience> Replay<A> {
 }
 
 fn begin(keyframe: Keyframe) -> Result<Playing, String> {
-    let site = SiteFile::parse("the keyframe's configuration", &keyframe.configuration)
+    let site = SiteFile::recorded("the keyframe's configuration", &keyframe.configuration)
         .map_err(|problems| problems.to_string())?;
     let player = Player::new(site_model(&site), &keyframe)
         .map_err(|error| format!("{error}; it was written by {}", keyframe.program))?;

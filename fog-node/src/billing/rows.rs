@@ -104,7 +104,7 @@ pub fn read_terms(site: &SiteId, batches: &[RecordBatch]) -> Result<Vec<Terms>, 
 
 fn terms_of(site: &SiteId, from: Timestamp, text: &str) -> Result<Terms, RowsError> {
     let unreadable = |problems: String| RowsError::Configuration { at: from, problems };
-    let file = SiteFile::parse(&format!("{site}.toml"), text).map_err(|p| unreadable(p.to_string()))?;
+    let file = SiteFile::recorded(&format!("{site}.toml"), text).map_err(|p| unreadable(p.to_string()))?;
     let names: BTreeMap<_, _> = file.users.into_iter().map(|user| (user.id.into(), user.name)).collect();
     Ok(Terms {
         from,

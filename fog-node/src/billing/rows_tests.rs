@@ -103,6 +103,18 @@ fn terms_are_those_of_the_site_file() {
 }
 
 #[test]
+fn terms_that_were_recorded_before_they_would_be_refused_are_read_as_before() {
+    let once = SITE
+        .replace("limit_a = 30", "limit_a = 30\nfallback_a = 40")
+        .replace("price_per_kwh = \"0.35\"", "price_per_kwh = 0.35")
+        .replace("currency = \"EUR\"", "currency = \"EUX\"");
+    assert!(SiteFile::parse("depot.toml", &once).is_err());
+    let now = read_terms(&site(), &[configured(SITE)]).expect("readable");
+    let then = read_terms(&site(), &[configured(&once)]).expect("readable");
+    assert_eq!((then[0].price_per_kwh, &*then[0].currency), (now[0].price_per_kwh, "EUX"));
+}
+
+#[test]
 fn a_configuration_that_can_not_be_read_is_named_by_its_time() {
     let error = read_terms(&site(), &[configured("id = 5")]).expect_err("no site").to_string();
     assert!(error.starts_with("the configuration of 1970-01-01T00:00:00Z can't be read"), "{error}");

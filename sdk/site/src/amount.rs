@@ -1,5 +1,6 @@
-//! Amperes and watts as people write them in a file: `6`, `0.5`, or one value per phase; `4200`.
+//! Amperes, watts and money as people write them in a file: `6`, `0.5`, or one value per phase; `4200`; `"0.39"`.
 
+use rust_decimal::Decimal;
 use serde::{Deserialize, Deserializer};
 use wattle_wire::{Milliamps, PerPhase, Watts};
 
@@ -74,4 +75,17 @@ pub fn watts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Watts>
     in_range.map(|watts| Some(Watts(watts))).ok_or_else(|| {
         serde::de::Error::custom(format!("{watts} W is no such power; give 0 to {MAX_WATTS} W"))
     })
+}
+
+/// A price that is written as text.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a price is text, such as \"0.39\", so that no digit of it is lost")]
+enum Price {
+    Text(String),
+}
+
+/// Reads an amount of money, decimal text.
+pub fn money<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Decimal, D::Error> {
+    let Price::Text(text) = Price::deserialize(deserializer)?;
+    text.parse().map_err(|_| serde::de::Error::custom("is no amount; give decimal text, such as \"0.39\""))
 }

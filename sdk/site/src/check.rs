@@ -1,11 +1,13 @@
 //! What must fit together in a site.
 
 mod chargers;
+mod room;
 
 use std::collections::BTreeSet;
 
 use wattle_wire::{Milliamps, Millis};
 
+use crate::currency::is_currency;
 use crate::file::{Circuit, Control, SiteFile, Tariff};
 use crate::hours::Hours;
 use crate::problem::Problems;
@@ -108,17 +110,7 @@ fn circuits(file: &str, circuits: &[Circuit], problems: &mut Problems) {
     }
     for (index, circuit) in circuits.iter().enumerate() {
         let key = |field: &str| format!("circuits.{}.{field}", circuit.id);
-        let earlier = || circuits[..index].iter().map(|c| c.id.as_str());
-        match &circuit.parent {
-            None if index > 0 => {
-                problems.add(file, key("parent"), "", "is missing; only the first circuit has none");
-            }
-            Some(parent) if !earlier().any(|id| id == parent.as_str()) => {
-                let known = earlier().collect::<Vec<_>>().join(", ");
-                problems.add(file, key("parent"), parent, format!("is no circuit above this one ({known})"));
-            }
-            _ => {}
-        }
+        parent(file, circuits, index, problems);
         for (field, value) in [
             ("margin_a", circuit.margin_ma),
             ("fallback_a", circuit.fallback_ma),
@@ -130,6 +122,30 @@ fn circuits(file: &str, circuits: &[Circuit], problems: &mut Problems) {
         }
         limits(file, circuit, problems);
         schedule(file, circuit, problems);
+    }
+}
+
+fn parent(file: &str, circuits: &[Circuit], index: usize, problems: &mut Problems) {
+    let (before, circuit) = (&circuits[..index], &circuits[index]);
+    let mut add = |value: &str, allowed: &str| {
+        problems.add(file, format!("circuits.{}.parent", circuit.id), value, allowed);
+    };
+    let Some(parent) = &circuit.parent else {
+        if index > 0 {
+            add("", "is missing; only the first circuit has none");
+        }
+        return;
+    };
+    let known = before.iter().map(|c| c.id.as_str()).collect::<Vec<_>>().join(", ");
+    let stands_below = || circuits[index + 1..].iter().any(|c| c.id == *parent);
+    match parent.as_str() {
+        parent if index == 0 => add(parent, "the first circuit is the grid connection, which has no parent"),
+        _ if before.iter().any(|c| c.id == *parent) => {}
+        parent if circuit.id.as_str() == parent => {
+            add(parent, &format!("is this circuit itself; name the one that feeds it ({known})"));
+        }
+        parent if stands_below() => add(parent, "stands below this one; list a parent before what it feeds"),
+        parent => add(parent, &format!("is no circuit above this one ({known})")),
     }
 }
 
@@ -218,13 +234,9 @@ fn known_circuit(file: &str, site: &SiteFile, key: String, circuit: &str, proble
 }
 
 fn tariff(file: &str, tariff: &Tariff, problems: &mut Problems) {
-    if tariff.currency.len() != 3 || !tariff.currency.bytes().all(|b| b.is_ascii_uppercase()) {
-        problems.add(
-            file,
-            "tariff.currency",
-            &tariff.currency,
-            "give the three letters of ISO 4217, \"EUR\"",
-        );
+    if !is_currency(&tariff.currency) {
+        let allowed = "is no currency; give the three letters of ISO 4217, such as \"EUR\"";
+        problems.add(file, "tariff.currency", &tariff.currency, allowed);
     }
     if tariff.version.is_empty() {
         problems.add(file, "tariff.version", "", "is empty; it names the tariff on each bill");

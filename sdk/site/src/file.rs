@@ -5,12 +5,12 @@ use serde::Deserialize;
 use wattle_wire::signal::Right;
 use wattle_wire::{CircuitId, DeviceId, Milliamps, Millis, PerPhase, Phase, SiteId, UserId, Watts};
 
-use crate::amount::{amps, amps_per_phase, optional_amps, watts};
+use crate::amount::{amps, amps_per_phase, money, optional_amps, watts};
 use crate::check;
 use crate::connector::Connector;
 use crate::hours::{Hours, ScheduledLimit};
 use crate::problem::Problems;
-use crate::read::read;
+use crate::read::{document, read, read_document};
 
 /// A site.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -139,7 +139,8 @@ pub struct Circuit {
     /// What is left unused on each phase, A; default 0.
     #[serde(rename = "margin_a", default, deserialize_with = "amps")]
     pub margin_ma: Milliamps,
-    /// What the chargers may draw together on each phase while the circuit's meter is silent, A; default 0.
+    /// What the chargers may draw together at most on each phase while the circuit's meter is silent, A; what fits beside
+    /// `max_load_a`; default 0.
     #[serde(rename = "fallback_a", default, deserialize_with = "amps")]
     pub fallback_ma: Milliamps,
     /// The largest load that other consumers are expected to put on a phase, A; default 0.
@@ -189,7 +190,7 @@ pub struct Charger {
     #[serde(default)]
     pub kind: ChargerKind,
     /// The phases of the site in the order in which they are wired to it, `["L2"]`; without it they are not known
-    /// and it counts on all three.
+    /// and it counts on all that each circuit on its way has.
     #[serde(default)]
     pub phases: Option<Vec<Phase>>,
     /// The least that a vehicle charges with, A; default 6.
@@ -256,28 +257,37 @@ pub struct User {
 
 /// What a charge costs.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct Tariff {
     /// Which tariff this is; stands on each bill. Default `1`.
+    #[serde(default = "default_version")]
     pub version: String,
     /// ISO 4217; default `EUR`.
+    #[serde(default = "default_currency")]
     pub currency: String,
     /// Price of a session, decimal text; default `"0"`.
-    #[serde(with = "rust_decimal::serde::str")]
+    #[serde(default, deserialize_with = "money")]
     pub start_fee: Decimal,
-    /// Price of a kWh, decimal text; default `"0"`.
-    #[serde(with = "rust_decimal::serde::str")]
+    /// Price of a kWh, decimal text; a site without a tariff has `"0"`.
+    #[serde(deserialize_with = "money")]
     pub price_per_kwh: Decimal,
 }
 
 impl Default for Tariff {
     fn default() -> Self {
         Self {
-            version: "1".into(),
-            currency: "EUR".into(),
+            version: default_version(),
+            currency: default_currency(),
             start_fee: Decimal::ZERO,
             price_per_kwh: Decimal::ZERO,
         }
+    }
+}
+
+impl Circuit {
+    /// Whether it has this phase.
+    pub fn has(&self, phase: Phase) -> bool {
+        self.limit_ma[phase] > Milliamps::ZERO
     }
 }
 
@@ -320,6 +330,34 @@ impl SiteFile {
     pub fn parse(file: &str, text: &str) -> Result<Self, Problems> {
         read(file, text, |site, problems| check::site(file, site, problems))
     }
+
+    /// Reads a site as it was recorded when it was taken: what was right then is, whatever would be refused today. Prices
+    /// could be numbers then, and a tariff without one had 0.
+    ///
+    /// # Errors
+    /// Every mistake of shape.
+    pub fn recorded(file: &str, text: &str) -> Result<Self, Problems> {
+        let mut document = document(file, text)?;
+        if let Some(tariff) = document.get_mut("tariff").and_then(toml::Value::as_table_mut) {
+            tariff.entry("price_per_kwh").or_insert_with(|| "0".into());
+            for (_, price) in
+                tariff.iter_mut().filter(|(key, _)| matches!(key.as_str(), "start_fee" | "price_per_kwh"))
+            {
+                if price.is_float() || price.is_integer() {
+                    *price = price.to_string().into();
+                }
+            }
+        }
+        read_document(file, document, |_, _| ())
+    }
+}
+
+fn default_version() -> String {
+    "1".into()
+}
+
+fn default_currency() -> String {
+    "EUR".into()
 }
 
 fn default_time_zone() -> String {

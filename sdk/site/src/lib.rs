@@ -5,12 +5,13 @@
 //! `docs/site.toml` is the example that ships; a test loads it.
 //!
 //! Invariants: a circuit's parent stands before it and the first circuit is the grid connection; every
-//! charger and meter hangs on a circuit that exists; no two things share a name; safe currents fit beside the
-//! largest expected load. This crate opens no file.
+//! charger and meter hangs on a circuit that exists; no two things share a name; safe currents and fallback budgets fit beside the
+//! largest expected load. [`SiteFile::recorded`] reads what was right once. This crate opens no file.
 
 mod amount;
 mod check;
 mod connector;
+mod currency;
 mod file;
 mod hours;
 mod problem;

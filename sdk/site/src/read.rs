@@ -4,7 +4,7 @@
 //! one, stood in for by one that can be read, and the document is read again. Each place is mended a few times at most,
 //! so it ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::DeserializeOwned;
 use serde_path_to_error::{Path, Segment};
@@ -24,16 +24,29 @@ pub fn read<T: DeserializeOwned>(
     text: &str,
     check: impl FnOnce(&T, &mut Problems),
 ) -> Result<T, Problems> {
+    read_document(file, document(file, text)?, check)
+}
+
+/// The TOML of a text.
+pub fn document(file: &str, text: &str) -> Result<Value, Problems> {
+    text.parse::<Table>().map(Value::Table).map_err(|e| {
+        let mut problems = Problems::default();
+        let before = e.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        problems.add(file, "", "", format!("is no TOML: line {line}: {}", e.message()));
+        problems
+    })
+}
+
+/// As [`read`], of TOML.
+pub fn read_document<T: DeserializeOwned>(
+    file: &str,
+    mut document: Value,
+    check: impl FnOnce(&T, &mut Problems),
+) -> Result<T, Problems> {
     let mut problems = Problems::default();
-    let mut document = match text.parse::<Table>() {
-        Ok(table) => Value::Table(table),
-        Err(e) => {
-            let before = e.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-            let line = before.matches('\n').count() + 1;
-            problems.add(file, "", "", format!("is no TOML: line {line}: {}", e.message()));
-            return Err(problems);
-        }
-    };
+    // Lists that have lost all that they named, as a check names them: that they are empty is no mistake of the file.
+    let mut emptied: BTreeSet<String> = BTreeSet::new();
     // How many stand-ins were tried at each place.
     let mut stand_ins: BTreeMap<Vec<Step>, usize> = BTreeMap::new();
     loop {
@@ -41,7 +54,9 @@ pub fn read<T: DeserializeOwned>(
             Ok(value) => {
                 let mut found = Problems::default();
                 check(&value, &mut found);
-                found.0.retain(|problem| !problem.to_string().contains(STAND_IN));
+                found.0.retain(|problem| {
+                    !problem.to_string().contains(STAND_IN) && !emptied.contains(&problem.key)
+                });
                 problems.extend(found);
                 return problems.or(value);
             }
@@ -54,6 +69,11 @@ pub fn read<T: DeserializeOwned>(
         }
         let tried = stand_ins.get(&place).copied();
         let Some(tried) = mend(&mut document, &place, tried) else { return Err(problems) };
+        if let Some((Step::Index(_), list)) = place.split_last()
+            && find(&document, list).and_then(Value::as_array).is_some_and(Vec::is_empty)
+        {
+            emptied.insert(key(&document, list));
+        }
         stand_ins.insert(place, tried);
     }
 }
@@ -94,6 +114,24 @@ fn name(place: &[Step]) -> String {
     name
 }
 
+/// The same as a check names it: what a list holds by its name, and a connector by its charger's and its own.
+fn key(document: &Value, place: &[Step]) -> String {
+    let mut key = String::new();
+    for (depth, step) in place.iter().enumerate() {
+        let id = find(document, &place[..=depth]).and_then(|value| value.get("id")).and_then(Value::as_str);
+        match (step, id) {
+            (Step::Key(name), _) if key.is_empty() => key.push_str(name),
+            (Step::Key(name), _) => key.push_str(&format!(".{name}")),
+            (Step::Index(_), Some(id)) => match key.strip_suffix(".connectors") {
+                Some(charger) => key = format!("{charger}:{id}"),
+                None => key.push_str(&format!(".{id}")),
+            },
+            (Step::Index(index), None) => key.push_str(&format!("[{index}]")),
+        }
+    }
+    key
+}
+
 fn shown(value: &Value) -> String {
     match value {
         Value::Table(_) => String::new(),
@@ -124,8 +162,10 @@ fn mend(document: &mut Value, place: &[Step], tried: Option<usize>) -> Option<us
             // Named by the place, so that no two stand-ins seem to be one thing named twice.
             let text = format!("{STAND_IN}{}", name(place).replace(['.', '[', ']'], "-"));
             let tried = tried.unwrap_or(0);
-            let next =
-                [Value::String(text), Value::Integer(1), Value::Array(Vec::new())].into_iter().nth(tried)?;
+            // A number that is large as currents go, so that nothing else seems not to fit; decimal text for prices.
+            let (large, amount) = (Value::Integer(1_000), Value::String("0".into()));
+            let all = [Value::String(text), large, Value::Integer(1), Value::Array(Vec::new()), amount];
+            let next = all.into_iter().nth(tried)?;
             table.insert(key.clone(), next);
             Some(tried + 1)
         }

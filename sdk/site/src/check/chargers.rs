@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use wattle_wire::{Milliamps, Phase};
+use wattle_wire::{CircuitId, Milliamps, Phase};
 
 use super::{known_circuit, show};
 use crate::file::{Charger, ChargerKind, Circuit, DEFAULT_MAX, DEFAULT_MIN, SiteFile};
@@ -32,7 +32,7 @@ pub fn check(file: &str, site: &SiteFile, problems: &mut Problems) {
             for charger in &site.chargers {
                 self::charger(file, charger, &site, problems);
             }
-            safe_currents(file, &site, problems);
+            super::room::check(file, &site, problems);
         }
         Err(error) => {
             problems.add(file, "chargers", "", format!("{error}; a connector's is its charger's and its own"))
@@ -86,8 +86,8 @@ fn charger(file: &str, charger: &Charger, site: &SiteFile, problems: &mut Proble
         if phases.is_empty() || distinct.len() != phases.len() {
             problems.add(file, key("phases"), "", "must name one to three phases, each once");
         }
-        wired_phases(file, charger, phases, site, problems);
     }
+    wired_phases(file, charger, site, problems);
 }
 
 /// A limit in A means something for an ac charger only, one in W for a dc charger only.
@@ -116,58 +116,35 @@ fn limits_of_kind(file: &str, charger: &Charger, nominal_v: i32, problems: &mut 
     }
 }
 
-/// A phase without a limit above zero is not there, so nothing can hang on it.
-fn wired_phases(file: &str, charger: &Charger, phases: &[Phase], site: &SiteFile, problems: &mut Problems) {
-    let Some(circuit) = site.circuits.iter().find(|c| c.id == charger.circuit) else { return };
-    for phase in phases {
-        if circuit.limit_ma[*phase] <= Milliamps::ZERO {
-            let key = format!("chargers.{}.phases", charger.id);
-            problems.add(
-                file,
-                key,
-                format!("{phase:?}"),
-                format!("circuit {} has no such phase", circuit.id),
-            );
+/// A phase without a limit above zero is not there, so nothing can hang on it, nor below it.
+fn wired_phases(file: &str, charger: &Charger, site: &SiteFile, problems: &mut Problems) {
+    let key = |field: &str| format!("chargers.{}.{field}", charger.id);
+    for phase in charger.phases.iter().flatten() {
+        if let Some(circuit) = way(site, charger).find(|circuit| !circuit.has(*phase)) {
+            let allowed = format!("circuit {} has no such phase", circuit.id);
+            problems.add(file, key("phases"), format!("{phase:?}"), allowed);
         }
+    }
+    if charger.phases.is_none() && counts_on(site, charger).is_empty() {
+        problems.add(
+            file,
+            key("circuit"),
+            &charger.circuit,
+            "is reached by no phase that all circuits above have",
+        );
     }
 }
 
-/// What chargers fall back to by themselves must fit, for nothing can lower it.
-fn safe_currents(file: &str, site: &SiteFile, problems: &mut Problems) {
-    for circuit in &site.circuits {
-        for phase in Phase::ALL {
-            let safe: Milliamps = site
-                .chargers
-                .iter()
-                .filter(|charger| hangs_below(site, charger, circuit))
-                .filter(|charger| charger.phases.as_ref().is_none_or(|phases| phases.contains(&phase)))
-                .map(|charger| charger.safe_ma)
-                .sum();
-            let room = circuit.limit_ma[phase] - circuit.margin_ma - circuit.max_load_ma;
-            if safe > Milliamps::ZERO && safe > room {
-                problems.add(
-                    file,
-                    format!("circuits.{}", circuit.id),
-                    format!("safe currents on {phase:?} come to {}", show(safe)),
-                    format!(
-                        "at most {} fit beside max_load_a and margin_a; lower the chargers' safe_a",
-                        show(room)
-                    ),
-                );
-            }
-        }
-    }
+/// The phases that a charger counts on: its own, or if these are not known those that all circuits on its way have.
+pub fn counts_on(site: &SiteFile, charger: &Charger) -> Vec<Phase> {
+    let reaches = |phase: &Phase| way(site, charger).all(|circuit| circuit.has(*phase));
+    charger.phases.clone().unwrap_or_else(|| Phase::ALL.into_iter().filter(reaches).collect())
 }
 
-fn hangs_below(site: &SiteFile, charger: &Charger, circuit: &Circuit) -> bool {
-    let mut place = Some(&charger.circuit);
+/// The circuits from a charger's own up to the grid connection.
+pub fn way<'a>(site: &'a SiteFile, charger: &Charger) -> impl Iterator<Item = &'a Circuit> {
+    let find = |id: &CircuitId| site.circuits.iter().find(|circuit| circuit.id == *id);
+    let above = move |circuit: &&'a Circuit| circuit.parent.as_ref().and_then(find);
     // A tree can't be deeper than it has circuits: a loop ends here, and is reported as a bad parent.
-    for _ in 0..site.circuits.len() {
-        match place {
-            Some(id) if *id == circuit.id => return true,
-            Some(id) => place = site.circuits.iter().find(|c| c.id == *id).and_then(|c| c.parent.as_ref()),
-            None => return false,
-        }
-    }
-    false
+    std::iter::successors(find(&charger.circuit), above).take(site.circuits.len())
 }
