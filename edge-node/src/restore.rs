@@ -201,3 +201,99 @@ fn device_of(row: &Row) -> Option<(SiteId, DeviceId)> {
         Row::Decision(_) | Row::Gap(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use wattle_edge_core::DeviceOutput;
+    use wattle_wire::message::{Number, Values};
+    use wattle_wire::row::Reading;
+    use wattle_wire::topic::Channel;
+    use wattle_wire::{EdgeId, Micros};
+
+    use super::*;
+    use crate::journal::Options;
+    use crate::journal::memory_disk::MemoryDisk;
+
+    fn key() -> (SiteId, DeviceId) {
+        (SiteId::new("depot").expect("name"), DeviceId::new("cp-1").expect("name"))
+    }
+
+    fn open(disk: &MemoryDisk, dir: &str) -> (Journal, Recovery) {
+        let options = Options::new(dir, EdgeId::new("edge-t").expect("name"));
+        Journal::open_on(Arc::new(disk.clone()), options, Micros(0)).expect("opened")
+    }
+
+    /// A journal with a reading of the device under each of these numbers.
+    fn append(log: &mut Journal, numbers: std::ops::RangeInclusive<u64>) {
+        for seq in numbers {
+            let (site, device) = key();
+            let (number, values) = (Some(Number { boot: 1, seq }), Values::default());
+            let reading = Reading {
+                site,
+                device,
+                number,
+                measured_us: None,
+                state: None,
+                setpoint: None,
+                session: None,
+                values,
+            };
+            log.append(Micros(1), Row::Reading(reading)).expect("room");
+        }
+        log.sync().expect("room");
+    }
+
+    /// A start without the device, which ends with a checkpoint.
+    fn start_without(disk: &MemoryDisk, known: Known) {
+        let (log, recovery) = open(disk, "/journal");
+        let last = recovery.last;
+        let restored = restore_knowing(log, recovery, Machines::new(), known).expect("readable");
+        let Restored { mut log, checkpoint, .. } = restored;
+        assert_eq!((checkpoint.covered(), checkpoint.absent.len()), (None, 1));
+        log.checkpoint(last, &checkpoint.encode()).expect("room");
+    }
+
+    /// In a start with the device all these numbers are repetitions, and the one behind them is none.
+    fn check_known(disk: &MemoryDisk, to: u64) {
+        let (log, recovery) = open(disk, "/journal");
+        let machines = Machines::from([(key(), absent(&key()))]);
+        let mut restored = restore(log, recovery, machines).expect("readable");
+        assert!(restored.checkpoint.absent.is_empty());
+        let machine = restored.machines.get_mut(&key()).expect("there");
+        for seq in 1..=to + 1 {
+            let mut out = DeviceOutput::default();
+            machine.handle(
+                Channel::Reading,
+                format!(r#"{{"boot":1,"seq":{seq}}}"#).as_bytes(),
+                Micros(1),
+                &mut out,
+            );
+            assert_eq!(out.rows.len(), usize::from(seq > to), "{seq}");
+        }
+    }
+
+    #[test]
+    fn a_device_without_a_machine_is_known_again_from_its_rows_and_from_the_checkpoints_of_starts_without_it()
+    {
+        let disk = MemoryDisk::default();
+        append(&mut open(&disk, "/journal").0, 1..=50);
+        (0..3).for_each(|_| start_without(&disk, Known::new()));
+        check_known(&disk, 50);
+        // It was there, sent more, and the node was killed before it wrote a checkpoint.
+        append(&mut open(&disk, "/journal").0, 51..=60);
+        start_without(&disk, Known::new());
+        check_known(&disk, 60);
+    }
+
+    #[test]
+    fn what_a_former_life_knows_of_a_device_without_a_machine_the_new_one_knows() {
+        let disk = MemoryDisk::default();
+        append(&mut open(&disk, "/before").0, 1..=50);
+        let known = restore_former(open(&disk, "/before").1, &mut Machines::new(), Known::new());
+        append(&mut open(&disk, "/journal").0, 51..=60);
+        start_without(&disk, known.expect("readable"));
+        check_known(&disk, 60);
+    }
+}
