@@ -60,17 +60,7 @@ impl SiteMachine {
         let mut available: Vec<_> = budgets.iter().map(|budget| budget.budget).collect();
         self.hold(available.clone(), now);
         let seats = self.seats(now);
-        for (seat, station) in seats.iter().zip(&self.stations) {
-            let unavoidable = envelope::unavoidable(seat);
-            match station.manual {
-                _ if !seat.may_charge() => envelope::take(&mut available, seat, unavoidable),
-                Some(manual) => {
-                    let given = envelope::on_phases(seat, envelope::whole(seat, manual));
-                    envelope::take(&mut available, seat, given.zip(unavoidable, Milliamps::max));
-                }
-                None => {}
-            }
-        }
+        self.give_by_hand(&seats, &mut available);
         Snapshot {
             site: self.model.id.clone(),
             now_us: self.passing.clock(),
@@ -105,15 +95,15 @@ impl SiteMachine {
         self.expire();
         let made = self.choose(proposal, clock);
         let (mut proposed, mut reasons) = self.sort_out(&made.plan);
-        for (index, station) in self.stations.iter().enumerate() {
-            if let Some(manual) = station.manual {
-                (proposed[index], reasons[index]) = (manual, "given by hand".into());
-            }
-        }
         self.rise(now);
         let seats = self.seats(now);
         let (budgets, raise_budgets): (Vec<_>, Vec<_>) =
             self.budgets(now).iter().map(|budget| (budget.budget, budget.for_raises)).unzip();
+        for (index, given) in self.give_by_hand(&seats, &mut budgets.clone()) {
+            let is_all = self.stations[index].manual == Some(given);
+            let reason = if is_all { "given by hand" } else { "given by hand, as far as it fits" };
+            (proposed[index], reasons[index]) = (given, reason.into());
+        }
         let doubts = self.doubts(now);
         Weighed { made, proposed, reasons, seats, budgets, raise_budgets, doubts, now }
     }

@@ -116,53 +116,63 @@ pub(super) fn lower(
     for doubt in doubts {
         unmeasured::lower(doubt, seats, grants, &mut lowered, tell);
     }
-    for (doubt, phase) in doubts.iter().flat_map(|doubt| Phase::ALL.map(|phase| (doubt, phase))) {
-        let mut lower = |grants: &mut [Grant], index: usize, to: Milliamps, excess: Milliamps| {
-            let (seat, grant) = (&seats[index], &mut grants[index]);
-            let limit = envelope::left(seat, to);
-            if limit < grant.limit {
-                (grant.limit, grant.reason, lowered[index]) = (limit, "may load a phase that is full", true);
-                tell(index, Step::Doubted { circuit: doubt.circuit, phase, excess, limit });
-            }
-        };
-        for index in order.iter().rev().copied() {
-            let excess = doubt.excess(phase, seats, grants);
-            if excess <= Milliamps::ZERO {
-                break;
-            }
-            if doubt.is_loaded_by(&seats[index], phase) {
-                let least = doubt.subtracted_for(index, phase).unwrap_or(Milliamps::ZERO);
-                lower(grants, index, (grants[index].limit - excess).max(least), excess);
-            }
-        }
-        let excess = doubt.excess(phase, seats, grants);
-        if excess > Milliamps::ZERO {
-            for (index, subtracted) in &doubt.subtracted {
-                lower(grants, *index, subtracted[phase] - excess, excess);
-            }
+    for doubt in doubts {
+        let below = doubt.below(seats, order);
+        for phase in Phase::ALL {
+            doubt.lower_on(phase, (seats, &below), grants, &mut lowered, tell);
         }
     }
     lowered
 }
 
+/// Chargers of a circuit, those that go last first, each with what was subtracted for it if its wiring is not known.
+type Below = Vec<(usize, Option<PerPhase<Milliamps>>)>;
+
 impl Doubt {
-    /// By how much a phase may be too full.
-    fn excess(&self, phase: Phase, seats: &[Seat], grants: &[Grant]) -> Milliamps {
-        let counts = |(index, (seat, grant)): (usize, (&Seat, &Grant))| {
-            let told = envelope::loads(seat, grant.limit)[phase];
-            let subtracted = self.subtracted_for(index, phase).unwrap_or(Milliamps::ZERO);
+    /// Lowers who may load a phase; each charger is looked at a bounded number of times.
+    fn lower_on(
+        &self,
+        phase: Phase,
+        (seats, below): (&[Seat], &Below),
+        grants: &mut [Grant],
+        lowered: &mut [bool],
+        tell: &mut dyn FnMut(usize, Step),
+    ) {
+        let mut lower = |grant: &mut Grant, index: usize, to: Milliamps, excess: Milliamps| {
+            let limit = envelope::left(&seats[index], to);
+            if limit < grant.limit {
+                (grant.limit, grant.reason, lowered[index]) = (limit, "may load a phase that is full", true);
+                tell(index, Step::Doubted { circuit: self.circuit, phase, excess, limit });
+            }
+        };
+        let on = |subtracted: &Option<PerPhase<Milliamps>>| subtracted.map_or(Milliamps::ZERO, |s| s[phase]);
+        let counts = |(index, subtracted): &(usize, _), limit: Milliamps| {
+            let (told, subtracted) = (envelope::loads(&seats[*index], limit)[phase], on(subtracted));
             if subtracted > told + DRAW_TOLERANCE { subtracted } else { told }
         };
-        let on_it = seats.iter().zip(grants).enumerate();
-        let on_it = on_it.filter(|(_, (seat, _))| seat.path.contains(&self.circuit));
-        on_it.map(counts).sum::<Milliamps>() - self.budget[phase]
+        let all = below.iter().map(|one| counts(one, grants[one.0].limit));
+        let mut excess = all.sum::<Milliamps>() - self.budget[phase];
+        for one in below.iter().filter(|(index, _)| seats[*index].phases.contains(&phase)) {
+            if excess <= Milliamps::ZERO {
+                return;
+            }
+            let grant = &mut grants[one.0];
+            let before = counts(one, grant.limit);
+            lower(grant, one.0, (grant.limit - excess).max(on(&one.1)), excess);
+            excess += counts(one, grant.limit) - before;
+        }
+        if excess > Milliamps::ZERO {
+            for (index, subtracted) in &self.subtracted {
+                lower(&mut grants[*index], *index, subtracted[phase] - excess, excess);
+            }
+        }
     }
 
-    fn is_loaded_by(&self, seat: &Seat, phase: Phase) -> bool {
-        seat.path.contains(&self.circuit) && seat.phases.contains(&phase)
-    }
-
-    fn subtracted_for(&self, index: usize, phase: Phase) -> Option<Milliamps> {
-        self.subtracted.iter().find(|(of, _)| *of == index).map(|(_, subtracted)| subtracted[phase])
+    fn below(&self, seats: &[Seat], order: &[usize]) -> Below {
+        let mut subtracted = vec![None; seats.len()];
+        self.subtracted.iter().for_each(|(index, of)| subtracted[*index] = Some(*of));
+        let last_first = order.iter().rev().copied();
+        let on_it = last_first.filter(|index| seats[*index].path.contains(&self.circuit));
+        on_it.map(|index| (index, subtracted[index])).collect()
     }
 }

@@ -54,6 +54,7 @@ mod ledger;
 mod lend;
 mod limits;
 mod load;
+mod manual;
 mod model;
 mod notice;
 mod outside;

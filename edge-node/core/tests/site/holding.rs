@@ -5,7 +5,7 @@ use wattle_wire::{Micros, Millis, Millivolts, Phase, UserId, Watts};
 
 use wattle_edge_core::*;
 use wattle_rig::Rig;
-use wattle_rig::parts::{amps, input, manual, model, stay};
+use wattle_rig::parts::{amps, circuit, input, manual, model, stay};
 
 fn rig(site: SiteModel) -> Rig {
     let mut rig = Rig::new(site);
@@ -93,6 +93,50 @@ fn what_is_given_by_hand_stands_whatever_the_policy_says_as_far_as_it_fits() {
     rig.set_home(0.0);
     rig.tell(by_hand(None));
     settled(&mut rig, [15, 15]);
+}
+
+#[test]
+fn what_is_given_by_hand_takes_no_more_from_others_than_its_own_way_carries() {
+    let mut site = model(40.0, &["cp-1", "cp-2"]);
+    site.circuits.push(circuit("board", Some(0), 10.0));
+    site.chargers[0].circuit = 1;
+    let mut rig = rig(site);
+    rig.tell(input(Part::Charger(0), Heard::Manual(Some(manual(32.0)))));
+    settled(&mut rig, [10, 30]);
+    let reason = last_reason(&rig, 0);
+    assert!(reason.starts_with("given by hand, as far as it fits"), "{reason}");
+}
+
+#[test]
+fn of_two_that_are_given_by_hand_what_their_supply_carries_the_first_has_it_and_others_what_is_left() {
+    let mut site = model(63.0, &["box:1", "box:2", "cp-3"]);
+    site.circuits.push(circuit("box", Some(0), 32.0));
+    site.chargers[..2].iter_mut().for_each(|connector| connector.circuit = 1);
+    let mut rig = Rig::new(site);
+    rig.ask(&[0, 1, 2]);
+    for (priority, expected) in [(0, [32, 0, 31]), (1, [0, 32, 31])] {
+        let mut site = rig.machine.model().clone();
+        site.chargers[1].priority = priority;
+        rig.restart_edge_as(site);
+        for connector in [0, 1] {
+            rig.tell(input(Part::Charger(connector), Heard::Manual(Some(manual(32.0)))));
+        }
+        rig.run_ms(10_000);
+        assert_eq!(rig.setpoints(), expected);
+    }
+}
+
+#[test]
+fn one_that_does_not_answer_takes_no_more_from_others_by_hand_than_is_set_aside_for_it() {
+    let mut rig = rig(model(40.0, &["cp-1", "cp-2"]));
+    let by_hand = |current| input(Part::Charger(0), Heard::Manual(Some(manual(current))));
+    rig.tell(by_hand(10.0));
+    settled(&mut rig, [10, 30]);
+    rig.vanish(0, true);
+    rig.tell(input(Part::Charger(0), Heard::Online(false)));
+    rig.tell(by_hand(32.0));
+    rig.run_ms(1_000);
+    assert_eq!(rig.setpoints(), [10, 30]);
 }
 
 #[test]

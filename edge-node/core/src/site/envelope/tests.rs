@@ -371,3 +371,39 @@ proptest! {
         }
     }
 }
+
+/// Looking at each for each other that is lowered this would not end before the patience of whoever waits for it.
+#[test]
+fn thousands_of_chargers_of_unknown_wiring_are_lowered_with_a_few_looks_at_each() {
+    const MANY: usize = 20_000;
+    let ten = PerPhase::all(Milliamps::from_amps(10));
+    let seat = |priority: i32| Seat {
+        path: vec![0],
+        phases: Phase::ALL.to_vec(),
+        min: Milliamps::from_amps(6),
+        max: Milliamps::from_amps(32),
+        step: Milliamps::from_amps(1),
+        safe: Milliamps::ZERO,
+        priority,
+        asks: true,
+        answers: true,
+        is_in_load: false,
+        held: None,
+        stays_on: false,
+        in_force: ten[Phase::L1],
+        may_draw: ten,
+        beyond: PerPhase::all(Milliamps::ZERO),
+        raise_delay_is_over: true,
+        ramp: Milliamps::MAX,
+    };
+    // Of every second one the wiring is known; those of known wiring go last.
+    let seats: Vec<Seat> = (0..MANY).map(|index| seat((index % 2) as i32)).collect();
+    let subtracted = (1..MANY).step_by(2).map(|index| (index, ten)).collect();
+    let budget = PerPhase::all(Milliamps(MANY as i32 * 9_000));
+    let doubts = [Doubt { circuit: 0, budget, subtracted, no_help: Vec::new() }];
+    let proposed = vec![ten[Phase::L1]; MANY];
+    let grants = dispose(&[PerPhase::all(Milliamps::MAX)], &[budget], &doubts, &seats, &proposed);
+    let stand_by = grants.iter().filter(|grant| grant.limit == Milliamps::ZERO).count();
+    assert_eq!(stand_by, MANY / 10, "as many give up what is too much");
+    assert!(grants.iter().step_by(2).rev().take(stand_by).all(|grant| grant.limit == Milliamps::ZERO));
+}
