@@ -428,14 +428,18 @@ fn start_devices(
     let mut routes = Vec::new();
     for (index, (site, address)) in sites.iter().zip(actors).enumerate() {
         let here = machines.iter_mut().filter(|((of, _), _)| *of == site.file.id);
-        SystemMachine::forget_older(here.filter_map(|(_, machine)| machine.system_mut()));
-        for peer in peers(&site.file) {
-            let key = (site.file.id.clone(), peer.id.clone());
-            let Some(mut machine) = machines.remove(&key) else { continue };
-            let DeviceOutput { rows, inputs, .. } = known_again(&mut machine, peer.part, now);
+        let mut again = DeviceOutput::default();
+        SystemMachine::again(here.filter_map(|(_, machine)| machine.system_mut()), now, &mut again);
+        let tell = |DeviceOutput { rows, inputs, .. }| {
             if !inputs.is_empty() {
                 address.do_send(Intake { at: now, rows, inputs, ..Intake::default() });
             }
+        };
+        tell(again);
+        for peer in peers(&site.file) {
+            let key = (site.file.id.clone(), peer.id.clone());
+            let Some(machine) = machines.remove(&key) else { continue };
+            tell(known_again(&machine, peer.part));
             let speaks = peer.address;
             let actor = Device::new(index, peer.id, speaks.clone(), machine, address.clone());
             let actor = Supervisor::start(|_| actor);
@@ -446,8 +450,8 @@ fn start_devices(
     (devices, routes)
 }
 
-/// What the site's machine, which starts anew, has to know again of somebody.
-fn known_again(machine: &mut PeerMachine, part: Part, now: Micros) -> DeviceOutput {
+/// What the site's machine, which starts anew, has to know again of a device.
+fn known_again(machine: &PeerMachine, part: Part) -> DeviceOutput {
     let mut again = DeviceOutput::default();
     match machine {
         PeerMachine::Device(machine) if machine.stay().is_some() => {
@@ -455,8 +459,7 @@ fn known_again(machine: &mut PeerMachine, part: Part, now: Micros) -> DeviceOutp
             let heard = [Heard::Stay(machine.stay().cloned()), Heard::Online(false)];
             again.inputs = heard.map(|heard| SiteInput { part, seen: None, heard }).into();
         }
-        PeerMachine::Device(_) => {}
-        PeerMachine::System(machine) => machine.again(now, &mut again),
+        PeerMachine::Device(_) | PeerMachine::System(_) => {}
     }
     again
 }

@@ -382,8 +382,11 @@ impl Case {
                 rig.signal(*by, circuit, *limit, *ms * self.scale);
             }
             Act::SignalGrid(by, watts, step_ms) => {
+                // Of each three one begins a step later.
+                let ahead = if step_ms % 3 == 0 { *step_ms * self.scale } else { 0 };
+                let start_us = rig.machine_now() + Micros::from_millis(ahead);
                 let step_ms = Millis(*step_ms * self.scale);
-                rig.signal_grid(*by, Series { start_us: rig.machine_now(), step_ms, values: watts.clone() });
+                rig.signal_grid(*by, Series { start_us, step_ms, values: watts.clone() });
             }
             Act::Volts(volts) => rig.set_voltage(Millivolts(volts * 1_000)),
             Act::ChangeSite(seed) => {

@@ -19,8 +19,8 @@ const DAY: i64 = 24 * 60;
 pub(crate) struct Signals {
     /// For circuits, until a moment of the machine's clock.
     circuits: BTreeMap<(usize, usize), Signalled>,
-    /// What the whole site may draw, W.
-    grid: BTreeMap<usize, Series>,
+    /// What the whole site may draw, W; by each system the series that have still time.
+    grid: BTreeMap<usize, Vec<Series>>,
 }
 
 impl Rig {
@@ -35,13 +35,24 @@ impl Rig {
 
     /// A system limits what the site may draw, step by step, W.
     pub fn signal_grid(&mut self, by: usize, series: Series) {
-        self.signalled.grid.insert(by, series.clone());
+        let line = self.signalled.grid.entry(by).or_default();
+        line.retain(|before| before.start_us < series.start_us);
+        line.push(series.clone());
+        self.forget_past();
         self.note_limits();
         self.tell(input(Part::Site, Heard::GridLimit { by, limit: Some(series) }));
     }
 
+    /// A system takes back all that it has said of what the site may draw.
+    pub fn take_back_grid(&mut self, by: usize) {
+        self.signalled.grid.remove(&by);
+        self.note_limits();
+        self.tell(input(Part::Site, Heard::GridLimit { by, limit: None }));
+    }
+
     /// A machine that has just begun is told what systems have signalled.
     pub(crate) fn signal_again(&mut self) {
+        self.forget_past();
         let Signals { circuits, grid } = self.signalled.clone();
         for ((circuit, by), signalled) in circuits {
             self.machine.handle(
@@ -49,9 +60,19 @@ impl Rig {
                 self.machine_now(),
             );
         }
-        for (by, series) in grid {
+        for (by, series) in grid.into_iter().flat_map(|(by, line)| line.into_iter().map(move |of| (by, of))) {
             let limit = Some(series);
             self.machine.handle(input(Part::Site, Heard::GridLimit { by, limit }), self.machine_now());
+        }
+    }
+
+    /// Nobody asks any more for what a later series has taken over from.
+    fn forget_past(&mut self) {
+        let now = self.machine_time();
+        for line in self.signalled.grid.values_mut() {
+            while line.get(1).is_some_and(|next| next.start_us <= now) {
+                line.remove(0);
+            }
         }
     }
 
@@ -103,7 +124,7 @@ impl Rig {
         let signalled = self.signalled.circuits.range((circuit, 0)..(circuit + 1, 0));
         let signalled = signalled.filter(move |(_, it)| it.until_us > now).map(|(_, it)| it.limit);
         let grid = self.signalled.grid.values().filter(move |_| circuit == 0);
-        let grid = grid.filter_map(move |series| series.at(now));
+        let grid = grid.filter_map(move |line| line.iter().rfind(|series| series.start_us <= now)?.at(now));
         scheduled.chain(signalled).chain(grid.map(|watts| Limit::Power(Watts(watts.max(0) as i32))))
     }
 

@@ -8,8 +8,9 @@
 //! - What still holds is known after a restart: from a checkpoint ([`SystemMachine::state`]) and the rows since
 //!   ([`SystemMachine::replay`]). The site's machine, which starts anew, is told of it again by [`SystemMachine::again`],
 //!   with rows that say so.
+//! - Series take over from each other when they begin, as the site's machine has it (`succession`).
 //!
-//! Bounds: one signal for each circuit and charger of the site, and three more.
+//! Bounds: one signal for each circuit and charger of the site, and a few series of each of three kinds.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +24,7 @@ use super::DeviceOutput;
 use super::refusals::Refusals;
 use super::state::RestoreError;
 use super::told::{self, About, Refused, Sound};
-use crate::site::SiteModel;
+use crate::site::{SiteModel, drop_past, take_over};
 
 /// The signals of one system that are taken in a minute.
 pub const PER_MINUTE: u32 = 120;
@@ -45,8 +46,8 @@ pub struct SystemMachine {
     /// Its place among the site's systems.
     index: usize,
     model: std::sync::Arc<SiteModel>,
-    /// What was told last of each thing.
-    holds: BTreeMap<About, Hold>,
+    /// What was told last of each thing; of series as many as have still time, in the order in which they begin.
+    holds: BTreeMap<About, Vec<Hold>>,
     last_id: Option<String>,
     refusals: Refusals,
     minute: i64,
@@ -59,6 +60,7 @@ struct Hold {
     /// As it was journaled.
     detail: String,
     told_us: Micros,
+    begins_us: Micros,
     ends_us: Option<Micros>,
     /// Whether it takes back what was told before, by whomever.
     is_end: bool,
@@ -168,30 +170,38 @@ impl SystemMachine {
         Ok(())
     }
 
-    fn keep(&mut self, Sound { about, signal, ends_us, is_end, .. }: Sound, detail: String, told_us: Micros) {
+    fn keep(&mut self, sound: Sound, detail: String, told_us: Micros) {
+        let Sound { about, signal, begins_us, ends_us, is_end, .. } = sound;
         self.last_id = signal.id;
         if is_end && !about.is_of_all() {
             self.holds.remove(&about);
         } else {
-            self.holds.insert(about, Hold { detail, told_us, ends_us, is_end });
+            let hold = Hold { detail, told_us, begins_us, ends_us, is_end };
+            take_over(self.holds.entry(about).or_default(), hold, |hold| hold.begins_us, told_us);
         }
     }
 
-    /// Has each system of a site forget what another has told later of the same thing, where the last word counts, whoever says it.
-    pub fn forget_older<'a>(systems: impl Iterator<Item = &'a mut Self>) {
-        let mut newest: BTreeMap<About, (Micros, usize)> = BTreeMap::new();
-        let mut systems: Vec<&mut Self> = systems.collect();
-        for system in &systems {
-            for (about, hold) in system.holds.iter().filter(|(about, _)| about.is_of_all()) {
-                let last = newest.entry(*about).or_default();
-                *last = (*last).max((hold.told_us, system.index));
+    /// Has each system forget what another has told later of the same thing, where the last word counts, whoever says it.
+    fn forget_older(systems: &mut [&mut Self]) {
+        let mut told: BTreeMap<About, Vec<(Micros, Micros, usize)>> = BTreeMap::new();
+        for system in &*systems {
+            for (about, holds) in system.holds.iter().filter(|(about, _)| about.is_of_all()) {
+                let own = holds.iter().map(|hold| (hold.told_us, hold.begins_us, system.index));
+                told.entry(*about).or_default().extend(own);
             }
         }
-        for system in &mut systems {
+        for told in told.values_mut() {
+            told.sort_unstable();
+            for one in std::mem::take(told) {
+                take_over(told, one, |(_, begins_us, _)| *begins_us, one.0);
+            }
+        }
+        for system in systems {
             let index = system.index;
-            system
-                .holds
-                .retain(|about, hold| newest.get(about).is_none_or(|last| *last == (hold.told_us, index)));
+            for (about, holds) in &mut system.holds {
+                let Some(left) = told.get(about) else { continue };
+                holds.retain(|hold| left.contains(&(hold.told_us, hold.begins_us, index)));
+            }
         }
     }
 
@@ -212,22 +222,37 @@ impl SystemMachine {
         out.rows.push(Row::Event(event));
     }
 
-    /// What still holds at `now`, as rows to journal and inputs for a site's machine that knows of nothing.
-    pub fn again(&mut self, now: Micros, out: &mut DeviceOutput) {
-        self.holds.retain(|_, hold| hold.ends_us.is_none_or(|ends| ends > now));
-        for hold in self.holds.values().filter(|hold| !hold.is_end) {
-            let event = self.event(hold.detail.clone());
-            // What doesn't fit a changed configuration any more is over.
-            if let Some(input) = told::told(&event, &self.model) {
-                out.rows.push(Row::Event(event));
-                out.inputs.push(input);
+    /// What still holds at `now` of all that the systems of a site have told, in that order, as rows to journal and inputs for a
+    /// site's machine that knows of nothing.
+    pub fn again<'a>(systems: impl Iterator<Item = &'a mut Self>, now: Micros, out: &mut DeviceOutput) {
+        let mut systems: Vec<&mut Self> = systems.collect();
+        Self::forget_older(&mut systems);
+        let mut told = Vec::new();
+        for system in systems {
+            for holds in system.holds.values_mut() {
+                drop_past(holds, |hold| hold.begins_us, now);
+                holds.retain(|hold| hold.ends_us.is_none_or(|ends| ends > now));
             }
+            let holds =
+                system.holds.iter().flat_map(|(about, holds)| holds.iter().map(move |hold| (about, hold)));
+            for (about, hold) in holds.filter(|(_, hold)| !hold.is_end) {
+                let event = system.event(hold.detail.clone());
+                // What doesn't fit a changed configuration any more is over.
+                if let Some(input) = told::told(&event, &system.model) {
+                    told.push(((hold.told_us, *about, hold.begins_us), Row::Event(event), input));
+                }
+            }
+        }
+        told.sort_by_key(|(order, ..)| *order);
+        for (_, row, input) in told {
+            out.rows.push(row);
+            out.inputs.push(input);
         }
     }
 
     /// The state for a checkpoint.
     pub fn state(&self) -> Vec<u8> {
-        let holds = self.holds.values().map(|hold| (hold.told_us.0, hold.detail.clone())).collect();
+        let holds = self.holds.values().flatten().map(|hold| (hold.told_us.0, hold.detail.clone())).collect();
         let state = State { holds, last_id: self.last_id.clone() };
         postcard::to_extend(&state, vec![STATE_VERSION]).expect("the state is plain data")
     }

@@ -13,6 +13,9 @@ use crate::site::{Heard, Limit, MAX_SERIES_VALUES, Manual, Part, Signalled, Site
 /// The longest that something may hold, and the furthest that a series may begin from now.
 const MAX_AHEAD: Micros = Micros::from_secs(31 * 86_400);
 
+/// When what is no series begins to count.
+const AT_ONCE: Micros = Micros(i64::MIN);
+
 /// Currents and powers above these are no limit that anyone means.
 const MAX_CURRENT: Milliamps = Milliamps::from_amps(100_000);
 const MAX_POWER: Watts = Watts(100_000_000);
@@ -54,6 +57,8 @@ pub(super) struct Sound {
     /// With moments in place of lengths of time.
     pub(super) signal: Signal,
     pub(super) input: SiteInput,
+    /// When it begins to count, where that leaves what was signalled before the time until then.
+    pub(super) begins_us: Micros,
     /// When it is over; none if it is not by itself, or takes something back.
     pub(super) ends_us: Option<Micros>,
     /// Whether it takes back what was signalled before.
@@ -113,23 +118,15 @@ pub(super) fn sound(
     }
     if let Some(price) = &signal.price {
         allowed(Right::Price)?;
-        return course(price, now, i64::MIN).map(|(course, series, ends_us)| Sound {
-            about: About::Price,
-            signal: Signal { price: Some(course), ..signal.clone() },
-            is_end: series.is_none(),
-            input: of_site(Heard::Price(series)),
-            ends_us,
-        });
+        let settled = course(price, now, i64::MIN)?;
+        let signal = Signal { price: Some(settled.0.clone()), ..signal.clone() };
+        return Ok(of_course(About::Price, signal, settled, Heard::Price));
     }
     if let Some(surplus) = &signal.surplus_w {
         allowed(Right::Surplus)?;
-        return course(surplus, now, i64::from(-MAX_POWER.0)).map(|(course, series, ends_us)| Sound {
-            about: About::Surplus,
-            signal: Signal { surplus_w: Some(course), ..signal.clone() },
-            is_end: series.is_none(),
-            input: of_site(Heard::Surplus(series)),
-            ends_us,
-        });
+        let settled = course(surplus, now, i64::from(-MAX_POWER.0))?;
+        let signal = Signal { surplus_w: Some(settled.0.clone()), ..signal.clone() };
+        return Ok(of_course(About::Surplus, signal, settled, Heard::Surplus));
     }
     allowed(Right::Limit)?;
     let grid = signal.grid_limit_w.clone().unwrap_or(Course {
@@ -137,17 +134,25 @@ pub(super) fn sound(
         step_ms: Millis(1),
         values: Vec::new(),
     });
-    course(&grid, now, 0).map(|(course, series, ends_us)| Sound {
-        about: About::Grid,
-        signal: Signal { grid_limit_w: Some(course), ..signal.clone() },
-        is_end: series.is_none(),
-        input: of_site(Heard::GridLimit { by, limit: series }),
-        ends_us,
-    })
+    let settled = course(&grid, now, 0)?;
+    let signal = Signal { grid_limit_w: Some(settled.0.clone()), ..signal.clone() };
+    Ok(of_course(About::Grid, signal, settled, |limit| Heard::GridLimit { by, limit }))
 }
 
-fn of_site(heard: Heard) -> SiteInput {
-    SiteInput { part: Part::Site, seen: None, heard }
+fn of_course(
+    about: About,
+    signal: Signal,
+    (_, series, ends_us): Settled,
+    heard: impl FnOnce(Option<Series>) -> Heard,
+) -> Sound {
+    Sound {
+        about,
+        signal,
+        begins_us: series.as_ref().map_or(AT_ONCE, |series| series.start_us),
+        is_end: series.is_none(),
+        input: SiteInput { part: Part::Site, seen: None, heard: heard(series) },
+        ends_us,
+    }
 }
 
 fn circuit_limit(
@@ -193,6 +198,7 @@ fn circuit_limit(
         about: About::Circuit(circuit),
         signal: Signal { limit: Some(settled), ..signal.clone() },
         input: SiteInput { part: Part::Circuit(circuit), seen: None, heard },
+        begins_us: AT_ONCE,
         ends_us: until_us,
         is_end: limited.is_none(),
     })
@@ -222,6 +228,7 @@ fn manual_current(
         about: About::Charger(charger),
         signal: Signal { manual: Some(settled), ..signal.clone() },
         input: SiteInput { part: Part::Charger(charger), seen: None, heard: Heard::Manual(given) },
+        begins_us: AT_ONCE,
         ends_us: until_us,
         is_end: given.is_none(),
     })

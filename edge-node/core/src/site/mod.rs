@@ -63,6 +63,7 @@ mod record;
 mod share;
 mod snapshot;
 mod station;
+mod succession;
 mod track;
 mod unmeasured;
 mod voltage;
@@ -89,6 +90,7 @@ use record::Recorder;
 pub use share::equal_share;
 pub use station::DRAW_TOLERANCE;
 use station::Station;
+pub(crate) use succession::{drop_past, take_over};
 use voltage::Voltage;
 
 /// Events that wait for the next decision; more are dropped (each needs a change of state of one device, and

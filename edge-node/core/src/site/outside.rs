@@ -3,8 +3,10 @@
 //! - Each of the site's systems ([`SiteModel::systems`](super::SiteModel)) has limits of its own, so that none lifts another's;
 //!   the lowest of those that hold counts. A new one of the same system for the same circuit takes the place of the old.
 //! - Of prices and surplus the last that was told counts, whoever said it.
+//! - A series that begins later leaves those before it the time until then ([`super::succession`]): a limit for tomorrow lifts none
+//!   of today.
 //! - All of it ends by the clock: a limit with its moment, a series behind its last value.
-//! - Bounds: [`MAX_SYSTEMS`] systems, and [`MAX_VALUES`] values in a series; what is beyond is cut off.
+//! - Bounds: [`MAX_SYSTEMS`] systems, [`MAX_VALUES`] values in a series, what is beyond is cut off, and a few series of a kind.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +15,7 @@ use wattle_wire::row::Cause;
 use wattle_wire::{Micros, Millis, Watts};
 
 use super::limits::Limit;
-use super::{Due, Heard, MAX_SYSTEMS, Part, SiteMachine};
+use super::{Due, Heard, MAX_SYSTEMS, Part, SiteMachine, succession};
 
 /// Values of a series that are kept. A week of five minutes.
 pub(crate) const MAX_VALUES: usize = 2_016;
@@ -32,15 +34,15 @@ pub(super) struct Outside {
     /// Per circuit, and by system.
     pub(super) circuits: Vec<BTreeMap<usize, Signalled>>,
     /// By system: what the site may draw from the grid, W.
-    pub(super) grid: BTreeMap<usize, Series>,
-    pub(super) price: Option<Series>,
-    pub(super) surplus_w: Option<Series>,
+    pub(super) grid: BTreeMap<usize, Vec<Series>>,
+    pub(super) price: Vec<Series>,
+    pub(super) surplus_w: Vec<Series>,
 }
 
 impl Outside {
     pub(super) fn new(circuits: usize) -> Self {
         let circuits = vec![BTreeMap::new(); circuits];
-        Self { circuits, grid: BTreeMap::new(), price: None, surplus_w: None }
+        Self { circuits, grid: BTreeMap::new(), price: Vec::new(), surplus_w: Vec::new() }
     }
 
     /// The limits that hold for a circuit now.
@@ -51,14 +53,14 @@ impl Outside {
     ) -> impl Iterator<Item = (&'static str, Limit)> + '_ {
         let own = self.circuits[circuit].values().filter(move |signalled| signalled.until_us > now);
         let grid = self.grid.values().filter(move |_| circuit == 0);
-        let grid = grid.filter_map(move |series| power_at(series, now));
-        let grid = grid.map(|limit| ("grid operator", limit));
+        let grid = grid.filter_map(move |line| succession::at(line, now));
+        let grid = grid.map(|watts| ("grid operator", power(watts)));
         own.map(|signalled| ("signal", signalled.limit)).chain(grid)
     }
 
     /// What a policy sees. A limit in W that was signalled for the grid connection is one for the site.
     fn shown(&self, now: Micros) -> Signals {
-        let grid = self.grid.values().cloned();
+        let grid = self.grid.values().filter_map(|line| succession::shown(line, now));
         let own = self.circuits[0].values().filter(|signalled| signalled.until_us > now);
         let own = own.filter_map(|signalled| match signalled.limit {
             Limit::Power(power) => Some(Series {
@@ -73,26 +75,30 @@ impl Outside {
             let value = series.at(now);
             (value.is_none(), value)
         });
-        Signals { price: self.price.clone(), surplus_w: self.surplus_w.clone(), grid_limit_w }
+        let [price, surplus_w] = [&self.price, &self.surplus_w].map(|line| succession::shown(line, now));
+        Signals { price, surplus_w, grid_limit_w }
     }
 }
 
 impl SiteMachine {
     /// Takes what a system says. What is for nothing that the site has, or of nobody that it knows, is passed over.
     pub(super) fn hear_from_outside(&mut self, part: Part, heard: Heard, now: Micros) -> Due {
-        let outside = &mut self.outside;
+        let (outside, clock) = (&mut self.outside, self.passing.clock());
         match (part, heard) {
             (Part::Circuit(circuit), Heard::Limit { by, limit })
                 if circuit < outside.circuits.len() && by < MAX_SYSTEMS =>
             {
-                replace(&mut outside.circuits[circuit], by, limit);
+                match limit {
+                    Some(limit) => drop(outside.circuits[circuit].insert(by, limit)),
+                    None => drop(outside.circuits[circuit].remove(&by)),
+                }
                 return self.breach(now);
             }
             (Part::Site, Heard::GridLimit { by, limit }) if by < MAX_SYSTEMS => {
-                replace(&mut outside.grid, by, limit.map(bounded));
+                take(outside.grid.entry(by).or_default(), limit, clock);
             }
-            (Part::Site, Heard::Price(price)) => outside.price = price.map(bounded),
-            (Part::Site, Heard::Surplus(surplus)) => outside.surplus_w = surplus.map(bounded),
+            (Part::Site, Heard::Price(price)) => take(&mut outside.price, price, clock),
+            (Part::Site, Heard::Surplus(surplus)) => take(&mut outside.surplus_w, surplus, clock),
             _ => return Due::No,
         }
         match self.breach(now) {
@@ -107,20 +113,13 @@ impl SiteMachine {
     }
 }
 
-fn replace<T>(all: &mut BTreeMap<usize, T>, by: usize, new: Option<T>) {
-    match new {
-        Some(new) => drop(all.insert(by, new)),
-        None => drop(all.remove(&by)),
-    }
+/// Takes a series, or that there is none any more.
+fn take(line: &mut Vec<Series>, new: Option<Series>, clock: Micros) {
+    let Some(mut new) = new else { return line.clear() };
+    new.values.truncate(MAX_VALUES);
+    succession::take_over(line, new, |series| series.start_us, clock);
 }
 
-fn bounded(mut series: Series) -> Series {
-    series.values.truncate(MAX_VALUES);
-    series
-}
-
-/// A series of powers at a moment, as a limit.
-fn power_at(series: &Series, now: Micros) -> Option<Limit> {
-    let power = series.at(now)?.max(0);
-    Some(Limit::Power(Watts(i32::try_from(power).unwrap_or(i32::MAX))))
+fn power(watts: i64) -> Limit {
+    Limit::Power(Watts(i32::try_from(watts.max(0)).unwrap_or(i32::MAX)))
 }

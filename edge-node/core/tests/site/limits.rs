@@ -224,6 +224,48 @@ fn a_series_of_the_operator_limits_the_site_step_by_step_and_is_shown_to_policie
 }
 
 #[test]
+fn a_series_for_tomorrow_leaves_today_what_was_told_of_it() {
+    let mut rig = rig(depot());
+    let series = |begins_ms: i64, values: &[i64]| Series {
+        start_us: rig.now + Micros::from_millis(begins_ms),
+        step_ms: Millis(5_000),
+        values: values.to_vec(),
+    };
+    let (today, tomorrow) = (series(0, &[13_800; 4]), series(10_000, &[20_000]));
+    rig.excuse(0);
+    rig.signal_grid(0, today.clone());
+    rig.run_ms(2_000);
+    assert_eq!(rig.setpoints(), [7, 7]);
+    rig.signal_grid(0, tomorrow.clone());
+    rig.run_ms(3_000);
+    assert_eq!(rig.setpoints(), [7, 7], "what was told of today holds");
+    for heard in [Heard::Price, Heard::Surplus] {
+        for series in [&today, &tomorrow] {
+            rig.tell(input(Part::Site, heard(Some(series.clone()))));
+        }
+    }
+    let both = Some(Series { values: vec![13_800, 13_800, 20_000], ..today });
+    let shown = rig.machine.begin_decision(rig.now, Cause::Interval).signals;
+    assert_eq!(shown, Signals { price: both.clone(), surplus_w: both.clone(), grid_limit_w: both });
+    rig.restart_edge();
+    rig.run_ms(4_000);
+    assert_eq!(rig.setpoints(), [7, 7], "also after a restart");
+    rig.run_ms(3_500);
+    assert_eq!(rig.setpoints(), [11, 11], "{}", rig.now);
+    rig.run_ms(5_000);
+    assert_eq!(rig.setpoints(), [12, 12], "after it the old one is over too");
+    for by_whom in [0, 1] {
+        rig.signal_grid(by_whom, Series { start_us: rig.now, ..tomorrow.clone() });
+    }
+    rig.signal_grid(0, Series { start_us: rig.now + Micros::from_secs(60), ..tomorrow });
+    for (by, expected) in [(0, [11, 11]), (1, [12, 12])] {
+        rig.take_back_grid(by);
+        rig.run_ms(2_000);
+        assert_eq!(rig.setpoints(), expected, "taken back is taken back as a whole");
+    }
+}
+
+#[test]
 fn a_series_that_is_too_long_is_cut() {
     let mut rig = Rig::new(depot());
     let price = Some(Series { start_us: rig.now, step_ms: Millis(1), values: vec![1; 1_000_000] });

@@ -204,7 +204,7 @@ fn what_still_holds_is_told_again_after_a_restart_and_what_is_over_is_not() {
         (61, vec![Part::Charger(0)]),
     ] {
         let mut out = DeviceOutput::default();
-        restarted.again(NOW + Micros::from_secs(after), &mut out);
+        SystemMachine::again(std::iter::once(&mut restarted), NOW + Micros::from_secs(after), &mut out);
         let parts: Vec<Part> = out.inputs.iter().map(|input| input.part).collect();
         assert_eq!((parts, out.rows.len()), (expected.clone(), expected.len()), "after {after} s");
     }
@@ -226,9 +226,8 @@ fn again_after(said: &[(usize, &str)], from_rows: bool) -> Vec<SiteInput> {
     if !from_rows {
         restarted.iter_mut().zip(&systems).for_each(|(new, old)| new.restore(&old.state()).expect("its own"));
     }
-    SystemMachine::forget_older(restarted.iter_mut());
     let mut out = DeviceOutput::default();
-    restarted.iter_mut().for_each(|system| system.again(NOW + Micros::from_secs(60), &mut out));
+    SystemMachine::again(restarted.iter_mut(), NOW + Micros::from_secs(60), &mut out);
     assert_eq!(out.rows.len(), out.inputs.len());
     out.inputs
 }
@@ -254,6 +253,68 @@ fn after_a_restart_the_last_word_counts_as_before_whoever_said_it() {
 }
 
 #[test]
+fn after_a_restart_a_series_for_later_leaves_those_before_it_their_time_whoever_said_them() {
+    let series = |what: &str, begins_s: i64, value: i64| {
+        let start_us = NOW.0 + begins_s * 1_000_000;
+        format!(r#"{{"{what}":{{"start_us":{start_us},"step_ms":600000,"values":[{value}]}}}}"#)
+    };
+    for (what, from_rows) in [("price", false), ("price", true), ("surplus_w", false), ("surplus_w", true)] {
+        let said = [series(what, 0, 1), series(what, 300, 2), series(what, 400, 3), series(what, 200, 4)];
+        let [today, late, later, tomorrow] = &said;
+        let again = |said: &[(usize, &str)]| -> Vec<i64> {
+            let value = |input: SiteInput| match input.heard {
+                Heard::Price(Some(series)) | Heard::Surplus(Some(series)) => series.values[0],
+                other => panic!("{other:?}"),
+            };
+            again_after(said, from_rows).into_iter().map(value).collect()
+        };
+        assert_eq!(again(&[(0, today), (0, late), (0, later), (0, tomorrow)]), [1, 4]);
+        assert_eq!(
+            again(&[(1, today), (0, late), (1, later)]),
+            [1, 2, 3],
+            "in the order in which they were said"
+        );
+        assert_eq!(again(&[(1, today), (1, later), (0, late)]), [1, 2]);
+        assert_eq!(again(&[(0, later), (1, today)]), [1]);
+        let taken_back = format!(r#"{{"{what}":{{"step_ms":1,"values":[]}}}}"#);
+        assert_eq!(again(&[(0, today), (1, later), (1, &taken_back)]), [0; 0]);
+    }
+    let limits =
+        [series("grid_limit_w", 0, 1), series("grid_limit_w", 300, 2), series("grid_limit_w", 10, 3)];
+    for from_rows in [false, true] {
+        assert_eq!(again_after(&[(0, &limits[0]), (0, &limits[1])], from_rows).len(), 2);
+        // By a minute later the third has begun.
+        assert_eq!(again_after(&[(0, &limits[0]), (0, &limits[2])], from_rows).len(), 1);
+        assert_eq!(again_after(&[(0, &limits[0]), (1, &limits[2])], from_rows).len(), 2, "each has its own");
+    }
+}
+
+#[test]
+fn what_was_told_again_after_a_restart_is_told_again_after_the_next() {
+    let mut model = (*model()).clone();
+    model.systems[0].may = model.systems[1].may.clone();
+    let model = Arc::new(model);
+    let new = || [0, 1].map(|index| SystemMachine::new(model.clone(), index));
+    let mut systems = new();
+    let start_us = NOW.0 + 300_000_000;
+    say(&mut systems[1], r#"{"price":{"step_ms":600000,"values":[1]}}"#, NOW);
+    say(&mut systems[0], &format!(r#"{{"price":{{"start_us":{start_us},"step_ms":1,"values":[2]}}}}"#), NOW);
+    let mut told = DeviceOutput::default();
+    SystemMachine::again(systems.iter_mut(), NOW, &mut told);
+    assert_eq!(told.inputs.len(), 2);
+    for _ in 0..2 {
+        let mut restarted = new();
+        for row in &told.rows {
+            restarted.iter_mut().for_each(|system| system.replay(row, NOW));
+        }
+        let mut again = DeviceOutput::default();
+        SystemMachine::again(restarted.iter_mut(), NOW, &mut again);
+        assert_eq!(again.inputs, told.inputs);
+        told = again;
+    }
+}
+
+#[test]
 fn a_state_that_does_not_say_when_something_was_told_is_read_and_any_later_word_goes_before_it() {
     let by_hand = r#"{"manual":{"charger":"cp-1","current_ma":7000}}"#;
     let first = postcard::to_extend(&(vec![by_hand], None::<String>), vec![1]).expect("plain data");
@@ -262,9 +323,8 @@ fn a_state_that_does_not_say_when_something_was_told_is_read_and_any_later_word_
     let mut systems = [SystemMachine::new(Arc::new(other), 0), ems()];
     systems[1].restore(&first).expect("of the version before");
     let again = |systems: &mut [SystemMachine]| {
-        SystemMachine::forget_older(systems.iter_mut());
         let mut out = DeviceOutput::default();
-        systems.iter_mut().for_each(|system| system.again(NOW, &mut out));
+        SystemMachine::again(systems.iter_mut(), NOW, &mut out);
         out.inputs.len()
     };
     assert_eq!(again(&mut systems), 1);
@@ -284,7 +344,7 @@ fn a_damaged_state_is_refused_and_what_no_longer_fits_the_site_is_left_out() {
     let mut restarted = SystemMachine::new(Arc::new(smaller), 1);
     restarted.restore(&state).expect("sound");
     let mut out = DeviceOutput::default();
-    restarted.again(NOW, &mut out);
+    SystemMachine::again(std::iter::once(&mut restarted), NOW, &mut out);
     assert!(out.rows.is_empty() && out.inputs.is_empty());
 }
 

@@ -92,13 +92,14 @@ struct SavedControl {
     nominal_mv: Millivolts,
 }
 
-/// What systems have said: by the index of each.
+/// What systems have said: by the index of each, and of series that take over from each other the first first. A list of one or none
+/// has the bytes of the option that prices and surplus were before there could be more.
 #[derive(Serialize, Deserialize)]
 struct SavedOutside {
     circuits: Vec<Vec<(u32, SavedSignalled)>>,
     grid: Vec<(u32, Series)>,
-    price: Option<Series>,
-    surplus_w: Option<Series>,
+    price: Vec<Series>,
+    surplus_w: Vec<Series>,
 }
 
 impl SavedOutside {
@@ -109,7 +110,10 @@ impl SavedOutside {
         };
         Self {
             circuits: circuits.iter().map(circuit).collect(),
-            grid: grid.iter().map(|(by, series)| (*by as u32, series.clone())).collect(),
+            grid: grid
+                .iter()
+                .flat_map(|(by, line)| line.iter().map(|series| (*by as u32, series.clone())))
+                .collect(),
             price: price.clone(),
             surplus_w: surplus_w.clone(),
         }
@@ -119,9 +123,13 @@ impl SavedOutside {
         let circuit = |by: Vec<(u32, SavedSignalled)>| {
             by.into_iter().map(|(by, signalled)| (by as usize, signalled.into())).collect()
         };
+        let mut grid: BTreeMap<usize, Vec<Series>> = BTreeMap::new();
+        for (by, series) in self.grid {
+            grid.entry(by as usize).or_default().push(series);
+        }
         Outside {
             circuits: self.circuits.into_iter().map(circuit).collect(),
-            grid: self.grid.into_iter().map(|(by, series)| (by as usize, series)).collect(),
+            grid,
             price: self.price,
             surplus_w: self.surplus_w,
         }

@@ -167,6 +167,22 @@ fn what_the_newest_reading_says_of_chargers_of_unknown_wiring_comes_back() {
 }
 
 #[test]
+fn series_that_take_over_from_each_other_come_back() {
+    let mut machine = full();
+    let now = machine.clock();
+    let start_us = now + Micros::from_secs(600);
+    let later = Series { start_us, step_ms: Millis(900_000), values: vec![3] };
+    for heard in [Heard::Price, Heard::Surplus, |limit| Heard::GridLimit { by: 2, limit }] {
+        tell(&mut machine, Part::Site, heard(Some(later.clone())), now);
+    }
+    assert_eq!([machine.outside.price.len(), machine.outside.grid[&2].len()], [2, 2]);
+    let again = SiteMachine::from_keyframe(machine.model().clone(), &machine.keyframe()).expect("read");
+    assert_eq!(again.outside.grid, machine.outside.grid);
+    assert_eq!(again.outside.price, machine.outside.price);
+    assert_eq!(again.outside.surplus_w, machine.outside.surplus_w);
+}
+
+#[test]
 fn a_state_that_was_cut_or_is_of_another_version_is_refused() {
     let (model, bytes) = (model(3), full().keyframe());
     for (end, whole) in (0..bytes.len())
