@@ -1,6 +1,7 @@
 //! Solar surplus: charge from what the site generates and nobody else uses.
 //!
-//! The signal `surplus` says how many watts the chargers may draw together without drawing from the grid. Who asks
+//! The signal `surplus` says how many watts the chargers may draw together without drawing from the grid. What those draw whom
+//! a policy doesn't serve, as they have a current by hand or can't be reached, is taken from it first. Who asks
 //! stands in line: highest priority first, then who arrived first, then who was registered first. With mode
 //!
 //! - `surplus`, as many as the surplus has minima for charge, by the line. A charger starts once there has been
@@ -19,7 +20,7 @@ use wattle_policy::room::{self, Asking, Room};
 use wattle_policy::settings::{self, Setting, Values};
 use wattle_policy::stay::VOLTS;
 use wattle_policy::text::{kilowatts, span};
-use wattle_policy::{Description, Need, Plan, Policy, Snapshot};
+use wattle_policy::{Description, Need, Phase, Plan, Policy, Snapshot};
 
 /// The settings that it takes.
 pub const SETTINGS: &[Setting] = &[
@@ -81,9 +82,17 @@ fn surplus_w(snapshot: &Snapshot) -> Option<i64> {
     Some(surplus.max(0))
 }
 
-/// The surplus as a current, mA summed over phases.
+/// What of the surplus is for those who ask, as a current, mA summed over phases.
 fn surplus_ma(snapshot: &Snapshot) -> i64 {
-    surplus_w(snapshot).unwrap_or(0).saturating_mul(1_000) / VOLTS
+    let surplus = surplus_w(snapshot).unwrap_or(0).saturating_mul(1_000) / VOLTS;
+    (surplus - others_ma(snapshot)).max(0)
+}
+
+/// What chargers draw that are not to be served, mA summed over phases.
+fn others_ma(snapshot: &Snapshot) -> i64 {
+    let others = snapshot.chargers.iter().filter(|charger| !charger.asks());
+    let drawn = others.flat_map(|other| Phase::ALL.map(|phase| i64::from(other.draw.on(phase).max(0))));
+    drawn.sum()
 }
 
 fn minimum(snapshot: &Snapshot, line: &[Asking<'_>]) -> Plan {
@@ -180,7 +189,13 @@ fn share_surplus(snapshot: &Snapshot, room: &mut Room<'_>, charging: &[usize]) {
 
 fn told(snapshot: &Snapshot) -> String {
     match surplus_w(snapshot) {
-        Some(watts) => "; surplus ".to_string() + &kilowatts(watts),
+        Some(watts) => {
+            let others = match others_ma(snapshot) * VOLTS / 1_000 {
+                0 => String::new(),
+                drawn => ", less ".to_string() + &kilowatts(drawn) + " of others",
+            };
+            "; surplus ".to_string() + &kilowatts(watts) + &others
+        }
         None => "; no surplus is known".into(),
     }
 }

@@ -137,6 +137,35 @@ fn one_that_charges_already_goes_on_and_has_the_stop_delay() {
     assert_eq!(roof.second(""), [0]);
 }
 
+/// An edge shows one that has a current by hand as plugged in and not asking.
+#[test]
+fn what_others_draw_is_no_surplus_any_more() {
+    let draws = |new: NewCharger, ma: [i32; 3]| new.with(|charger| charger.draw = ma.into());
+    let by_hand = draws(single("a"), [16_000, 0, 0]).state(ChargerState::Plugged);
+    let out_of_reach = draws(three("a"), [4_000, 4_000, 4_000]).offline();
+    for (other, watts, with_surplus, with_minimum) in [
+        (&by_hand, 3_680, 0, 6),
+        (&by_hand, 3_680 + 1_379, 0, 6),
+        (&by_hand, 3_680 + 2_300, 10, 10),
+        (&by_hand, 1_000, 0, 6),
+        (&out_of_reach, 2_760 + 1_380, 6, 6),
+        (&out_of_reach, 2_760 + 1_379, 0, 6),
+    ] {
+        let mut roof = Roof::new(&[other.clone(), single("b")]);
+        roof.shine(watts);
+        assert_eq!(roof.second(MINIMUM), [0, with_minimum], "{watts} W");
+        (0..300).for_each(|_| drop(roof.second("")));
+        roof.state.clear();
+        roof.snapshot.chargers[1].setpoint = 0;
+        (0..60).for_each(|_| assert_eq!(roof.second(""), [0, 0]));
+        assert_eq!(roof.second(""), [0, with_surplus], "{watts} W");
+    }
+    let mut roof = Roof::new(&[by_hand, single("b")]);
+    roof.shine(6_000);
+    let told = roof.decide(MINIMUM).allocations.pop().expect("one asks").reason;
+    assert_eq!(told, "10 A: alone has the surplus; surplus 6 kW, less 3.68 kW of others");
+}
+
 /// An edge shows a vehicle that has to rest as plugged in and not asking.
 #[test]
 fn one_that_had_to_rest_starts_at_once_if_there_has_been_enough_meanwhile() {
