@@ -8,10 +8,12 @@
 //! | `long_charge` | a vehicle asks for a day |
 //! | `no_session` | it draws 1 A for a minute while no session is open |
 //! | `no_draw` | it may draw, a vehicle asks, and it draws less than 1 A for ten minutes |
+//! | `slow_readings` | a vehicle asks, and for a minute each reading comes so late after the one before that it was not waited for |
 
 use wattle_wire::{Micros, Milliamps};
 
 use super::Charger;
+use super::load::Times;
 use super::station::Station;
 
 /// A draw that is no noise.
@@ -26,10 +28,17 @@ enum Anomaly {
     LongCharge,
     NoSession,
     NoDraw,
+    SlowReadings,
 }
 
-const ALL: [Anomaly; 5] =
-    [Anomaly::OverCurrent, Anomaly::Hot, Anomaly::LongCharge, Anomaly::NoSession, Anomaly::NoDraw];
+const ALL: [Anomaly; 6] = [
+    Anomaly::OverCurrent,
+    Anomaly::Hot,
+    Anomaly::LongCharge,
+    Anomaly::NoSession,
+    Anomaly::NoDraw,
+    Anomaly::SlowReadings,
+];
 
 /// Since when each has lasted, and whether it was told.
 #[derive(Debug, Clone, Default)]
@@ -43,17 +52,18 @@ impl Anomalies {
         charger: &Charger,
         draw: Milliamps,
         now: Micros,
+        times: Times,
     ) -> Vec<String> {
         let mut texts = Vec::new();
         for (anomaly, lasting) in ALL.into_iter().zip(&mut self.0) {
-            if !anomaly.shows(station, charger, draw) {
+            if !anomaly.shows(station, charger, draw, times) {
                 *lasting = None;
                 continue;
             }
             let (since, is_told) = lasting.get_or_insert((now, false));
             if !*is_told && now - *since >= anomaly.lasts() {
                 *is_told = true;
-                texts.push(anomaly.text(station, charger, draw));
+                texts.push(anomaly.text(station, charger, draw, times));
             }
         }
         texts
@@ -61,7 +71,7 @@ impl Anomalies {
 }
 
 impl Anomaly {
-    fn shows(self, station: &Station, charger: &Charger, draw: Milliamps) -> bool {
+    fn shows(self, station: &Station, charger: &Charger, draw: Milliamps, times: Times) -> bool {
         let asks = station.state().asks();
         match self {
             Self::OverCurrent => draw > charger.max_ma + REAL_DRAW,
@@ -73,19 +83,22 @@ impl Anomaly {
                 let is_measured = || charger.wired().iter().any(|phase| station.measures(*phase));
                 asks && may && draw < REAL_DRAW && is_measured()
             }
+            Self::SlowReadings => {
+                asks && station.track.shortest_pause().is_some_and(|pause| pause >= times.silence)
+            }
         }
     }
 
     const fn lasts(self) -> Micros {
         match self {
             Self::OverCurrent | Self::Hot => Micros::from_secs(5),
-            Self::NoSession => Micros::from_secs(60),
+            Self::NoSession | Self::SlowReadings => Micros::from_secs(60),
             Self::NoDraw => Micros::from_secs(600),
             Self::LongCharge => Micros::from_secs(86_400),
         }
     }
 
-    fn text(self, station: &Station, charger: &Charger, draw: Milliamps) -> String {
+    fn text(self, station: &Station, charger: &Charger, draw: Milliamps, times: Times) -> String {
         match self {
             Self::OverCurrent => format!("over_current: draws {draw}, gives {} at most", charger.max_ma),
             Self::Hot => {
@@ -95,6 +108,13 @@ impl Anomaly {
             Self::LongCharge => "long_charge: a vehicle has asked for a day".into(),
             Self::NoSession => format!("no_session: draws {draw} and no session is open"),
             Self::NoDraw => "no_draw: a vehicle asks, may charge, and has not for ten minutes".into(),
+            Self::SlowReadings => {
+                let pause = station.track.shortest_pause().unwrap_or_default();
+                format!(
+                    "slow_readings: one each {pause} or less often; without one each {} raises may wait for ever",
+                    times.silence
+                )
+            }
         }
     }
 }

@@ -72,7 +72,8 @@ impl SiteMachine {
         for index in 0..self.stations.len() {
             let draw = self.stations[index].highest_draw(now, self.stale());
             let mut anomalies = std::mem::take(&mut self.stations[index].anomalies);
-            let texts = anomalies.look(&self.stations[index], &self.model.chargers[index], draw, now);
+            let texts =
+                anomalies.look(&self.stations[index], &self.model.chargers[index], draw, now, self.times);
             self.stations[index].anomalies = anomalies;
             for text in texts {
                 self.note(EventKind::Anomaly, Some(Part::Charger(index)), text);

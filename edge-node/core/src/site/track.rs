@@ -9,6 +9,9 @@ use wattle_wire::{Micros, Milliamps, PerPhase, Phase};
 /// reaches back so many lengths whatever their rate.
 pub(super) const MAX_BUCKETS: usize = 24;
 
+/// So many readings tell how often they come.
+const READINGS_OF_A_PACE: usize = 4;
+
 /// The least of a bucket on a phase of which a reading said nothing: below all that can be measured, so that it is the
 /// least of whatever it is joined with.
 const NOT_MEASURED: Milliamps = Milliamps(-1);
@@ -115,6 +118,13 @@ impl Track {
     pub(super) fn measures(&self, phases: &[Phase], since: Micros) -> bool {
         let last = self.buckets().next_back().filter(|bucket| bucket.to >= since);
         last.is_some_and(|last| phases.iter().any(|phase| is_measured(last.least[*phase])))
+    }
+
+    /// The shortest time between two of the last few readings, if there are that many.
+    pub(super) fn shortest_pause(&self) -> Option<Micros> {
+        let last: Vec<Bucket> = self.buckets().rev().take(READINGS_OF_A_PACE).collect();
+        let pauses = last.windows(2).map(|pair| pair[0].from - pair[1].to);
+        pauses.min().filter(|_| last.len() == READINGS_OF_A_PACE)
     }
 
     /// When the oldest reading was that is kept.

@@ -56,6 +56,18 @@ fn energy_without_a_session_is_told() {
 }
 
 #[test]
+fn readings_that_come_too_seldom_for_raises_are_told_once() {
+    for (pause_ms, codes) in [(1_500, &[][..]), (2_500, &["slow_readings"])] {
+        let mut rig = rig();
+        rig.pace.reading_ms = pause_ms;
+        rig.run_ms(60_000);
+        check(&rig, &[]);
+        rig.run_ms(240_000);
+        check(&rig, codes);
+    }
+}
+
+#[test]
 fn a_vehicle_that_may_draw_and_does_not_is_told() {
     let mut rig = rig();
     rig.vehicles[0].takes = amps(0.9);

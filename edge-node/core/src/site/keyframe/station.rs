@@ -111,13 +111,23 @@ impl SavedStation<SavedTrack> {
             raise: ago(raise_since),
             over: ago(over_since),
             over_reported: *over_reported,
-            anomalies: anomalies.iter().map(|one| one.map(|(at, told)| (since.ago(at), told))).collect(),
+            anomalies: save_anomalies(anomalies, since),
             lending: SavedLending::of(lending, since),
             resumed: ago(resumed_at),
             paused: ago(paused_at),
             rise: *rise,
         }
     }
+}
+
+/// Anomalies that a state has always had. Those behind them stand there only while they show, so that a state without them has the
+/// bytes that it had before.
+const FIRST_ANOMALIES: usize = 5;
+
+fn save_anomalies(all: &[Option<(Micros, bool)>], since: Since) -> Vec<Option<(i64, bool)>> {
+    let shown = all.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+    let saved = all.iter().take(shown.max(FIRST_ANOMALIES));
+    saved.map(|one| one.map(|(at, told)| (since.ago(at), told))).collect()
 }
 
 impl<T: Tracked> SavedStation<T> {

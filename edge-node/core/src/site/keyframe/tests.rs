@@ -167,6 +167,18 @@ fn what_the_newest_reading_says_of_chargers_of_unknown_wiring_comes_back() {
 }
 
 #[test]
+fn an_anomaly_that_there_was_not_from_the_first_comes_back() {
+    let mut machine = full();
+    let short = machine.keyframe().len();
+    let last = machine.stations[0].anomalies.0.last_mut().expect("of the last kind");
+    *last = Some((START, true));
+    let bytes = machine.keyframe();
+    let again = SiteMachine::from_keyframe(machine.model().clone(), &bytes).expect("read");
+    assert_eq!(again.stations[0].anomalies.0, machine.stations[0].anomalies.0);
+    assert!(bytes.len() > short && again.keyframe() == bytes);
+}
+
+#[test]
 fn series_that_take_over_from_each_other_come_back() {
     let mut machine = full();
     let now = machine.clock();
