@@ -209,7 +209,7 @@ impl Echo {
 fn site(chargers: usize) -> String {
     let mut site = format!(
         "id = '{SITE}'\n[control]\npolicy = 'equal-share'\ninterval_ms = {INTERVAL_MS}\nvalidity_ms = 5000\nraise_delay_ms = 0\n\
-         [[circuits]]\nid = 'grid'\nlimit_a = {}\n[[meters]]\nid = 'meter'\ncircuit = 'grid'\n",
+         resume_room_a = 0\nleast_off_ms = 0\n[[circuits]]\nid = 'grid'\nlimit_a = {}\n[[meters]]\nid = 'meter'\ncircuit = 'grid'\n",
         LIMIT_MA / 1000 * chargers as i32
     );
     for n in 0..chargers {

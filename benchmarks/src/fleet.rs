@@ -115,8 +115,8 @@ fn devices() -> Vec<String> {
 
 fn site(site: usize) -> String {
     let mut text = format!(
-        "id = '{}'\n[control]\npolicy = 'equal-share'\nvalidity_ms = 30000\nraise_delay_ms = 0\n[[circuits]]\nid = 'grid'\nlimit_a = {}\n\
-         [[meters]]\nid = '{}'\ncircuit = 'grid'\n",
+        "id = '{}'\n[control]\npolicy = 'equal-share'\nvalidity_ms = 30000\nraise_delay_ms = 0\nresume_room_a = 0\nleast_off_ms = 0\n\
+         [[circuits]]\nid = 'grid'\nlimit_a = {}\n[[meters]]\nid = '{}'\ncircuit = 'grid'\n",
         site_name(site),
         LIMIT_MA / 1000,
         meter_name(site)

@@ -23,7 +23,7 @@ pub const LIMIT: Duration = Duration::from_secs(30);
 /// After which a device sends again what was not acknowledged.
 const RESEND_AFTER: Duration = Duration::from_secs(1);
 const SITE: &str = "id = 'depot'\n[control]\ninterval_ms = 200\nvalidity_ms = 2000\nraise_delay_ms = 0\n\
-    [[circuits]]\nid = 'grid'\nlimit_a = 30\nfallback_a = 6\n[[meters]]\nid = 'm-1'\ncircuit = 'grid'\n\
+    resume_room_a = 0\nleast_off_ms = 0\n[[circuits]]\nid = 'grid'\nlimit_a = 30\nfallback_a = 6\n[[meters]]\nid = 'm-1'\ncircuit = 'grid'\n\
     [[chargers]]\nid = 'cp-1'\ncircuit = 'grid'\nphases = ['L1']\n\
     [[chargers]]\nid = 'cp-2'\ncircuit = 'grid'\nphases = ['L1']\n\
     [[systems]]\nid = 'ems'\nmay = ['limit', 'price', 'surplus', 'manual']\n\

@@ -65,12 +65,12 @@ pub struct Control {
     /// How fast a setpoint rises, A per second; 0 for at once, which is the default.
     #[serde(rename = "raise_ramp_a_per_s", deserialize_with = "amps")]
     pub raise_ramp_ma_per_s: Milliamps,
-    /// How much more than its minimum has to be free before a vehicle on standby charges again, A; default 0.
+    /// How much more than its minimum has to be free before a vehicle on standby charges again, A; default 1.
     #[serde(rename = "resume_room_a", deserialize_with = "amps")]
     pub resume_room_ma: Milliamps,
     /// How long a vehicle charges at least before a policy may put it on standby, ms; 0 to 3 600 000, default 0.
     pub least_on_ms: Millis,
-    /// How long a vehicle stays on standby at least, ms; 0 to 3 600 000, default 0.
+    /// How long a vehicle stays on standby at least, ms; 0 to 3 600 000, default 60 000.
     pub least_off_ms: Millis,
     /// The voltage between a phase and neutral by which limits in W become currents, V; 100 to 300, default 230.
     pub nominal_v: i32,
@@ -110,9 +110,9 @@ impl Default for Control {
             meter_stale_ms: Millis(10_000),
             lend_after_ms: Millis(30_000),
             raise_ramp_ma_per_s: Milliamps::ZERO,
-            resume_room_ma: Milliamps::ZERO,
+            resume_room_ma: Milliamps::from_amps(1),
             least_on_ms: Millis(0),
-            least_off_ms: Millis(0),
+            least_off_ms: Millis(60_000),
             nominal_v: 230,
             policy: "fair-share".into(),
             settings: toml::Table::new(),

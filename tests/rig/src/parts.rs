@@ -27,13 +27,15 @@ pub fn meter(name: &str, circuit: usize) -> Meter {
     Meter { id: DeviceId::new(name).expect("name"), circuit, lag_ms: Millis(0) }
 }
 
-/// An interval of 200 ms, and all that depends on it.
+/// An interval of 200 ms, and all that depends on it; nobody rests or waits for more room than its minimum.
 pub fn control() -> Control {
     Control {
         interval_ms: Millis(200),
         validity_ms: Millis(2_000),
         raise_delay_ms: Millis(0),
         meter_stale_ms: Millis(2_000),
+        resume_room_ma: Milliamps::ZERO,
+        least_off_ms: Millis(0),
         ..Control::default()
     }
 }

@@ -181,8 +181,8 @@ fn site() -> String {
         .map(|charger| format!("[[chargers]]\nid = '{charger}'\ncircuit = 'grid'\nphases = ['L1']\n"))
         .collect();
     format!(
-        "id = '{SITE}'\n[control]\ninterval_ms = 500\nvalidity_ms = 5000\nraise_delay_ms = 0\n[[circuits]]\nid = 'grid'\n\
-         limit_a = 200\n[[meters]]\nid = '{METER}'\ncircuit = 'grid'\n{chargers}"
+        "id = '{SITE}'\n[control]\ninterval_ms = 500\nvalidity_ms = 5000\nraise_delay_ms = 0\nresume_room_a = 0\nleast_off_ms = 0\n\
+         [[circuits]]\nid = 'grid'\nlimit_a = 200\n[[meters]]\nid = '{METER}'\ncircuit = 'grid'\n{chargers}"
     )
 }
 

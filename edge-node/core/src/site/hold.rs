@@ -6,18 +6,21 @@
 //! - while its highest power, or that of its user, is below its minimum at the voltage of the moment; ten minutes after a standby
 //!   also while it is hardly more,
 //! - for its least time off after a standby,
-//! - after a standby, until there is room for its minimum and [`Control::resume_room_ma`](super::Control) beside the
-//!   minimums of all of its priority who charge now, and of all who go before it: so a load that trembles at the edge of a limit
-//!   switches nobody on and off, in whatever order a policy serves them.
+//! - for an hour after a standby, until there is room for its minimum and [`Control::resume_room_ma`](super::Control), or for as
+//!   much as its circuits carry, beside the minimums of all of its priority who charge now, and of all who go before it: so a load
+//!   that trembles at the edge of a limit switches nobody on and off, in whatever order a policy serves them.
 //!
 //! A vehicle that was never put on standby, one that has just come, doesn't wait for more than its minimum.
 
 use std::cmp::Reverse;
 
-use wattle_wire::{Micros, Milliamps, PerPhase, Watts};
+use wattle_wire::{Micros, Milliamps, PerPhase, Phase, Watts};
 
 use super::SiteMachine;
 use super::envelope::{self, Seat};
+
+/// So long somebody on standby waits for more room than its minimum: where there is never more it charges all the same.
+const LONGEST_WAIT_FOR_ROOM: Micros = Micros::from_secs(3_600);
 
 /// So long somebody stands by whose highest power is his minimum, within a fiftieth.
 const VOLTAGE_SETTLES: Micros = Micros::from_secs(600);
@@ -40,10 +43,15 @@ impl SiteMachine {
         order.sort_by_key(|index| {
             (Reverse(seats[*index].priority), seats[*index].in_force < seats[*index].min)
         });
+        let limits: Vec<_> = (0..available.len()).map(|circuit| self.limit(circuit)).collect();
         for index in order.into_iter().filter(|index| seats[*index].may_charge()) {
-            let (seat, is_paused) = (&seats[index], self.stations[index].paused_at.is_some());
-            let needed = if is_paused { seat.min + room } else { seat.min };
-            if envelope::places(seat).all(|(circuit, phase)| available[circuit][phase] >= needed) {
+            let (seat, paused_at) = (&seats[index], self.stations[index].paused_at);
+            let is_paused = paused_at.is_some_and(|since| now - since < LONGEST_WAIT_FOR_ROOM);
+            let room = if is_paused { room } else { Milliamps::ZERO };
+            let is_there = |(circuit, phase): (usize, Phase)| {
+                available[circuit][phase] >= (seat.min + room).min(limits[circuit][phase]).max(seat.min)
+            };
+            if envelope::places(seat).all(is_there) {
                 envelope::take(&mut available, seat, envelope::on_phases(seat, seat.min));
             } else if is_paused {
                 self.stations[index].held_off = Some("waits for more room than its minimum");

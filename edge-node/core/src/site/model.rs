@@ -64,9 +64,9 @@ impl Default for Control {
             meter_stale_ms: Millis(10_000),
             lend_after_ms: Millis(30_000),
             raise_ramp_ma_per_s: Milliamps::ZERO,
-            resume_room_ma: Milliamps::ZERO,
+            resume_room_ma: Milliamps::from_amps(1),
             least_on_ms: Millis(0),
-            least_off_ms: Millis(0),
+            least_off_ms: Millis(60_000),
             nominal_mv: Millivolts(230_000),
         }
     }

@@ -357,6 +357,45 @@ fn switches(change: impl Fn(&mut Control)) -> usize {
 }
 
 #[test]
+fn by_default_a_load_that_trembles_at_the_edge_switches_nobody_on_and_off() {
+    for (swing_a, most) in [(0.05, 2), (0.9, 2), (1.5, 100)] {
+        let mut site = model(30.0, &["cp-1"]);
+        site.control = Control::default();
+        let mut rig = Rig::new(site);
+        rig.set_home(23.975);
+        rig.ask(&[0]);
+        rig.run_ms(20_000);
+        let mut is_on = Vec::new();
+        for second in 0..3_600 {
+            rig.set_home(if second / 10 % 2 == 0 { 24.02 } else { 24.02 - swing_a });
+            rig.run_ms(1_000);
+            is_on.push(rig.setpoints()[0] > 0);
+        }
+        let switches = is_on.windows(2).filter(|pair| pair[0] != pair[1]).count();
+        assert!(switches <= most, "{swing_a} A: {switches}");
+    }
+}
+
+#[test]
+fn who_waits_for_room_that_never_comes_charges_after_an_hour_and_at_once_with_all_that_a_circuit_carries() {
+    for (limit, load_after, seconds, expected) in
+        [(30.0, 23.5, 3_000, 0), (30.0, 23.5, 4_000, 6), (6.5, 0.0, 10, 6), (6.5, 0.3, 3_000, 0)]
+    {
+        let mut site = model(limit, &["cp-1"]);
+        site.control.resume_room_ma = amps(1.0);
+        let mut rig = Rig::new(site);
+        rig.ask(&[0]);
+        rig.run_ms(3_000);
+        rig.set_home(limit - 5.0);
+        rig.run_ms(3_000);
+        assert_eq!(rig.setpoints(), [0]);
+        rig.set_home(load_after);
+        rig.run_ms(seconds * 1_000);
+        assert_eq!(rig.setpoints(), [expected], "{limit} A, {load_after} A of load, after {seconds} s");
+    }
+}
+
+#[test]
 fn a_load_that_trembles_at_the_edge_switches_nobody_on_and_off() {
     assert!(switches(|_| ()) > 1_000, "or the edge is none");
     assert!(switches(|control| control.resume_room_ma = amps(1.0)) <= 2);

@@ -199,7 +199,7 @@ fn every_mistake_in_the_rules_of_control_is_named_at_once() {
     );
     let text = text
         .replace("lend_after_ms = 30000", "lend_after_ms = -1")
-        .replace("resume_room_a = 0", "resume_room_a = -2")
+        .replace("resume_room_a = 1", "resume_room_a = -2")
         .replace("nominal_v = 230", "nominal_v = 23");
     check(
         &text,

@@ -33,6 +33,8 @@ const SITE: &str = "id = 'depot'
 interval_ms = 200
 validity_ms = 4000
 raise_delay_ms = 0
+resume_room_a = 0
+least_off_ms = 0
 [[circuits]]
 id = 'grid'
 limit_a = 30

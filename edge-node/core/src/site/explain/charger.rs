@@ -173,7 +173,7 @@ impl View<'_> {
             }
             (_, "waits for more room than its minimum") => {
                 let needed = self.seat(index).min + control.resume_room_ma;
-                format!("{reason}: it charges again when {} are free", amps(needed))
+                format!("{reason}: it charges again when {} are free, or after an hour", amps(needed))
             }
             _ => reason.to_owned(),
         }
