@@ -365,7 +365,8 @@ fn a_policy_that_gives_no_plan_is_told() {
 /// The names of a printed table's rows, without limits, which are those of a site.
 fn names_of_rows(text: &str) -> Vec<String> {
     let rows = text.lines().skip_while(|line| !line.starts_with("energy, kWh"));
-    let rows = rows.take_while(|line| !line.is_empty()).map(|line| line.split("   ").next().unwrap_or_default());
+    let rows =
+        rows.take_while(|line| !line.is_empty()).map(|line| line.split("   ").next().unwrap_or_default());
     let mut names: Vec<String> =
         rows.map(|name| name.chars().filter(|c| !c.is_ascii_digit()).collect()).collect();
     // A row for each phase.
