@@ -23,7 +23,7 @@ fn an_edge_whose_fog_node_is_too_old_for_documents_says_so_and_is_deployed_to_di
     rig.decides("fair-share 0.1.0");
     let documents = wait_for("it to be told", LIMIT, || {
         let documents = rig.page(rig.edge_http)?["documents"].clone();
-        (documents["reason"] != "").then_some(documents)
+        documents["reason"].as_str().is_some_and(|reason| !reason.is_empty()).then_some(documents)
     });
     let documents = documents.expect("it says why");
     let told = documents["reason"].as_str().unwrap_or_default();
