@@ -244,12 +244,12 @@ impl Rig {
         self.clock_error += Micros::from_millis(ms);
         // A limit that was over may hold again.
         self.note_limits();
-        let (jump, stale) =
-            (Micros::from_millis(ms), Micros::from(self.machine.model().control.meter_stale_ms));
+        let (jump, interval) =
+            (Micros::from_millis(ms), Micros::from(self.machine.model().control.interval_ms));
         if jump > Micros::ZERO {
             self.heard.iter_mut().flatten().for_each(|at| *at -= jump);
         }
-        if jump >= stale {
+        if jump > interval + interval {
             self.forget_the_disobedient();
         }
     }

@@ -53,7 +53,7 @@ pub(super) struct Weighed {
 impl SiteMachine {
     /// Begins a decision: settles what is known of the load at `now` and gives what a policy may know.
     pub fn begin_decision(&mut self, now: Micros, cause: Cause) -> Snapshot {
-        let now = self.passing.pass(now);
+        let now = self.pass(now);
         self.cause = cause;
         self.advance(now);
         let budgets = self.budgets(now);
@@ -91,7 +91,7 @@ impl SiteMachine {
 
     /// Everything that the envelope decides on; `clock` is the moment as it was given.
     pub(super) fn weigh(&mut self, proposal: Proposal, clock: Micros) -> Weighed {
-        let now = self.passing.pass(clock);
+        let now = self.pass(clock);
         self.expire();
         let made = self.choose(proposal, clock);
         let (mut proposed, mut reasons) = self.sort_out(&made.plan);

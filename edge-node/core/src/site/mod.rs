@@ -91,6 +91,7 @@ pub use share::equal_share;
 pub use station::DRAW_TOLERANCE;
 use station::Station;
 pub(crate) use succession::{drop_past, take_over};
+use track::Track;
 use voltage::Voltage;
 
 /// Events that wait for the next decision; more are dropped (each needs a change of state of one device, and
@@ -216,10 +217,21 @@ impl SiteMachine {
     /// Takes an input; whether a decision is due now. An index that the model doesn't have is passed over.
     pub fn handle(&mut self, input: SiteInput, now: Micros) -> Due {
         let is_set_back = self.passing.is_set_back(now);
-        let now = self.passing.pass(now);
+        let now = self.pass(now);
         let due = self.hear(input, now);
         // Who wakes the machine was told a time by a clock that is no more.
         if is_set_back && due == Due::No { Due::Now(Cause::Interval) } else { due }
+    }
+
+    /// The clock stands at `clock`. After a jump nobody knows which moment before it a reading that is late tells of, so nothing of
+    /// what was measured before is subtracted from it.
+    fn pass(&mut self, clock: Micros) -> Micros {
+        let before = self.passing.now;
+        let now = self.passing.pass(clock);
+        if now - before > self.passing.longest {
+            self.stations.iter_mut().for_each(|station| station.track = Track::default());
+        }
+        now
     }
 
     /// When [`Self::wake`] is to be called next.

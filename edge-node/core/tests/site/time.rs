@@ -36,6 +36,27 @@ fn a_jump_of_the_clock_ends_no_reservation_before_the_setpoint_ends() {
 }
 
 #[test]
+fn readings_of_before_a_jump_that_come_after_it_are_not_set_against_later_draws() {
+    for ms in [6_000, 15_000, 3_600_000] {
+        let mut site = model(30.0, &["cp-1", "cp-2"]);
+        site.meters[0].lag_ms = Millis(5_000);
+        let mut rig = Rig::new(site);
+        rig.meter_lags_ms[0] = 5_000;
+        rig.set_home(15.0);
+        rig.run_ms(20_000);
+        rig.ask(&[0]);
+        rig.run_ms(1_500);
+        assert_eq!(rig.setpoints()[0], 15);
+        // What the meter shows now is from before the vehicle drew.
+        rig.jump_ms(ms);
+        rig.vehicles[1].asks = true;
+        // The rig looks at each step whether the limit holds.
+        rig.run_ms(20_000);
+        assert_eq!(rig.setpoints(), [7, 7], "after {ms} ms");
+    }
+}
+
+#[test]
 fn a_clock_that_is_set_back_does_not_stop_the_decisions() {
     let mut rig = two();
     rig.ask(&[0, 1]);
