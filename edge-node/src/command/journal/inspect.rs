@@ -1,13 +1,11 @@
 //! `wattle-edge journal inspect`.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
 use super::size;
-use super::verify::{former_json, former_text};
 use crate::journal::View;
 
 /// Shows what a journal holds and how it stands.
@@ -26,17 +24,8 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let view = super::open(&arguments.folder)?;
     let former = super::former(&view)?;
-    let mut out = std::io::stdout().lock();
-    if arguments.json {
-        let mut all = as_json(&view);
-        all["former"] = former.iter().map(|(name, view)| former_json(name, view, as_json)).collect();
-        writeln!(out, "{all:#}")?;
-    } else {
-        write!(out, "{}", as_text(&view, arguments.files))?;
-        for (name, view) in &former {
-            write!(out, "{}", former_text(name, view, |view| as_text(view, arguments.files)))?;
-        }
-    }
+    let text = |view: &View| as_text(view, arguments.files);
+    super::tell(arguments.json, (as_json(&view), text(&view)), &former, as_json, text)?;
     Ok(ExitCode::SUCCESS)
 }
 

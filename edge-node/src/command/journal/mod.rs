@@ -14,11 +14,13 @@ mod repair;
 mod tail;
 mod verify;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Subcommand;
+use serde_json::{Value, json};
 
 use crate::journal::{self, View};
 
@@ -86,6 +88,41 @@ fn former(view: &View) -> anyhow::Result<Vec<Former>> {
 
 fn name(dir: &Path) -> String {
     dir.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Prints what there is to say of a journal, as JSON or as text, and of those of its former lives.
+fn tell<T>(
+    as_json: bool,
+    (mut all, own): (Value, String),
+    former: &[(String, anyhow::Result<T>)],
+    json: impl Fn(&T) -> Value,
+    text: impl Fn(&T) -> String,
+) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    if as_json {
+        all["former"] = former.iter().map(|(name, told)| former_json(name, told, &json)).collect();
+        writeln!(out, "{all:#}")?;
+        return Ok(());
+    }
+    write!(out, "{own}")?;
+    for (name, told) in former {
+        write!(out, "{}", former_text(name, told, &text))?;
+    }
+    Ok(())
+}
+
+/// What is told of a former life, indented below the name of its folder.
+fn former_text<T>(name: &str, told: &anyhow::Result<T>, text: impl Fn(&T) -> String) -> String {
+    let text = told.as_ref().map_or_else(|error| format!("can't be looked into: {error}\n"), text);
+    let lines = text.lines().map(|line| format!("  {line}\n"));
+    format!("{name}, a former life on its way up:\n{}", lines.collect::<String>())
+}
+
+/// The same as JSON: `folder`, and `error` or what there is.
+fn former_json<T>(name: &str, told: &anyhow::Result<T>, json: impl Fn(&T) -> Value) -> Value {
+    let mut all = told.as_ref().map_or_else(|error| json!({"error": error.to_string()}), json);
+    all["folder"] = name.into();
+    all
 }
 
 /// Bytes for people.

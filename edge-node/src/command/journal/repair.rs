@@ -1,6 +1,5 @@
 //! `wattle-edge journal repair`.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,7 +8,6 @@ use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 use wattle_wire::{EdgeId, Micros};
 
-use super::verify::{former_json, former_text};
 use crate::journal::{self, Journal, JournalError, Options, Recovery, View};
 
 /// Opens the journal, sets damaged files aside and puts gaps in the place of what is lost.
@@ -55,17 +53,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         failed |= mended.is_err();
         former.push((super::name(&dir), mended));
     }
-    let mut out = std::io::stdout().lock();
-    if arguments.json {
-        let mut all = own.json();
-        all["former"] = former.iter().map(|(name, mended)| former_json(name, mended, Mended::json)).collect();
-        writeln!(out, "{all:#}")?;
-    } else {
-        write!(out, "{}", own.text())?;
-        for (name, mended) in &former {
-            write!(out, "{}", former_text(name, mended, Mended::text))?;
-        }
-    }
+    super::tell(arguments.json, (own.json(), own.text()), &former, Mended::json, Mended::text)?;
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

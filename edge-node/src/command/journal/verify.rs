@@ -1,6 +1,5 @@
 //! `wattle-edge journal verify`.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -26,19 +25,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let is_well =
         |(_, verified): &(String, anyhow::Result<Verified>)| verified.as_ref().is_ok_and(Verified::is_sound);
     let is_sound = own.is_sound() && former.iter().all(is_well);
-    let mut out = std::io::stdout().lock();
-    if arguments.json {
-        let mut all = own.json();
-        all["sound"] = is_sound.into();
-        all["former"] =
-            former.iter().map(|(name, verified)| former_json(name, verified, Verified::json)).collect();
-        writeln!(out, "{all:#}")?;
-    } else {
-        write!(out, "{}", own.text())?;
-        for (name, verified) in &former {
-            write!(out, "{}", former_text(name, verified, Verified::text))?;
-        }
-    }
+    let mut all = own.json();
+    all["sound"] = is_sound.into();
+    super::tell(arguments.json, (all, own.text()), &former, Verified::json, Verified::text)?;
     Ok(if is_sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -72,20 +61,6 @@ impl Verified {
             problems_text(&self.0)
         )
     }
-}
-
-/// What is told of a former life, indented below the name of its folder.
-pub(super) fn former_text<T>(name: &str, told: &anyhow::Result<T>, text: impl Fn(&T) -> String) -> String {
-    let text = told.as_ref().map_or_else(|error| format!("can't be looked into: {error}\n"), text);
-    let lines = text.lines().map(|line| format!("  {line}\n"));
-    format!("{name}, a former life on its way up:\n{}", lines.collect::<String>())
-}
-
-/// The same as JSON: `folder`, and `error` or what there is.
-pub(super) fn former_json<T>(name: &str, told: &anyhow::Result<T>, json: impl Fn(&T) -> Value) -> Value {
-    let mut all = told.as_ref().map_or_else(|error| json!({"error": error.to_string()}), json);
-    all["folder"] = name.into();
-    all
 }
 
 pub(super) fn problems_json(view: &View) -> Value {
